@@ -1,0 +1,1 @@
+"""Silicon that other machines use too; knows nothing of Roland."""

@@ -1,0 +1,548 @@
+"""The one place where numba is configured: `kernel`, `struct`, lanes as LLVM vectors, cache, warm-up.
+
+A *lane* is one voice (or one board's output stage). Step functions are written once on lane
+vectors: compiled, a vector is an LLVM ``<W x float>`` and W comes from the state field it was
+loaded from; with ``NUMBA_DISABLE_JIT=1`` it is a numpy array of W and the same source runs as
+plain Python. The arithmetic is strict IEEE single precision (no fast-math, no libm, no fused
+multiply-add), so both give the same bits, whatever W and whatever the instruction set.
+
+The cache folder carries a hash of all kernel sources, because numba does not notice that an
+imported helper has changed.
+"""
+
+import hashlib
+import operator
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, overload, register_model
+
+PACKAGE = Path(__file__).parent
+KERNEL_SOURCES = ("kernel.py", "clock.py", "protocol.py", "chips", "soundboard")
+
+
+def source_hash() -> str:
+    """Hash of every source a kernel can be built from (12 hex digits): the cache folder's name."""
+    digest = hashlib.sha256()
+    for entry in KERNEL_SOURCES:
+        path = PACKAGE / entry
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cache_folder() -> Path:
+    """`NUMBA_CACHE_DIR` if set, else the user's cache folder, else (read-only home) a temporary one."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen)
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = base / "jxemu" / source_hash()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / f"jxemu-{os.getuid()}" / source_hash()
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+numba.config.CACHE_DIR = str(_cache_folder())
+
+JIT = not numba.config.DISABLE_JIT
+_STRICT = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile an entry point: cached on disk, without the GIL, strict IEEE."""
+    return numba.njit(cache=True, **_STRICT)(function)
+
+
+def step(function: Callable) -> Callable:
+    """Compile a circuit's step function, inlined into the kernel that calls it."""
+    return numba.njit(forceinline=True, **_STRICT)(function)
+
+
+def struct(**fields: object) -> np.dtype:
+    """A nested structured dtype whose fields read as attributes, jitted or not.
+
+    Each value is a numpy dtype or a tuple ``(dtype, shape)``.
+    """
+    rows = [(n, *v) if isinstance(v, tuple) else (n, v) for n, v in fields.items()]
+    return np.dtype((np.record, np.dtype(rows, align=True)))
+
+
+def zeros(dtype: np.dtype, n: int) -> np.ndarray:
+    """`n` zeroed records of `dtype` as a record array."""
+    return np.zeros(n, dtype).view(np.recarray)
+
+
+# --- the vector type ---------------------------------------------------------------------------
+
+_ELEMENTS = {"f32": ir.FloatType(), "i32": ir.IntType(32), "u32": ir.IntType(32), "mask": ir.IntType(1)}
+_OF_NUMBA = {types.float32: "f32", types.int32: "i32", types.uint32: "u32"}
+
+
+class Vec(types.Type):
+    """`width` lanes of `element`: "f32", "i32", "u32" or "mask"."""
+
+    def __init__(self, element: str, width: int):
+        self.element, self.width = element, width
+        super().__init__(name=f"Vec({element}, {width})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        return ir.VectorType(_ELEMENTS[self.element], self.width)
+
+    @property
+    def is_float(self) -> bool:
+        return self.element == "f32"
+
+
+@register_model(Vec)
+class _VecModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+def _splat(builder, scalar, vec_type: ir.VectorType):
+    one = builder.insert_element(ir.Constant(vec_type, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    zeros_ = ir.Constant(ir.VectorType(ir.IntType(32), vec_type.count), None)
+    return builder.shuffle_vector(one, ir.Constant(vec_type, ir.Undefined), zeros_)
+
+
+def _as_vector(context, builder, value, from_type, vec: Vec):
+    """`value` as a vector of type `vec`, broadcasting a scalar."""
+    if isinstance(from_type, Vec):
+        return value
+    target = types.float32 if vec.is_float else types.int32
+    return _splat(builder, context.cast(builder, value, from_type, target), vec.llvm)
+
+
+_ARITHMETIC = {
+    operator.add: ("fadd", "add"),
+    operator.sub: ("fsub", "sub"),
+    operator.mul: ("fmul", "mul"),
+    operator.truediv: ("fdiv", None),
+    operator.and_: (None, "and_"),
+    operator.or_: (None, "or_"),
+    operator.xor: (None, "xor"),
+    operator.lshift: (None, "shl"),
+    operator.rshift: (None, "lshr"),
+}
+_COMPARISONS = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
+
+
+def _operand(a, b) -> Vec | None:
+    """The vector type two operands work in, or None if they do not fit."""
+    vectors = [t for t in (a, b) if isinstance(t, Vec)]
+    if not vectors or any(v != vectors[0] for v in vectors):
+        return None
+    if not all(isinstance(t, Vec | types.Number | types.Boolean) for t in (a, b)):
+        return None
+    return vectors[0]
+
+
+def _register(op: Callable, result: Callable[[Vec], Vec], emit: Callable) -> None:
+    @infer_global(op)
+    class _Typing(AbstractTemplate):
+        def generic(self, args, kws):
+            if len(args) == 2 and (vec := _operand(*args)) is not None:
+                return signature(result(vec), *args)
+            return None
+
+    def lower(context, builder, sig, args):
+        vec = _operand(*sig.args)
+        a, b = (_as_vector(context, builder, v, t, vec) for v, t in zip(args, sig.args, strict=True))
+        return emit(builder, vec, a, b)
+
+    for pattern in ((Vec, Vec), (Vec, types.Number), (types.Number, Vec)):
+        lower_builtin(op, *pattern)(lower)
+
+
+def _arithmetic(names: tuple[str | None, str | None]) -> Callable:
+    def emit(builder, vec, a, b):
+        name = names[0] if vec.is_float else names[1]
+        if vec.element == "i32" and name == "lshr":
+            name = "ashr"
+        return getattr(builder, name)(a, b)
+
+    return emit
+
+
+def _comparison(sign: str) -> Callable:
+    def emit(builder, vec, a, b):
+        compare = {"f32": builder.fcmp_ordered, "i32": builder.icmp_signed, "u32": builder.icmp_unsigned}
+        return compare[vec.element](sign, a, b)
+
+    return emit
+
+
+for _op, _names in _ARITHMETIC.items():
+    _register(_op, lambda vec: vec, _arithmetic(_names))
+for _op, _sign in _COMPARISONS.items():
+    _register(_op, lambda vec: Vec("mask", vec.width), _comparison(_sign))
+
+
+@infer_global(operator.neg)
+class _NegTyping(AbstractTemplate):
+    def generic(self, args, kws):
+        return signature(args[0], args[0]) if isinstance(args[0], Vec) else None
+
+
+@lower_builtin(operator.neg, Vec)
+def _neg(context, builder, sig, args):
+    return builder.fneg(args[0]) if sig.args[0].is_float else builder.neg(args[0])
+
+
+# --- vector functions: the numpy body is the meaning, the overload is the machine code ----------
+
+
+def _field_type(array, rank: int) -> Vec | None:
+    if isinstance(array, types.NestedArray) and array.ndim == rank and array.dtype in _OF_NUMBA:
+        return Vec(_OF_NUMBA[array.dtype], array.shape[-1])
+    return None
+
+
+def _row_pointer(context, builder, array_type, array, vec: Vec, row=None):
+    """Pointer to lane 0 of a state field (or of one row of a two-dimensional one)."""
+    data = context.make_array(array_type)(context, builder, array).data
+    if row is not None:
+        data = builder.gep(data, [builder.mul(row, ir.Constant(ir.IntType(64), vec.width))])
+    return data
+
+
+def _load(builder, data, vec: Vec):
+    value = builder.load(builder.bitcast(data, vec.llvm.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _store(builder, data, vec: Vec, value) -> None:
+    builder.store(value, builder.bitcast(data, vec.llvm.as_pointer()), align=4)
+
+
+@intrinsic
+def _load_field(typingctx, array):
+    vec = _field_type(array, 1)
+
+    def codegen(context, builder, sig, args):
+        return _load(builder, _row_pointer(context, builder, sig.args[0], args[0], vec), vec)
+
+    return vec(array), codegen
+
+
+@intrinsic
+def _load_row(typingctx, array, row):
+    vec = _field_type(array, 2)
+
+    def codegen(context, builder, sig, args):
+        return _load(builder, _row_pointer(context, builder, sig.args[0], args[0], vec, args[1]), vec)
+
+    return vec(array, types.intp), codegen
+
+
+@intrinsic
+def _store_field(typingctx, array, value):
+    vec = _field_type(array, 1)
+
+    def codegen(context, builder, sig, args):
+        filled = _as_vector(context, builder, args[1], sig.args[1], vec)
+        _store(builder, _row_pointer(context, builder, sig.args[0], args[0], vec), vec, filled)
+        return context.get_dummy_value()
+
+    return types.void(array, value), codegen
+
+
+@intrinsic
+def _store_row(typingctx, array, row, value):
+    vec = _field_type(array, 2)
+
+    def codegen(context, builder, sig, args):
+        filled = _as_vector(context, builder, args[2], sig.args[2], vec)
+        _store(builder, _row_pointer(context, builder, sig.args[0], args[0], vec, args[1]), vec, filled)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+def load(field: np.ndarray) -> np.ndarray:
+    """The lanes of a state field of shape (W,)."""
+    return field.copy()
+
+
+@overload(load, inline="always")
+def _(field):
+    return lambda field: _load_field(field)
+
+
+def load_row(field: np.ndarray, row: int) -> np.ndarray:
+    """The lanes of row `row` of a state field of shape (n, W)."""
+    return field[row].copy()
+
+
+@overload(load_row, inline="always")
+def _(field, row):
+    return lambda field, row: _load_row(field, row)
+
+
+def store(field: np.ndarray, value: np.ndarray) -> None:
+    """Write lanes to a state field of shape (W,)."""
+    field[:] = value
+
+
+@overload(store, inline="always")
+def _(field, value):
+    return lambda field, value: _store_field(field, value)
+
+
+def store_row(field: np.ndarray, row: int, value: np.ndarray) -> None:
+    """Write lanes to row `row` of a state field of shape (n, W)."""
+    field[row] = value
+
+
+@overload(store_row, inline="always")
+def _(field, row, value):
+    return lambda field, row, value: _store_row(field, row, value)
+
+
+@intrinsic
+def _gather(typingctx, field, rows):
+    vec = _field_type(field, 2)
+
+    def codegen(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        out = ir.Constant(vec.llvm, ir.Undefined)
+        for lane in range(vec.width):
+            index = ir.Constant(ir.IntType(32), lane)
+            row = builder.zext(builder.extract_element(args[1], index), ir.IntType(64))
+            offset = builder.add(builder.mul(row, ir.Constant(ir.IntType(64), vec.width)), ir.Constant(row.type, lane))
+            out = builder.insert_element(out, builder.load(builder.gep(data, [offset])), index)
+        return out
+
+    return vec(field, rows), codegen
+
+
+def gather(field: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Lane l of the result is ``field[rows[l], l]``; `rows` must lie inside the field."""
+    return field[rows, np.arange(field.shape[1])]
+
+
+@overload(gather, inline="always")
+def _(field, rows):
+    return lambda field, rows: _gather(field, rows)
+
+
+@intrinsic
+def _select(typingctx, mask, a, b):
+    vec = a if isinstance(a, Vec) else b
+    if not isinstance(vec, Vec):
+        return None
+
+    def codegen(context, builder, sig, args):
+        yes, no = (_as_vector(context, builder, args[i], sig.args[i], vec) for i in (1, 2))
+        return builder.select(args[0], yes, no)
+
+    return vec(mask, a, b), codegen
+
+
+def where(mask: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Lane by lane `a` where `mask` holds, else `b`; one of them may be a scalar."""
+    dtype = a.dtype if isinstance(a, np.ndarray) else b.dtype
+    return np.where(mask, a, b).astype(dtype)
+
+
+@overload(where, inline="always")
+def _(mask, a, b):
+    if isinstance(mask, Vec):
+        return lambda mask, a, b: _select(mask, a, b)
+    return None
+
+
+def smaller(a: np.ndarray, b: np.ndarray | float) -> np.ndarray:
+    """Lane by lane the smaller of the two."""
+    return where(a < b, a, b)
+
+
+@overload(smaller, inline="always")
+def _(a, b):
+    return lambda a, b: _select(a < b, a, b)
+
+
+def larger(a: np.ndarray, b: np.ndarray | float) -> np.ndarray:
+    """Lane by lane the larger of the two."""
+    return where(a > b, a, b)
+
+
+@overload(larger, inline="always")
+def _(a, b):
+    return lambda a, b: _select(a > b, a, b)
+
+
+def _conversion(element: str, method: str):
+    @intrinsic
+    def convert(typingctx, value):
+        vec = Vec(element, value.width)
+
+        def codegen(context, builder, sig, args):
+            return getattr(builder, method)(args[0], vec.llvm)
+
+        return vec(value), codegen
+
+    return convert
+
+
+_int_to_float = _conversion("f32", "sitofp")
+_float_to_int = _conversion("i32", "fptosi")
+_as_signed = _conversion("i32", "bitcast")
+_as_unsigned = _conversion("u32", "bitcast")
+_as_float = _conversion("f32", "bitcast")
+
+
+def to_float(value: np.ndarray) -> np.ndarray:
+    """Signed integer lanes as floats, rounded to nearest."""
+    return value.astype(np.float32)
+
+
+@overload(to_float, inline="always")
+def _(value):
+    return lambda value: _int_to_float(value)
+
+
+def to_int(value: np.ndarray) -> np.ndarray:
+    """Float lanes as signed integers, truncated."""
+    return value.astype(np.int32)
+
+
+@overload(to_int, inline="always")
+def _(value):
+    return lambda value: _float_to_int(value)
+
+
+def as_signed(value: np.ndarray) -> np.ndarray:
+    """Unsigned lanes read as signed ones, bit by bit."""
+    return value.view(np.int32)
+
+
+@overload(as_signed, inline="always")
+def _(value):
+    return lambda value: _as_signed(value)
+
+
+def as_unsigned(value: np.ndarray) -> np.ndarray:
+    """Signed lanes read as unsigned ones, bit by bit."""
+    return value.view(np.uint32)
+
+
+@overload(as_unsigned, inline="always")
+def _(value):
+    return lambda value: _as_unsigned(value)
+
+
+def bits_to_float(value: np.ndarray) -> np.ndarray:
+    """The float whose IEEE bits are the integer lanes."""
+    return value.view(np.float32)
+
+
+@overload(bits_to_float, inline="always")
+def _(value):
+    return lambda value: _as_float(value)
+
+
+# --- polynomials instead of libm: the same bits on every machine --------------------------------
+
+
+@step
+def exp2(x):
+    """2**x for lanes x in -126..126; relative error below 3e-7."""
+    whole = to_int(x + 256.5) - 256
+    f = x - to_float(whole)
+    p = 1.0 + f * (
+        0.69314718
+        + f * (0.24022651 + f * (0.055504109 + f * (0.0096181291 + f * (0.0013333558 + f * 0.00015403530))))
+    )
+    return p * bits_to_float((whole + 127) << 23)
+
+
+@step
+def tan(x):
+    """tan(x) for lanes x in 0..1.45; relative error below 2e-6 (Lambert's continued fraction)."""
+    z = x * x
+    return x * (10395.0 - z * (1260.0 - z * 21.0)) / (10395.0 - z * (4725.0 - z * (210.0 - z)))
+
+
+@step
+def tanh(x):
+    """tanh(x) for any lanes x; absolute error below 6e-5, exact slope at 0 (minimax rational)."""
+    c = smaller(larger(x, -5.0), 5.0)
+    z = c * c
+    return c * (1.0 + z * (0.10249199 + z * 0.00067184)) / (1.0 + z * (0.43555933 + z * 0.01283646))
+
+
+# --- denormals -----------------------------------------------------------------------------------
+
+
+@intrinsic
+def _read_mxcsr(typingctx):
+    def codegen(context, builder, sig, args):
+        slot = cgutils.alloca_once(builder, ir.IntType(32))
+        pointer = builder.bitcast(slot, ir.IntType(8).as_pointer())
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer.type]), "llvm.x86.sse.stmxcsr"
+        )
+        builder.call(function, [pointer])
+        return builder.load(slot)
+
+    return types.uint32(), codegen
+
+
+@intrinsic
+def _write_mxcsr(typingctx, value):
+    def codegen(context, builder, sig, args):
+        slot = cgutils.alloca_once_value(builder, args[0])
+        pointer = builder.bitcast(slot, ir.IntType(8).as_pointer())
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer.type]), "llvm.x86.sse.ldmxcsr"
+        )
+        builder.call(function, [pointer])
+        return context.get_dummy_value()
+
+    return types.void(types.uint32), codegen
+
+
+if JIT and platform.machine() in ("x86_64", "AMD64"):
+
+    @numba.njit(forceinline=True)
+    def flush_denormals() -> int:
+        """Flush denormals to zero in this thread; returns what `restore_denormals` needs.
+
+        Decaying filters would otherwise run eleven times slower some seconds after the last note.
+        """
+        before = _read_mxcsr()
+        _write_mxcsr(before | types.uint32(0x8040))
+        return before
+
+    @numba.njit(forceinline=True)
+    def restore_denormals(before: int) -> None:
+        """Give the thread back the floating point mode it came with."""
+        _write_mxcsr(before)
+
+else:
+
+    @step
+    def flush_denormals() -> int:
+        """No flush mode is known here: the same results, slower in long silence."""
+        return 0
+
+    @step
+    def restore_denormals(before: int) -> None:
+        """Nothing to restore."""

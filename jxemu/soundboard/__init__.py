@@ -1,0 +1,1 @@
+"""A sound board: UART -> firmware -> THE LATCH -> analog voices -> HPF -> chorus."""

@@ -1,0 +1,111 @@
+"""The chorus: two 256-stage bucket brigades (MN3009), one triangle LFO, the second one inverted.
+
+::
+
+    in --+--------------------------------------------(+)--> left   (right likewise, with BBD 2)
+         `--> low pass --+--> BBD 1 --> low pass ------^
+                         `--> BBD 2 --> low pass -->
+    delay 1 = triangle between 1.55 and 5.2 ms, delay 2 its mirror image
+
+The delay is that of the whole wet path: the filters' own delay is taken off the line's.
+Source: SC, RC, KR, HP18; question: chorus-rates.  Limits: the BBD's clock images (above 24 kHz), its noise
+and its clipping at 10 Vpp are not modelled; its hold is part of the output filter.
+"""
+
+import numpy as np
+
+from jxemu.kernel import (
+    as_signed, as_unsigned, gather, larger, load, step, store, struct, to_float, to_int, where,
+)  # fmt: skip
+
+LINE = 512
+LONGEST = LINE - 4
+"""Longest delay in output frames."""
+
+
+def biquad_state(width: int) -> np.dtype:
+    """Two memories of a second-order section."""
+    f = (np.float32, (width,))
+    return struct(s1=f, s2=f)
+
+
+def filter_state(width: int) -> np.dtype:
+    """A real pole and two second-order sections."""
+    return struct(s=(np.float32, (width,)), first=biquad_state(width), second=biquad_state(width))
+
+
+COEFFICIENTS = struct(pole=np.float32, b0=np.float32, b1=np.float32, biquad=(np.float32, (2, 4)))
+"""Real pole (y = b0 x + b1 x' + pole y'), then b0, b1, a1, a2 of two sections."""
+
+
+def chorus_state(width: int) -> np.dtype:
+    """Lanes: the line (both BBDs see the same input), LFO phase, filters, and what the latch chose."""
+    f, i, u = ((t, (width,)) for t in (np.float32, np.int32, np.uint32))
+    return struct(
+        input=COEFFICIENTS, output=COEFFICIENTS,
+        line=(np.float32, (LINE, width)), at=np.int64, phase=u,
+        rate=u, rates=(np.uint32, (3, width)), on=i, wet=f, shortest=f, span=f,
+        before=filter_state(width), behind_1=filter_state(width), behind_2=filter_state(width),
+    )  # fmt: skip
+
+
+@step
+def load_filter(state):
+    """State of a filter as a tuple of lanes, for `filter_step`."""
+    return load(state.s), load(state.first.s1), load(state.first.s2), load(state.second.s1), load(state.second.s2)
+
+
+@step
+def store_filter(state, values):
+    """Write a filter's state back."""
+    store(state.s, values[0])
+    store(state.first.s1, values[1])
+    store(state.first.s2, values[2])
+    store(state.second.s1, values[3])
+    store(state.second.s2, values[4])
+
+
+@step
+def filter_step(x, c, state):
+    """Real pole and two sections in series: ``(output, state)``."""
+    s, p1, p2, r1, r2 = state
+    y = x * c.b0 + s
+    s = x * c.b1 + y * c.pole
+    z = y * c.biquad[0, 0] + p1
+    p1 = y * c.biquad[0, 1] - z * c.biquad[0, 2] + p2
+    p2 = z * -c.biquad[0, 3]
+    w = z * c.biquad[1, 0] + r1
+    r1 = z * c.biquad[1, 1] - w * c.biquad[1, 2] + r2
+    r2 = w * -c.biquad[1, 3]
+    return w, (s, p1, p2, r1, r2)
+
+
+@step
+def muted(state, on):
+    """A filter's state, emptied in the lanes whose chorus is off."""
+    s, p1, p2, r1, r2 = state
+    return where(on, s, 0.0), where(on, p1, 0.0), where(on, p2, 0.0), where(on, r1, 0.0), where(on, r2, 0.0)
+
+
+@step
+def triangle(phase):
+    """0..1..0 over a turn of the 32-bit phase."""
+    signed = as_signed(phase)
+    folded = larger(to_float(signed), -to_float(signed))
+    return folded * (1 / 2147483648)
+
+
+@step
+def delayed(line, at, delay):
+    """The line `delay` frames ago (lanes, at least 1): third-order Lagrange interpolation."""
+    whole = to_int(delay)
+    f = delay - to_float(whole)
+    newest = as_unsigned(at - whole + (LINE + 1))
+    a = gather(line, newest & (LINE - 1))
+    b = gather(line, (newest - 1) & (LINE - 1))
+    c = gather(line, (newest - 2) & (LINE - 1))
+    d = gather(line, (newest - 3) & (LINE - 1))
+    up = f + 1.0
+    down = f - 1.0
+    far = f - 2.0
+    return (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5

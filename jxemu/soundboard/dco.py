@@ -1,0 +1,118 @@
+"""DCO1 and DCO2 of a voice: an 8253 counter resets a ramp whose slope a DAC voltage sets.
+
+::
+
+    8 MHz / prescaler --> 8253 mode 3 --+--> square (and pulse)
+                                        `--> rising edge resets the integrator --> ramp (saw)
+    DAC ramp CV -------------------------------^ slope
+
+Edges fall on exact integer units (see `clock`), between samples; each discontinuity is replaced by
+the integral of a cubic B-spline (four samples wide), and the B-spline's droop is undone by
+`mixer.flatten_step`. Hard sync restarts the other DCO at the edge. Two samples of delay.
+
+Source: THESIS, MAME-S, VPN12.  Limits: the integrator's 2 us reset time, any curvature of the
+ramp and its loss against 1/n at high harmonics are not modelled (question: ramp-shape).
+"""
+
+import numpy as np
+
+from jxemu.chips.i8253 import counter_step
+from jxemu.kernel import load, step, store, struct, to_float, where
+
+NOISE, SQUARE, PULSE, SAW = range(4)
+
+
+def dco_state(width: int) -> np.dtype:
+    """Lanes of one DCO: counter, ramp, selected wave, and three samples of pending output."""
+    f, i = (np.float32, (width,)), (np.int32, (width,))
+    return struct(
+        remaining=i, high=i, elapsed=i, base=f,  # counter and ramp
+        high_units=i, low_units=i, slope=f,  # from the latch
+        saw=f, square=f, offset=f, noise=f,  # wave switch as mixing weights
+        sync=i,  # 1: restarted by the other DCO
+        pending_0=f, pending_1=f, pending_2=f,
+    )  # fmt: skip
+
+
+@step
+def bandlimited_jump(pending, jump, d):
+    """Add a step of height `jump` that happened `d` samples ago (0..1) to the pending outputs."""
+    p0, p1, p2, p3 = pending
+    e = 1.0 - d
+    dd = d * d
+    ee = e * e
+    p0 = p0 + jump * (dd * dd * (1 / 24))
+    p1 = p1 + jump * (0.5 + e * (ee * (1 / 3 - e * 0.125) - 2 / 3))
+    p2 = p2 - jump * (0.5 + d * (dd * (1 / 3 - d * 0.125) - 2 / 3))
+    p3 = p3 - jump * (ee * ee * (1 / 24))
+    return p0, p1, p2, p3
+
+
+@step
+def load_dco(dco):
+    """``(motion, setting, pending)`` of a DCO as tuples of lanes, for the steps below.
+
+    motion : remaining, high, elapsed, base.  setting : slope, high_units, low_units, saw, square, offset.
+    """
+    motion = load(dco.remaining), load(dco.high), load(dco.elapsed), load(dco.base)
+    setting = (
+        load(dco.slope), load(dco.high_units), load(dco.low_units), load(dco.saw), load(dco.square), load(dco.offset)
+    )  # fmt: skip
+    return motion, setting, (load(dco.pending_0), load(dco.pending_1), load(dco.pending_2))
+
+
+@step
+def store_dco(dco, motion, pending):
+    """Write back what the steps changed."""
+    store(dco.remaining, motion[0])
+    store(dco.high, motion[1])
+    store(dco.elapsed, motion[2])
+    store(dco.base, motion[3])
+    store(dco.pending_0, pending[0])
+    store(dco.pending_1, pending[1])
+    store(dco.pending_2, pending[2])
+
+
+@step
+def edge_step(motion, setting, limit, sample_units):
+    """Counter and ramp over one sample: ``(motion, rising, since, jump)``.
+
+    rising : lanes whose ramp was reset.  since : units since the counter toggled.
+    jump : height of the step in the selected wave.
+    """
+    remaining, high, elapsed, base = motion
+    slope, high_units, low_units, saw, square, _ = setting
+    remaining, high, rising, falling, since = counter_step(remaining, high, limit, sample_units, high_units, low_units)
+    elapsed = elapsed + sample_units
+    before = base + slope * to_float(elapsed - since)
+    jump = where(rising, square - saw * before, where(falling, -square, square * 0.0))
+    elapsed = where(rising, since, elapsed)
+    base = where(rising, 0.0, base)
+    return (remaining, high, elapsed, base), rising, since, jump
+
+
+@step
+def sync_step(motion, setting, synced, counter, since):
+    """Restart a DCO where `synced`, `since` units ago: ``(motion, jump)``.
+
+    counter : lanes of 0 / 1; 1 restarts the 8253 counter too, 0 only the ramp.
+    """
+    remaining, high, elapsed, base = motion
+    slope, high_units, _, saw, square, _ = setting
+    before = base + slope * to_float(elapsed - since)
+    whole = synced & (counter > 0)
+    jump = where(synced, -saw * before, saw * 0.0)
+    jump = jump + where(whole & (high < 1), square, square * 0.0)
+    remaining = where(whole, high_units - since, remaining)
+    high = where(whole, 1, high)
+    elapsed = where(synced, since, elapsed)
+    base = where(synced, 0.0, base)
+    return (remaining, high, elapsed, base), jump
+
+
+@step
+def wave_step(motion, setting):
+    """The selected wave at the sample, before its steps are band-limited."""
+    _, high, elapsed, base = motion
+    slope, _, _, saw, square, offset = setting
+    return saw * (base + slope * to_float(elapsed)) + square * to_float(high) + offset

@@ -1,0 +1,140 @@
+"""Boards and lanes as one set of records: made, wired and run.
+
+An engine holds `boards` sound boards and the lanes of the voices that are played on them. Live, a
+board's six voices stand in eight lanes; in a batch of notes only the voices that sound get one.
+Rendering is the same either way, bit by bit.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jxemu import clock, protocol
+from jxemu.kernel import zeros
+from jxemu.soundboard import circuit as soldering
+from jxemu.soundboard import state
+from jxemu.soundboard.circuit import Circuit
+from jxemu.soundboard.render import FAR_UNITS, render_block, trace_block
+
+LANE_WIDTHS = (8, 16, 32)
+ALL_VOICES = tuple(range(state.VOICES))
+
+
+class Engine:
+    """Sound boards with their voices in lanes.
+
+    roles : which selects each board answers to (`protocol.LOWER`, `UPPER` or `BOTH`).
+    circuits : one a board.  voices : the voices of each board that are ever played (default all).
+    width : lanes of a group, 8, 16 or 32.
+    Raises ValueError for a rate, factor or width that is not supported.
+    """
+
+    def __init__(
+        self,
+        roles: Sequence[int],
+        circuits: Sequence[Circuit],
+        sample_rate: int = 48_000,
+        oversample: int = 4,
+        voices: Sequence[Sequence[int]] | None = None,
+        width: int = 8,
+    ):
+        if width not in LANE_WIDTHS:
+            raise ValueError(f"{width} lanes are not supported; choose one of {LANE_WIDTHS}")
+        voices = voices or [ALL_VOICES] * len(roles)
+        self.sample_rate, self.oversample = sample_rate, oversample
+        self.time = zeros(state.TIME, 1)
+        self.time[0].units_per_frame = clock.units_per_frame(sample_rate)
+        self.time[0].sample_units = clock.units_per_frame(sample_rate, oversample)
+        self.time[0].oversample = oversample
+        self.time[0].hold = soldering.hold_share(sample_rate)
+        self.boards = zeros(state.BOARD, len(roles))
+        for board, role, circuit, played in zip(self.boards, roles, circuits, voices, strict=True):
+            _power_on(board, role, circuit, played)
+        slots = _lane_slots(voices, width)
+        self.groups = zeros(state.lanes(width), -(-len(slots) // width))
+        self.stages = zeros(state.outputs(width), -(-len(roles) // width))
+        self.groups.board = self.stages.board = -1
+        for part in (self.groups.dco1, self.groups.dco2):
+            part.high_units = part.low_units = FAR_UNITS
+        self._wire(slots, roles, circuits, width)
+
+    def _wire(self, slots: list[tuple[int, int] | None], roles: Sequence[int], circuits: Sequence[Circuit], width: int) -> None:
+        opened = set()
+        for index, slot in enumerate(slots):
+            if slot is None:
+                continue
+            group, lane = self.groups[index // width], index % width
+            board, voice = slot
+            group.board[lane], group.voice[lane] = board, voice
+            group.to_output[lane], group.to_lane[lane] = divmod(board, width)
+            group.opens[lane] = board not in opened
+            opened.add(board)
+            place = board_place(roles[board])
+            soldering.solder_voice(group, lane, circuits[board], place, voice, self.sample_rate, self.oversample)
+        for index, (role, circuit) in enumerate(zip(roles, circuits, strict=True)):
+            stage, lane = self.stages[index // width], index % width
+            stage.board[lane] = index
+            soldering.solder_output(stage, lane, circuit, board_place(role), self.sample_rate)
+        for group, stage in zip(self.groups, self.stages, strict=False):
+            group.direct = len(self.groups) == len(self.stages) and bool(np.all(group.board == stage.board))
+
+    @property
+    def frame(self) -> int:
+        """Output frames rendered since power-on."""
+        return int(self.time[0].frame)
+
+    def render(self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, frames: int) -> np.ndarray:
+        """The next `frames` frames of every board, float32 (boards, frames, 2).
+
+        rx_at, rx_byte : int64 cycles and uint8 bytes that arrive; `position` and `end`, int64
+            (boards,), say which part of them each board has yet to take. `position` is moved on.
+        """
+        out = np.empty((len(self.boards), frames, 2), np.float32)
+        render_block(self.time, self.boards, self.groups, self.stages, rx_at, rx_byte, position, end, out)
+        return out
+
+    def trace(self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, until: int) -> np.ndarray:
+        """Run only the firmware, up to cycle `until`; the latch after every pass, in time order."""
+        per_pass = 400
+        room = len(self.boards) * ((until - int(self.boards[0].firmware.cycle)) // per_pass + 16)
+        rows = np.zeros(room, state.LATCH)
+        written = trace_block(self.boards, rx_at, rx_byte, position, end, until, rows)
+        rows = rows[:written]
+        return rows[np.argsort(rows["at_cycles"], kind="stable")]
+
+
+def board_place(role: int) -> int:
+    """Position of a board in the machine, for its component errors: 0 lower or only, 1 upper."""
+    return 1 if role == protocol.UPPER else 0
+
+
+def _lane_slots(voices: Sequence[Sequence[int]], width: int) -> list[tuple[int, int] | None]:
+    """``(board, voice)`` of every lane: whole boards on multiples of eight lanes, single voices packed."""
+    slots: list[tuple[int, int] | None] = []
+    whole = max(len(v) for v in voices) > 1
+    for board, played in enumerate(voices):
+        slots += [(board, voice) for voice in sorted(played)]
+        if whole:
+            slots += [None] * (-len(slots) % min(8, width))
+    return slots
+
+
+def _power_on(board, role: int, circuit: Circuit, played: Sequence[int]) -> None:
+    """The state after boot: defaults in memory, ramps calibrated."""
+    firmware = board.firmware
+    firmware.role = role
+    firmware.relays = board_place(role) == 0
+    firmware.lfo_random = 0xACE1
+    firmware.lfo_fade = 256
+    firmware.pass_due = 1
+    firmware.parameter[protocol.VOLUME - protocol.FIRST_PARAMETER] = 127
+    for register in (protocol.TUNE_1, protocol.TUNE_2):
+        firmware.parameter[register - protocol.FIRST_PARAMETER] = soldering.value("MASTER_TUNE_CENTRE")
+    firmware.calibration[:] = soldering.boot_calibration(circuit, board_place(role))
+    firmware.glide[:] = 60 << 8
+    firmware.note[:] = 60
+    board.latch.divisor[:] = 0xFFFF
+    board.latch.prescaler[:] = 15
+    board.latch.dco2_clock = clock.UNITS_PER_CLOCK
+    board.latch.board = board_place(role)
+    board.voice_mask = sum(1 << voice for voice in played)

@@ -1,0 +1,33 @@
+"""The noise source of a board: counter-based, so that sample n is the same in any rendering.
+
+Source: KR (spectrum of a sister instrument); question: noise-source.
+"""
+
+import numpy as np
+
+from jxemu.kernel import as_signed, step, struct, to_float
+
+
+def noise_state(width: int) -> np.dtype:
+    """Lanes: key of the board's stream, low-pass memory and coefficients."""
+    f = (np.float32, (width,))
+    return struct(key=(np.uint32, (width,)), low=f, pole=f, gain=f, thermal=f)
+
+
+@step
+def white(counter, key):
+    """Uniform white noise in -1..1 for a sample counter (int) and lanes of keys (u32).
+
+    A multiply-and-shift hash of 32 bits: each (key, counter) is independent of all others.
+    """
+    h = key + np.uint32(counter)
+    h = (h ^ (h >> 16)) * 0x21F0AAAD
+    h = (h ^ (h >> 15)) * 0x735A2D97
+    h = h ^ (h >> 15)
+    return to_float(as_signed(h)) * (1 / 2147483648)
+
+
+@step
+def noise_step(random, low, pole):
+    """One-pole low pass of the white source."""
+    return low + pole * (random - low)

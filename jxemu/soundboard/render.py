@@ -1,0 +1,383 @@
+"""THE kernel entry: boards run their firmware, lanes follow the latch, samples come out.
+
+Time goes in slices of 8 output frames on a grid fixed to the machine's own time. At the start of
+a slice every board's CPU catches up, the lanes look at what it wrote to the latch, and the held
+voltages move on; inside a slice they are straight lines. A call may end anywhere in a slice: the
+next goes on as if it had not.
+"""
+
+import numpy as np
+
+from jxemu.chips.i8253 import fraction, high_clocks, low_clocks
+from jxemu.clock import UNITS_PER_CLOCK, UNITS_PER_CYCLE
+from jxemu.kernel import (
+    exp2, flush_denormals, kernel, load, load_row, restore_denormals, step, store, store_row, tanh, where,
+)  # fmt: skip
+from jxemu.soundboard import firmware
+from jxemu.soundboard.chorus import LINE, delayed, filter_step, load_filter, muted, store_filter, triangle
+from jxemu.soundboard.dco import (
+    NOISE, PULSE, SAW, SQUARE, bandlimited_jump, edge_step, load_dco, store_dco, sync_step, wave_step,
+)  # fmt: skip
+from jxemu.soundboard.decimator import PAIRS_2, PAIRS_4, PAIRS_8, TAPS_2, TAPS_4, TAPS_8, stage_step
+from jxemu.soundboard.hpf import hpf_step
+from jxemu.soundboard.mixer import flatten_step, mix_step
+from jxemu.soundboard.noise import noise_step, white
+from jxemu.soundboard.state import SLICE
+from jxemu.soundboard.vca import amplitude
+from jxemu.soundboard.vcf import control_step, load_section, section_step, store_section
+
+FAR_UNITS = 1 << 30
+SYNC_2, SYNC_1 = 1, 2
+
+
+# --- the latch, as the analog half sees it -------------------------------------------------------
+
+
+@step
+def _look_at_dco(dco, lane, count, code, clock_units, slope, duty, sample_units):
+    """Set one DCO of a lane from its divisor, wave code and ramp slope."""
+    high = high_clocks(count) * clock_units
+    low = low_clocks(count) * clock_units
+    if code == PULSE:
+        whole = high + low
+        high = int(whole * duty)
+        low = whole - high
+    dco.high_units[lane] = max(high, sample_units)
+    dco.low_units[lane] = max(low, sample_units)
+    dco.base[lane] += (dco.slope[lane] - slope) * np.float32(dco.elapsed[lane])
+    dco.slope[lane] = slope
+    dco.saw[lane] = 2.0 if code == SAW else 0.0
+    dco.square[lane] = 2.0 if code == SQUARE or code == PULSE else 0.0
+    dco.noise[lane] = 1.0 if code == NOISE else 0.0
+    if code == PULSE:
+        dco.offset[lane] = -2.0 * duty
+    else:
+        dco.offset[lane] = 0.0 if code == NOISE else -1.0
+
+
+@step
+def _look_at_latch(group, boards, sample_units):
+    """Copy what changed on the latch into the lanes of a group."""
+    syncs = 0
+    for lane in range(group.board.shape[0]):
+        if group.board[lane] < 0:
+            continue
+        board = boards[group.board[lane]]
+        latch = board.latch
+        law = group.xmod_law[latch.xmod]
+        syncs |= SYNC_2 * law[0] | SYNC_1 * law[1]
+        if board.writes == group.seen[lane]:
+            continue
+        group.seen[lane] = board.writes
+        v = group.voice[lane]
+        divide_1 = 16 - int(latch.prescaler[0])
+        divide_2 = 16 - int(latch.prescaler[1])
+        slope_1 = np.float32(group.slope_law[0, lane] * np.float32(latch.dco_cv[0, v]) / np.float32(divide_1))
+        slope_2 = np.float32(group.slope_law[1, lane] * np.float32(latch.dco_cv[1, v]) / np.float32(divide_2))
+        _look_at_dco(group.dco1, lane, int(latch.divisor[0, v]), latch.wave[0], divide_1 * UNITS_PER_CLOCK,
+                     slope_1, group.duty[lane], sample_units)  # fmt: skip
+        _look_at_dco(group.dco2, lane, int(latch.divisor[1, v]), latch.wave[1], divide_2 * int(latch.dco2_clock),
+                     slope_2, group.duty[lane], sample_units)  # fmt: skip
+        group.dco2.sync[lane] = law[0]
+        group.dco1.sync[lane] = law[1]
+        group.mixer.am[lane] = law[2]
+        group.mixer.cv_1[lane] = latch.mix_cv[0, v]
+        group.mixer.cv_2[lane] = latch.mix_cv[1, v]
+        group.vcf.cv[lane] = latch.vcf_cv[v]
+        group.vcf.resonance_cv[lane] = latch.resonance_cv
+        group.vca.cv[lane] = latch.vca_cv[v]
+        group.vca.level_cv[lane] = latch.level_cv
+    group.syncs = syncs
+
+
+@step
+def _follow(field_held, field_cv, hold):
+    """Let a sample-and-hold settle for one slice; returns the new voltage."""
+    held = load(field_held)
+    held = held + (load(field_cv) - held) * hold
+    store(field_held, held)
+    return held
+
+
+@step
+def _hold_voltages(group, hold, samples):
+    """Move the held voltages on by one slice and lay the straight lines the samples follow."""
+    share = np.float32(1.0) / np.float32(samples)
+
+    mixer = group.mixer
+    start_1 = load(mixer.end_1)
+    start_2 = load(mixer.end_2)
+    end_1 = _follow(mixer.held_1, mixer.cv_1, hold) * load(mixer.drive_1)
+    end_2 = _follow(mixer.held_2, mixer.cv_2, hold) * load(mixer.drive_2)
+    store(mixer.level_1, start_1)
+    store(mixer.level_2, start_2)
+    store(mixer.end_1, end_1)
+    store(mixer.end_2, end_2)
+    store(mixer.step_1, (end_1 - start_1) * share)
+    store(mixer.step_2, (end_2 - start_2) * share)
+
+    vcf = group.vcf
+    cv = _follow(vcf.cv_held, vcf.cv, hold)
+    resonance = _follow(vcf.resonance_held, vcf.resonance_cv, hold)
+    angle, warp, correction = control_step(cv, load(vcf.scale), load(vcf.offset), load(vcf.top))
+    angle_start = load(vcf.angle_end)
+    warp_start = load(vcf.warp_end)
+    store(vcf.angle, angle_start)
+    store(vcf.warp, warp_start)
+    store(vcf.angle_end, angle)
+    store(vcf.warp_end, warp)
+    store(vcf.angle_step, (angle - angle_start) * share)
+    store(vcf.warp_step, (warp - warp_start) * share)
+    store(vcf.correction, correction)
+    q = load(vcf.q_open) * exp2(resonance * load(vcf.q_law))
+    store(vcf.q1, load(vcf.q1_fixed) + load(vcf.q1_share) * q)
+    store(vcf.q2, load(vcf.q2_fixed) + load(vcf.q2_share) * q)
+    store(vcf.feedback, resonance * load(vcf.feedback_law))
+
+    vca = group.vca
+    held = _follow(vca.cv_held, vca.cv, hold)
+    level = _follow(vca.level_held, vca.level_cv, hold)
+    start = load(vca.amplitude_end)
+    end = amplitude(held, level, load(vca.gain), load(vca.level_law), load(vca.level_norm))
+    store(vca.amplitude, start)
+    store(vca.amplitude_end, end)
+    store(vca.amplitude_step, (end - start) * share)
+
+
+# --- the voices ----------------------------------------------------------------------------------
+
+
+@step
+def _render_voices(group, counter, count, sample_units):
+    """Run all lanes of a group for `count` oversampled samples into its tile."""
+    per_sample = np.float32(1.0) / np.float32(sample_units)
+    sync_2 = (group.syncs & SYNC_2) != 0
+    sync_1 = (group.syncs & SYNC_1) != 0
+    global_feedback = group.global_feedback != 0
+    noise, mixer, vcf, vca = group.noise, group.mixer, group.vcf, group.vca
+    motion_1, setting_1, (a0, a1, a2) = load_dco(group.dco1)
+    motion_2, setting_2, (b0, b1, b2) = load_dco(group.dco2)
+    synced_1, synced_2 = load(group.dco1.sync) > 0, load(group.dco2.sync) > 0
+    restart = load(group.sync_counter)
+    hiss_1, hiss_2 = load(group.dco1.noise) * load(noise.gain), load(group.dco2.noise) * load(noise.gain)
+    key, low, pole, thermal = load(noise.key), load(noise.low), load(noise.pole), load(noise.thermal)
+    before_1, before_2, am = load(mixer.before_1), load(mixer.before_2), load(mixer.am)
+    level_1, rise_1 = load(mixer.level_1), load(mixer.step_1)
+    level_2, rise_2 = load(mixer.level_2), load(mixer.step_2)
+    angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
+    q1, q2, correction, feedback = load(vcf.q1), load(vcf.q2), load(vcf.correction), load(vcf.feedback)
+    first, second = load_section(vcf.first), load_section(vcf.second)
+    out, out_before = load(vcf.output), load(vcf.output_before)
+    amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
+    zero = out * 0.0
+    no_limit = motion_1[0] * 0
+
+    for n in range(count):
+        motion_1, rising_1, since_1, jump = edge_step(motion_1, setting_1, no_limit, sample_units)
+        a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, zero), jump, fraction(since_1, per_sample))
+        limit = no_limit
+        if sync_2:
+            limit = where(rising_1 & synced_2 & (restart > 0), -since_1, no_limit)
+        motion_2, rising_2, since_2, jump = edge_step(motion_2, setting_2, limit, sample_units)
+        b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, zero), jump, fraction(since_2, per_sample))
+        if sync_2:
+            motion_2, jump = sync_step(motion_2, setting_2, rising_1 & synced_2, restart, since_1)
+            b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump, fraction(since_1, per_sample))
+        if sync_1:
+            motion_1, jump = sync_step(motion_1, setting_1, rising_2 & synced_1, restart, since_2)
+            a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump, fraction(since_2, per_sample))
+
+        random = white(counter + n, key)
+        low = noise_step(random, low, pole)
+        a2 = a2 + wave_step(motion_1, setting_1) + low * hiss_1
+        b2 = b2 + wave_step(motion_2, setting_2) + low * hiss_2
+        mixed = mix_step(a0, b0, level_1, level_2, am)
+        a0, a1, a2 = a1, a2, a3
+        b0, b1, b2 = b1, b2, b3
+        level_1 = level_1 + rise_1
+        level_2 = level_2 + rise_2
+
+        x = flatten_step(mixed, before_1, before_2) + random * thermal
+        before_2 = before_1
+        before_1 = mixed
+        if global_feedback:
+            x = x - feedback * tanh(out + out - out_before)
+        middle, first = section_step(x, first, angle, warp, correction, q1)
+        out_before = out
+        out, second = section_step(middle, second, angle, warp, correction, q2)
+        angle = angle + angle_step
+        warp = warp + warp_step
+        store_row(group.tile, n, out * amp)
+        amp = amp + amp_step
+
+    store_dco(group.dco1, motion_1, (a0, a1, a2))
+    store_dco(group.dco2, motion_2, (b0, b1, b2))
+    store(noise.low, low)
+    store(mixer.before_1, before_1)
+    store(mixer.before_2, before_2)
+    store(mixer.level_1, level_1)
+    store(mixer.level_2, level_2)
+    store(vcf.angle, angle)
+    store(vcf.warp, warp)
+    store(vcf.output, out)
+    store(vcf.output_before, out_before)
+    store_section(vcf.first, first)
+    store_section(vcf.second, second)
+    store(vca.amplitude, amp)
+
+
+# --- the output stage ----------------------------------------------------------------------------
+
+
+@step
+def _sum_voices(group, stages, count):
+    """Add the lanes of a group, in lane order, to the output stages they belong to."""
+    if group.direct:
+        stage = stages[group.to_output[0]]
+        for n in range(count):
+            store_row(stage.tile, n, load_row(group.tile, n))
+        return
+    for lane in range(group.board.shape[0]):
+        if group.board[lane] >= 0:
+            tile = stages[group.to_output[lane]].tile
+            to = group.to_lane[lane]
+            if group.opens[lane]:
+                for n in range(count):
+                    tile[n, to] = group.tile[n, lane]
+            else:
+                for n in range(count):
+                    tile[n, to] += group.tile[n, lane]
+
+
+@step
+def _look_at_switches(stage, boards):
+    """Set HPF and chorus of each lane from its board's latch; 1 if any chorus is on."""
+    any_on = 0
+    for lane in range(stage.board.shape[0]):
+        if stage.board[lane] < 0:
+            continue
+        board = boards[stage.board[lane]]
+        if board.writes != stage.seen[lane]:
+            stage.seen[lane] = board.writes
+            mode = board.latch.chorus
+            stage.hpf.pole[lane] = stage.hpf.poles[board.latch.hpf, lane]
+            stage.chorus.on[lane] = 1 if mode > 0 else 0
+            stage.chorus.rate[lane] = stage.chorus.rates[mode, lane]
+        any_on |= stage.chorus.on[lane]
+    return any_on
+
+
+@step
+def _decimate(stage, oversample, frames):
+    """Bring the tile from the oversampled to the output rate, in place."""
+    if oversample == 8:
+        stage_step(stage.from_8, TAPS_8, PAIRS_8, stage.tile, 4 * frames)
+    if oversample >= 4:
+        stage_step(stage.from_4, TAPS_4, PAIRS_4, stage.tile, 2 * frames)
+    stage_step(stage.from_2, TAPS_2, PAIRS_2, stage.tile, frames)
+
+
+@step
+def _render_output(stage, frames, any_on):
+    """HPF and chorus: the tile's first rows become left, `right` the other channel."""
+    hpf, chorus = stage.hpf, stage.chorus
+    hpf_low, hpf_pole = load(hpf.low), load(hpf.pole)
+    phase, rate, wet = load(chorus.phase), load(chorus.rate), load(chorus.wet)
+    shortest, span, on = load(chorus.shortest), load(chorus.span), load(chorus.on) > 0
+    before = load_filter(chorus.before)
+    behind_1 = muted(load_filter(chorus.behind_1), on)
+    behind_2 = muted(load_filter(chorus.behind_2), on)
+    at = int(chorus.at)
+    for n in range(frames):
+        dry, hpf_low = hpf_step(load_row(stage.tile, n), hpf_low, hpf_pole)
+        dark, before = filter_step(dry, chorus.input, before)
+        store_row(chorus.line, at, dark)
+        left = dry + 0.0  # a plain zero, never a negative one
+        right = left
+        if any_on:
+            turn = triangle(phase)
+            wet_1, behind_1 = filter_step(delayed(chorus.line, at, shortest + span * turn), chorus.output, behind_1)
+            wet_2, behind_2 = filter_step(
+                delayed(chorus.line, at, shortest + span * (1.0 - turn)), chorus.output, behind_2
+            )
+            left = where(on, dry + wet_1 * wet, dry) + 0.0
+            right = where(on, dry + wet_2 * wet, dry) + 0.0
+        store_row(stage.tile, n, left)
+        store_row(stage.right, n, right)
+        at = (at + 1) & (LINE - 1)
+        phase = phase + rate
+    store(hpf.low, hpf_low)
+    store(chorus.phase, phase)
+    store_filter(chorus.before, before)
+    store_filter(chorus.behind_1, muted(behind_1, on))
+    store_filter(chorus.behind_2, muted(behind_2, on))
+    chorus.at = at
+
+
+# --- entries -------------------------------------------------------------------------------------
+
+
+@kernel
+def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, out):
+    """Render ``out.shape[1]`` frames of every board.
+
+    time, boards, groups, stages : record arrays of `state`.
+    rx_at, rx_byte : int64 and uint8 (bytes,): what arrives on the wires, ascending for each board.
+    position, end : int64 (boards,): the part of it that is for a board; `position` moves on.
+    out : float32 (boards, frames, 2), written.
+    """
+    mode = flush_denormals()
+    clock = time[0]
+    oversample = int(clock.oversample)
+    sample_units = int(clock.sample_units)
+    total = out.shape[1]
+    done = 0
+    while done < total:
+        frame = int(clock.frame)
+        frames = min(SLICE - frame % SLICE, total - done)
+        if frame % SLICE == 0:
+            now = frame * int(clock.units_per_frame) // UNITS_PER_CYCLE
+            for b in range(boards.shape[0]):
+                position[b] = firmware.run(boards[b], rx_at, rx_byte, position[b], end[b], now)
+            for g in range(groups.shape[0]):
+                _look_at_latch(groups[g], boards, sample_units)
+                _hold_voltages(groups[g], clock.hold, SLICE * oversample)
+        count = frames * oversample
+        for g in range(groups.shape[0]):
+            _render_voices(groups[g], (frame * oversample) & 0x7FFFFFFF, count, sample_units)
+            _sum_voices(groups[g], stages, count)
+        for o in range(stages.shape[0]):
+            stage = stages[o]
+            any_on = _look_at_switches(stage, boards)
+            _decimate(stage, oversample, frames)
+            _render_output(stage, frames, any_on)
+            for lane in range(stage.board.shape[0]):
+                b = stage.board[lane]
+                if b >= 0:
+                    for n in range(frames):
+                        out[b, done + n, 0] = stage.tile[n, lane]
+                        out[b, done + n, 1] = stage.right[n, lane]
+        clock.frame = frame + frames
+        done += frames
+    restore_denormals(mode)
+
+
+@kernel
+def trace_block(boards, rx_at, rx_byte, position, end, until, rows):
+    """Run only the firmware up to cycle `until`; one row of `rows` (LATCH records) a pass.
+
+    Returns the number of rows written; stops early when `rows` is full.
+    """
+    written = 0
+    for b in range(boards.shape[0]):
+        board = boards[b]
+        while board.firmware.pass_due <= until and written < rows.shape[0]:
+            writes = board.writes
+            due = board.firmware.pass_due
+            position[b] = firmware.run(board, rx_at, rx_byte, position[b], end[b], due)
+            if board.writes != writes:
+                rows[written] = board.latch
+                written += 1
+        if board.firmware.pass_due > until:
+            position[b] = firmware.run(board, rx_at, rx_byte, position[b], end[b], until)
+    return written

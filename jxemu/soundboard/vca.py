@@ -1,0 +1,28 @@
+"""The VCA inside the IR3R05: a linear input for the envelope, an exponential one for the level.
+
+Source: BOO (two control inputs); question: vca-law.
+"""
+
+import numpy as np
+
+from jxemu.kernel import exp2, larger, step, struct, where
+
+CLOSED = 1e-6
+"""Gains below this are off: an idle voice contributes exactly nothing."""
+
+
+def vca_state(width: int) -> np.dtype:
+    """Lanes: control voltages as held, the level law, and the gain on its way."""
+    f = (np.float32, (width,))
+    return struct(
+        cv=f, cv_held=f, level_cv=f, level_held=f, gain=f, level_law=f, level_norm=f,
+        amplitude=f, amplitude_end=f, amplitude_step=f,
+    )  # fmt: skip
+
+
+@step
+def amplitude(cv, level_cv, gain, level_law, level_norm):
+    """Gain for the held voltages: linear in `cv`, exponential (and 0 at 0) in `level_cv`."""
+    level = larger(exp2(level_cv * level_law) - 1.0, 0.0) * level_norm
+    result = cv * gain * level
+    return where(result < CLOSED, 0.0, result)
