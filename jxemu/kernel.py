@@ -315,31 +315,30 @@ def _(field, row, value):
     return lambda field, row, value: _store_row(field, row, value)
 
 
+WINDOW = 8
+"""Length of the runs that `load_window` reads."""
+
+
 @intrinsic
-def _gather(typingctx, field, rows):
-    vec = _field_type(field, 2)
+def _load_window(typingctx, field, row, start):
+    vec = Vec("f32", WINDOW)
 
     def codegen(context, builder, sig, args):
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        out = ir.Constant(vec.llvm, ir.Undefined)
-        for lane in range(vec.width):
-            index = ir.Constant(ir.IntType(32), lane)
-            row = builder.zext(builder.extract_element(args[1], index), ir.IntType(64))
-            offset = builder.add(builder.mul(row, ir.Constant(ir.IntType(64), vec.width)), ir.Constant(row.type, lane))
-            out = builder.insert_element(out, builder.load(builder.gep(data, [offset])), index)
-        return out
+        length = ir.Constant(ir.IntType(64), sig.args[0].shape[1])
+        return _load(builder, builder.gep(data, [builder.add(builder.mul(args[1], length), args[2])]), vec)
 
-    return vec(field, rows), codegen
+    return vec(field, types.intp, types.intp), codegen
 
 
-def gather(field: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Lane l of the result is ``field[rows[l], l]``; `rows` must lie inside the field."""
-    return field[rows, np.arange(field.shape[1])]
+def load_window(field: np.ndarray, row: int, start: int) -> np.ndarray:
+    """`WINDOW` neighbouring columns of one row of a float field, as lanes; they must lie inside the field."""
+    return field[row, start : start + WINDOW].copy()
 
 
-@overload(gather, inline="always")
-def _(field, rows):
-    return lambda field, rows: _gather(field, rows)
+@overload(load_window, inline="always")
+def _(field, row, start):
+    return lambda field, row, start: _load_window(field, row, start)
 
 
 @intrinsic
@@ -366,6 +365,25 @@ def _(mask, a, b):
     if isinstance(mask, Vec):
         return lambda mask, a, b: _select(mask, a, b)
     return None
+
+
+@intrinsic
+def _any_lane(typingctx, mask):
+    def codegen(context, builder, sig, args):
+        bits = builder.bitcast(args[0], ir.IntType(sig.args[0].width))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(mask), codegen
+
+
+def any_lane(mask: np.ndarray) -> bool:
+    """True if the mask holds in any lane."""
+    return bool(mask.any())
+
+
+@overload(any_lane, inline="always")
+def _(mask):
+    return lambda mask: _any_lane(mask)
 
 
 def smaller(a: np.ndarray, b: np.ndarray | float) -> np.ndarray:

@@ -25,19 +25,18 @@ def low_clocks(count: int) -> int:
 
 
 @step
-def counter_step(remaining, high, limit, sample_units, high_units, low_units):
-    """Advance one sample; all arguments are lanes of i32 except `sample_units` (int).
+def toggle_step(remaining, high, limit, high_units, low_units):
+    """Toggle the counters that have run down; all arguments are lanes of i32.
 
-    remaining : units to the next toggle.  high : 1 while the output is high.
-    limit : toggles count once `remaining` is at or below it (0, or lower where something else
-        restarted the counter first).
+    remaining : units to the next toggle, the sample's length already taken off.
+    high : 1 while the output is high.  limit : a counter has run down at or below it (0, or lower
+        where something else restarted the counter first).
     Returns ``(remaining, high, rising, falling, since)``: masks of what happened in the sample and
-    the units between the toggle and the sample's end. A half period is never shorter than a sample.
+    the units between the toggle and the sample's end. A half period must not be shorter than a sample.
     """
-    remaining = remaining - sample_units
-    toggled = remaining <= limit
-    rising = toggled & (high < 1)
-    falling = toggled & (high > 0)
+    down = remaining <= limit
+    rising = down & (high < 1)
+    falling = down & (high > 0)
     since = -remaining
     remaining = where(rising, remaining + high_units, where(falling, remaining + low_units, remaining))
     high = where(rising, 1, where(falling, 0, high))

@@ -14,13 +14,12 @@ and its clipping at 10 Vpp are not modelled; its hold is part of the output filt
 
 import numpy as np
 
-from jxemu.kernel import (
-    as_signed, as_unsigned, gather, larger, load, step, store, struct, to_float, to_int, where,
-)  # fmt: skip
+from jxemu.kernel import WINDOW, as_signed, larger, load, load_window, step, store, struct, to_float, where
 
 LINE = 512
 LONGEST = LINE - 4
-"""Longest delay in output frames."""
+SHORTEST = WINDOW + 2
+"""Limits of the delay in output frames: a run of `WINDOW` frames is read before it is written."""
 
 
 def biquad_state(width: int) -> np.dtype:
@@ -43,7 +42,9 @@ def chorus_state(width: int) -> np.dtype:
     f, i, u = ((t, (width,)) for t in (np.float32, np.int32, np.uint32))
     return struct(
         input=COEFFICIENTS, output=COEFFICIENTS,
-        line=(np.float32, (LINE, width)), at=np.int64, phase=u,
+        line=(np.float32, (width, LINE + WINDOW + 4)), at=np.int64, phase=u,  # the first columns stand again at the end
+        steps=(np.uint32, (WINDOW,)), run=(np.float32, (WINDOW,)),
+        wet_1=(np.float32, (WINDOW, width)), wet_2=(np.float32, (WINDOW, width)),
         rate=u, rates=(np.uint32, (3, width)), on=i, wet=f, shortest=f, span=f,
         before=filter_state(width), behind_1=filter_state(width), behind_2=filter_state(width),
     )  # fmt: skip
@@ -96,16 +97,34 @@ def triangle(phase):
 
 
 @step
-def delayed(line, at, delay):
-    """The line `delay` frames ago (lanes, at least 1): third-order Lagrange interpolation."""
-    whole = to_int(delay)
-    f = delay - to_float(whole)
-    newest = as_unsigned(at - whole + (LINE + 1))
-    a = gather(line, newest & (LINE - 1))
-    b = gather(line, (newest - 1) & (LINE - 1))
-    c = gather(line, (newest - 2) & (LINE - 1))
-    d = gather(line, (newest - 3) & (LINE - 1))
+def read_line(chorus, lane, inverted, target):
+    """What one BBD puts out in the next `WINDOW` frames of a lane, into column `lane` of `target`.
+
+    Third-order Lagrange interpolation about the whole delay that the run begins with.
+    """
+    turn = triangle(load(chorus.steps) * chorus.rate[lane] + chorus.phase[lane])
+    if inverted:
+        turn = 1.0 - turn
+    delay = turn * chorus.span[lane] + chorus.shortest[lane]
+    store(chorus.run, delay)
+    whole = int(chorus.run[0])
+    f = delay - np.float32(whole)
+    newest = int(chorus.at) - whole + 1
+    d = load_window(chorus.line, lane, (newest - 3) & (LINE - 1))
+    c = load_window(chorus.line, lane, ((newest - 3) & (LINE - 1)) + 1)
+    b = load_window(chorus.line, lane, ((newest - 3) & (LINE - 1)) + 2)
+    a = load_window(chorus.line, lane, ((newest - 3) & (LINE - 1)) + 3)
     up = f + 1.0
     down = f - 1.0
     far = f - 2.0
-    return (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5
+    store(chorus.run, (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5)
+    for n in range(WINDOW):
+        target[n, lane] = chorus.run[n]
+
+
+@step
+def write_line(line, lane, at, value):
+    """Put one sample of a lane into the line."""
+    line[lane, at] = value
+    if at < WINDOW + 4:
+        line[lane, LINE + at] = value

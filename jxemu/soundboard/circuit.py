@@ -13,7 +13,8 @@ import numpy as np
 
 from jxemu import clock
 from jxemu.soundboard import decimator
-from jxemu.soundboard.chorus import LONGEST
+from jxemu.kernel import WINDOW
+from jxemu.soundboard.chorus import LONGEST, SHORTEST
 from jxemu.soundboard.parts import value
 from jxemu.soundboard.state import SLICE, VOICES
 
@@ -180,6 +181,7 @@ def solder_output(stage, lane: int, circuit: Circuit, board: int, sample_rate: i
         g = math.tan(math.pi * hz / sample_rate)
         stage.hpf.poles[position, lane] = _settled(g / (1 + g))
     chorus = stage.chorus
+    chorus.steps[:] = np.arange(WINDOW)
     shortest, longest = value("CHORUS_DELAY")
     mean_clock = value("BBD_STAGES") / (shortest + longest)
     real, *pairs = value("CHORUS_OUTPUT")
@@ -192,7 +194,7 @@ def solder_output(stage, lane: int, circuit: Circuit, board: int, sample_rate: i
     chorus.rates[:, lane] = slow, slow, fast
     chorus.rate[lane] = slow
     chorus.wet[lane] = _settled(value("CHORUS_WET"))
-    near = shortest * delay_error * sample_rate - filters
+    near = max(shortest * delay_error * sample_rate - filters, SHORTEST)
     far = min(longest * delay_error * sample_rate - filters, LONGEST)
     chorus.shortest[lane] = _settled(near)
     chorus.span[lane] = _settled(far - near)

@@ -16,19 +16,22 @@ ramp and its loss against 1/n at high harmonics are not modelled (question: ramp
 
 import numpy as np
 
-from jxemu.chips.i8253 import counter_step
+from jxemu.chips.i8253 import toggle_step
 from jxemu.kernel import load, step, store, struct, to_float, where
 
 NOISE, SQUARE, PULSE, SAW = range(4)
 
 
 def dco_state(width: int) -> np.dtype:
-    """Lanes of one DCO: counter, ramp, selected wave, and three samples of pending output."""
+    """Lanes of one DCO: counter, the line its wave is on, and three samples of pending output.
+
+    Between two edges the wave is the straight line ``flat + slope * elapsed``, whatever is selected.
+    """
     f, i = (np.float32, (width,)), (np.int32, (width,))
     return struct(
-        remaining=i, high=i, elapsed=i, base=f,  # counter and ramp
-        high_units=i, low_units=i, slope=f,  # from the latch
-        saw=f, square=f, offset=f, noise=f,  # wave switch as mixing weights
+        remaining=i, high=i, elapsed=i, flat=f,  # counter, units since the ramp's reset, line
+        high_units=i, low_units=i, slope=f, square=f, top=f,  # half periods; line as the latch sets it
+        noise=f, wave=i,  # noise level, wave code
         sync=i,  # 1: restarted by the other DCO
         pending_0=f, pending_1=f, pending_2=f,
     )  # fmt: skip
@@ -52,12 +55,12 @@ def bandlimited_jump(pending, jump, d):
 def load_dco(dco):
     """``(motion, setting, pending)`` of a DCO as tuples of lanes, for the steps below.
 
-    motion : remaining, high, elapsed, base.  setting : slope, high_units, low_units, saw, square, offset.
+    motion : remaining, high, elapsed, flat.
+    setting : slope, high_units, low_units, square (height of the counter's wave), top (value after
+        a rising edge).
     """
-    motion = load(dco.remaining), load(dco.high), load(dco.elapsed), load(dco.base)
-    setting = (
-        load(dco.slope), load(dco.high_units), load(dco.low_units), load(dco.saw), load(dco.square), load(dco.offset)
-    )  # fmt: skip
+    motion = load(dco.remaining), load(dco.high), load(dco.elapsed), load(dco.flat)
+    setting = load(dco.slope), load(dco.high_units), load(dco.low_units), load(dco.square), load(dco.top)
     return motion, setting, (load(dco.pending_0), load(dco.pending_1), load(dco.pending_2))
 
 
@@ -67,28 +70,34 @@ def store_dco(dco, motion, pending):
     store(dco.remaining, motion[0])
     store(dco.high, motion[1])
     store(dco.elapsed, motion[2])
-    store(dco.base, motion[3])
+    store(dco.flat, motion[3])
     store(dco.pending_0, pending[0])
     store(dco.pending_1, pending[1])
     store(dco.pending_2, pending[2])
 
 
 @step
-def edge_step(motion, setting, limit, sample_units):
-    """Counter and ramp over one sample: ``(motion, rising, since, jump)``.
+def advance_step(motion, sample_units):
+    """Let one sample pass; edges in it are still to be taken by `edge_step`."""
+    remaining, high, elapsed, flat = motion
+    return remaining - sample_units, high, elapsed + sample_units, flat
+
+
+@step
+def edge_step(motion, setting, limit):
+    """Take the edges of the sample that has passed: ``(motion, rising, since, jump)``.
 
     rising : lanes whose ramp was reset.  since : units since the counter toggled.
     jump : height of the step in the selected wave.
     """
-    remaining, high, elapsed, base = motion
-    slope, high_units, low_units, saw, square, _ = setting
-    remaining, high, rising, falling, since = counter_step(remaining, high, limit, sample_units, high_units, low_units)
-    elapsed = elapsed + sample_units
-    before = base + slope * to_float(elapsed - since)
-    jump = where(rising, square - saw * before, where(falling, -square, square * 0.0))
+    remaining, high, elapsed, flat = motion
+    slope, high_units, low_units, square, top = setting
+    remaining, high, rising, falling, since = toggle_step(remaining, high, limit, high_units, low_units)
+    before = flat + slope * to_float(elapsed - since)
+    jump = where(rising, top - before, where(falling, -square, square * 0.0))
+    flat = where(rising, top, where(falling, flat - square, flat))
     elapsed = where(rising, since, elapsed)
-    base = where(rising, 0.0, base)
-    return (remaining, high, elapsed, base), rising, since, jump
+    return (remaining, high, elapsed, flat), rising, since, jump
 
 
 @step
@@ -97,22 +106,19 @@ def sync_step(motion, setting, synced, counter, since):
 
     counter : lanes of 0 / 1; 1 restarts the 8253 counter too, 0 only the ramp.
     """
-    remaining, high, elapsed, base = motion
-    slope, high_units, _, saw, square, _ = setting
-    before = base + slope * to_float(elapsed - since)
+    remaining, high, elapsed, flat = motion
+    slope, high_units, _, square, top = setting
     whole = synced & (counter > 0)
-    jump = where(synced, -saw * before, saw * 0.0)
-    jump = jump + where(whole & (high < 1), square, square * 0.0)
+    after = where(whole | (high > 0), top, top - square)
+    jump = where(synced, after - flat - slope * to_float(elapsed - since), flat * 0.0)
     remaining = where(whole, high_units - since, remaining)
     high = where(whole, 1, high)
     elapsed = where(synced, since, elapsed)
-    base = where(synced, 0.0, base)
-    return (remaining, high, elapsed, base), jump
+    flat = where(synced, after, flat)
+    return (remaining, high, elapsed, flat), jump
 
 
 @step
-def wave_step(motion, setting):
+def wave_step(motion, slope):
     """The selected wave at the sample, before its steps are band-limited."""
-    _, high, elapsed, base = motion
-    slope, _, _, saw, square, offset = setting
-    return saw * (base + slope * to_float(elapsed)) + square * to_float(high) + offset
+    return motion[3] + slope * to_float(motion[2])

@@ -9,9 +9,9 @@ from jxemu.kernel import as_signed, step, struct, to_float
 
 
 def noise_state(width: int) -> np.dtype:
-    """Lanes: key of the board's stream, low-pass memory and coefficients."""
+    """Lanes: key of the board's stream, low-pass memory and coefficients, thermal noise of the slice."""
     f = (np.float32, (width,))
-    return struct(key=(np.uint32, (width,)), low=f, pole=f, gain=f, thermal=f)
+    return struct(key=(np.uint32, (width,)), low=f, pole=f, gain=f, thermal=f, thermal_now=f)
 
 
 @step

@@ -11,12 +11,12 @@ import numpy as np
 from jxemu.chips.i8253 import fraction, high_clocks, low_clocks
 from jxemu.clock import UNITS_PER_CLOCK, UNITS_PER_CYCLE
 from jxemu.kernel import (
-    exp2, flush_denormals, kernel, load, load_row, restore_denormals, step, store, store_row, tanh, where,
+    any_lane, exp2, flush_denormals, kernel, load, load_row, restore_denormals, step, store, store_row, tanh, where,
 )  # fmt: skip
 from jxemu.soundboard import firmware
-from jxemu.soundboard.chorus import LINE, delayed, filter_step, load_filter, muted, store_filter, triangle
+from jxemu.soundboard.chorus import LINE, filter_step, load_filter, muted, read_line, store_filter, write_line
 from jxemu.soundboard.dco import (
-    NOISE, PULSE, SAW, SQUARE, bandlimited_jump, edge_step, load_dco, store_dco, sync_step, wave_step,
+    NOISE, PULSE, SAW, SQUARE, advance_step, bandlimited_jump, edge_step, load_dco, store_dco, sync_step, wave_step,
 )  # fmt: skip
 from jxemu.soundboard.decimator import PAIRS_2, PAIRS_4, PAIRS_8, TAPS_2, TAPS_4, TAPS_8, stage_step
 from jxemu.soundboard.hpf import hpf_step
@@ -28,6 +28,7 @@ from jxemu.soundboard.vcf import control_step, load_section, section_step, store
 
 FAR_UNITS = 1 << 30
 SYNC_2, SYNC_1 = 1, 2
+THERMAL_KEY = 0x5BD1E995
 
 
 # --- the latch, as the analog half sees it -------------------------------------------------------
@@ -44,15 +45,22 @@ def _look_at_dco(dco, lane, count, code, clock_units, slope, duty, sample_units)
         low = whole - high
     dco.high_units[lane] = max(high, sample_units)
     dco.low_units[lane] = max(low, sample_units)
-    dco.base[lane] += (dco.slope[lane] - slope) * np.float32(dco.elapsed[lane])
-    dco.slope[lane] = slope
-    dco.saw[lane] = 2.0 if code == SAW else 0.0
-    dco.square[lane] = 2.0 if code == SQUARE or code == PULSE else 0.0
-    dco.noise[lane] = 1.0 if code == NOISE else 0.0
+    offset = -1.0
     if code == PULSE:
-        dco.offset[lane] = -2.0 * duty
+        offset = -2.0 * duty
+    elif code == NOISE:
+        offset = 0.0
+    square = 2.0 if code == SQUARE or code == PULSE else 0.0
+    slope = 2.0 * slope if code == SAW else 0.0
+    if dco.wave[lane] == code:
+        dco.flat[lane] += (dco.slope[lane] - np.float32(slope)) * np.float32(dco.elapsed[lane])
     else:
-        dco.offset[lane] = 0.0 if code == NOISE else -1.0
+        dco.flat[lane] = offset + square * dco.high[lane]
+    dco.slope[lane] = slope
+    dco.square[lane] = square
+    dco.top[lane] = offset + square
+    dco.noise[lane] = 1.0 if code == NOISE else 0.0
+    dco.wave[lane] = code
 
 
 @step
@@ -100,8 +108,10 @@ def _follow(field_held, field_cv, hold):
 
 
 @step
-def _hold_voltages(group, hold, samples):
+def _hold_voltages(group, slice_index, hold, samples):
     """Move the held voltages on by one slice and lay the straight lines the samples follow."""
+    noise = group.noise
+    store(noise.thermal_now, white(slice_index, load(noise.key) ^ THERMAL_KEY) * load(noise.thermal))
     share = np.float32(1.0) / np.float32(samples)
 
     mixer = group.mixer
@@ -157,54 +167,65 @@ def _render_voices(group, counter, count, sample_units):
     noise, mixer, vcf, vca = group.noise, group.mixer, group.vcf, group.vca
     motion_1, setting_1, (a0, a1, a2) = load_dco(group.dco1)
     motion_2, setting_2, (b0, b1, b2) = load_dco(group.dco2)
-    synced_1, synced_2 = load(group.dco1.sync) > 0, load(group.dco2.sync) > 0
+    synced_1, synced_2 = load(group.dco1.sync), load(group.dco2.sync)
     restart = load(group.sync_counter)
     hiss_1, hiss_2 = load(group.dco1.noise) * load(noise.gain), load(group.dco2.noise) * load(noise.gain)
-    key, low, pole, thermal = load(noise.key), load(noise.low), load(noise.pole), load(noise.thermal)
+    key, low, pole, thermal = load(noise.key), load(noise.low), load(noise.pole), load(noise.thermal_now)
+    hissing = any_lane(hiss_1 + hiss_2 > 0.0)
+    low = where(hiss_1 + hiss_2 > 0.0, low, 0.0)  # a source nobody listens to starts from rest
     before_1, before_2, am = load(mixer.before_1), load(mixer.before_2), load(mixer.am)
     level_1, rise_1 = load(mixer.level_1), load(mixer.step_1)
     level_2, rise_2 = load(mixer.level_2), load(mixer.step_2)
     angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
     q1, q2, correction, feedback = load(vcf.q1), load(vcf.q2), load(vcf.correction), load(vcf.feedback)
     first, second = load_section(vcf.first), load_section(vcf.second)
-    out, out_before = load(vcf.output), load(vcf.output_before)
+    middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
     amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
     zero = out * 0.0
     no_limit = motion_1[0] * 0
 
     for n in range(count):
-        motion_1, rising_1, since_1, jump = edge_step(motion_1, setting_1, no_limit, sample_units)
-        a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, zero), jump, fraction(since_1, per_sample))
-        limit = no_limit
-        if sync_2:
-            limit = where(rising_1 & synced_2 & (restart > 0), -since_1, no_limit)
-        motion_2, rising_2, since_2, jump = edge_step(motion_2, setting_2, limit, sample_units)
-        b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, zero), jump, fraction(since_2, per_sample))
-        if sync_2:
-            motion_2, jump = sync_step(motion_2, setting_2, rising_1 & synced_2, restart, since_1)
-            b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump, fraction(since_1, per_sample))
-        if sync_1:
-            motion_1, jump = sync_step(motion_1, setting_1, rising_2 & synced_1, restart, since_2)
-            a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump, fraction(since_2, per_sample))
+        motion_1 = advance_step(motion_1, sample_units)
+        motion_2 = advance_step(motion_2, sample_units)
+        a3, b3 = zero, zero
+        if any_lane((motion_1[0] < 1) | (motion_2[0] < 1)):
+            motion_1, rising_1, since_1, jump_1 = edge_step(motion_1, setting_1, no_limit)
+            age_1 = fraction(since_1, per_sample)
+            a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, age_1)
+            limit = no_limit
+            if sync_2:
+                limit = where(rising_1 & (synced_2 > 0) & (restart > 0), -since_1, no_limit)
+            motion_2, rising_2, since_2, jump_2 = edge_step(motion_2, setting_2, limit)
+            age_2 = fraction(since_2, per_sample)
+            b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, age_2)
+            if sync_2:
+                motion_2, jump_2 = sync_step(motion_2, setting_2, rising_1 & (synced_2 > 0), restart, since_1)
+                b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, age_1)
+            if sync_1:
+                motion_1, jump_1 = sync_step(motion_1, setting_1, rising_2 & (synced_1 > 0), restart, since_2)
+                a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, age_2)
 
-        random = white(counter + n, key)
-        low = noise_step(random, low, pole)
-        a2 = a2 + wave_step(motion_1, setting_1) + low * hiss_1
-        b2 = b2 + wave_step(motion_2, setting_2) + low * hiss_2
+        a2 = a2 + wave_step(motion_1, setting_1[0])
+        b2 = b2 + wave_step(motion_2, setting_2[0])
+        if hissing:
+            low = noise_step(white(counter + n, key), low, pole)
+            a2 = a2 + low * hiss_1
+            b2 = b2 + low * hiss_2
         mixed = mix_step(a0, b0, level_1, level_2, am)
         a0, a1, a2 = a1, a2, a3
         b0, b1, b2 = b1, b2, b3
         level_1 = level_1 + rise_1
         level_2 = level_2 + rise_2
 
-        x = flatten_step(mixed, before_1, before_2) + random * thermal
+        x = flatten_step(mixed, before_1, before_2) + thermal
         before_2 = before_1
         before_1 = mixed
         if global_feedback:
-            x = x - feedback * tanh(out + out - out_before)
-        middle, first = section_step(x, first, angle, warp, correction, q1)
+            x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
+        # The second section takes the first one's output a sample late: neither waits for the other.
         out_before = out
         out, second = section_step(middle, second, angle, warp, correction, q2)
+        middle, first = section_step(x, first, angle, warp, correction, q1)
         angle = angle + angle_step
         warp = warp + warp_step
         store_row(group.tile, n, out * amp)
@@ -219,6 +240,7 @@ def _render_voices(group, counter, count, sample_units):
     store(mixer.level_2, level_2)
     store(vcf.angle, angle)
     store(vcf.warp, warp)
+    store(vcf.middle, middle)
     store(vcf.output, out)
     store(vcf.output_before, out_before)
     store_section(vcf.first, first)
@@ -278,40 +300,44 @@ def _decimate(stage, oversample, frames):
 
 
 @step
-def _render_output(stage, frames, any_on):
+def _render_output(stage, frame, frames, any_on):
     """HPF and chorus: the tile's first rows become left, `right` the other channel."""
     hpf, chorus = stage.hpf, stage.chorus
+    first = frame % SLICE
+    if first == 0:
+        for lane in range(stage.board.shape[0]):
+            if chorus.on[lane]:
+                read_line(chorus, lane, False, chorus.wet_1)
+                read_line(chorus, lane, True, chorus.wet_2)
     hpf_low, hpf_pole = load(hpf.low), load(hpf.pole)
-    phase, rate, wet = load(chorus.phase), load(chorus.rate), load(chorus.wet)
-    shortest, span, on = load(chorus.shortest), load(chorus.span), load(chorus.on) > 0
+    wet, on = load(chorus.wet), load(chorus.on) > 0
     before = load_filter(chorus.before)
     behind_1 = muted(load_filter(chorus.behind_1), on)
     behind_2 = muted(load_filter(chorus.behind_2), on)
-    at = int(chorus.at)
     for n in range(frames):
         dry, hpf_low = hpf_step(load_row(stage.tile, n), hpf_low, hpf_pole)
         dark, before = filter_step(dry, chorus.input, before)
-        store_row(chorus.line, at, dark)
+        store_row(stage.dark, n, dark)
         left = dry + 0.0  # a plain zero, never a negative one
         right = left
         if any_on:
-            turn = triangle(phase)
-            wet_1, behind_1 = filter_step(delayed(chorus.line, at, shortest + span * turn), chorus.output, behind_1)
-            wet_2, behind_2 = filter_step(
-                delayed(chorus.line, at, shortest + span * (1.0 - turn)), chorus.output, behind_2
-            )
+            wet_1, behind_1 = filter_step(load_row(chorus.wet_1, first + n), chorus.output, behind_1)
+            wet_2, behind_2 = filter_step(load_row(chorus.wet_2, first + n), chorus.output, behind_2)
             left = where(on, dry + wet_1 * wet, dry) + 0.0
             right = where(on, dry + wet_2 * wet, dry) + 0.0
         store_row(stage.tile, n, left)
         store_row(stage.right, n, right)
-        at = (at + 1) & (LINE - 1)
-        phase = phase + rate
     store(hpf.low, hpf_low)
-    store(chorus.phase, phase)
     store_filter(chorus.before, before)
     store_filter(chorus.behind_1, muted(behind_1, on))
     store_filter(chorus.behind_2, muted(behind_2, on))
-    chorus.at = at
+    for lane in range(stage.board.shape[0]):
+        if stage.board[lane] >= 0:
+            for n in range(frames):
+                write_line(chorus.line, lane, (int(chorus.at) + n) & (LINE - 1), stage.dark[n, lane])
+    chorus.at = (int(chorus.at) + frames) & (LINE - 1)
+    if first + frames == SLICE:
+        store(chorus.phase, load(chorus.phase) + load(chorus.rate) * SLICE)
 
 
 # --- entries -------------------------------------------------------------------------------------
@@ -341,7 +367,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
                 position[b] = firmware.run(boards[b], rx_at, rx_byte, position[b], end[b], now)
             for g in range(groups.shape[0]):
                 _look_at_latch(groups[g], boards, sample_units)
-                _hold_voltages(groups[g], clock.hold, SLICE * oversample)
+                _hold_voltages(groups[g], frame // SLICE & 0x7FFFFFFF, clock.hold, SLICE * oversample)
         count = frames * oversample
         for g in range(groups.shape[0]):
             _render_voices(groups[g], (frame * oversample) & 0x7FFFFFFF, count, sample_units)
@@ -350,7 +376,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)
             _decimate(stage, oversample, frames)
-            _render_output(stage, frames, any_on)
+            _render_output(stage, frame, frames, any_on)
             for lane in range(stage.board.shape[0]):
                 b = stage.board[lane]
                 if b >= 0:

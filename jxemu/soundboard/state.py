@@ -124,6 +124,7 @@ def outputs(width: int) -> np.dtype:
         seen=(_I, (width,)),
         tile=(np.float32, (TILE, width)),
         right=(np.float32, (SLICE, width)),
+        dark=(np.float32, (SLICE, width)),  # what goes into the chorus lines
         from_8=stage_state(width, PAIRS_8),
         from_4=stage_state(width, PAIRS_4),
         from_2=stage_state(width, PAIRS_2),
