@@ -12,7 +12,7 @@ import numpy as np
 from jxemu import clock, protocol
 from jxemu.kernel import zeros
 from jxemu.soundboard import circuit as soldering
-from jxemu.soundboard import state
+from jxemu.soundboard import decimator, state
 from jxemu.soundboard.circuit import Circuit
 from jxemu.soundboard.render import FAR_UNITS, render_block, trace_block
 
@@ -82,6 +82,19 @@ class Engine:
     def frame(self) -> int:
         """Output frames rendered since power-on."""
         return int(self.time[0].frame)
+
+    @property
+    def latency_frames(self) -> float:
+        """Delay from the latch to the output, in output frames: steps, sections, decimators."""
+        return decimator.delay_frames(self.oversample) + 4 / self.oversample
+
+    def last_look(self, frames: int) -> int:
+        """Cycle of the last slice that begins in the next `frames` frames, -1 if none does.
+
+        Bytes up to it are taken by a `render` of that length; later ones are not looked at.
+        """
+        start = (self.frame + frames - 1) // state.SLICE * state.SLICE
+        return start * int(self.time[0].units_per_frame) // clock.UNITS_PER_CYCLE if start >= self.frame else -1
 
     def render(self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, frames: int) -> np.ndarray:
         """The next `frames` frames of every board, float32 (boards, frames, 2).

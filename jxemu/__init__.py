@@ -1,0 +1,17 @@
+"""jxemu: a hardware-accurate Roland Super JX (JX-10 / MKS-70) and JX-8P.
+
+>>> import jxemu
+>>> tone = jxemu.Tone(name="SAW", dco1_wave="saw", vcf_freq=90, vcf_env=40)
+>>> sound = jxemu.render(tone, notes=[(60, 100, 0.0, 0.5)])  # float32 (n, 2)
+"""
+
+from jxemu.machine import JX8P, MKS70, Event, Machine, SuperJX
+from jxemu.patch.bank import load_bank
+from jxemu.patch.tone import Tone
+from jxemu.render.offline import Item, render, render_batch, trace
+from jxemu.soundboard.circuit import Circuit
+
+__all__ = [
+    "JX8P", "MKS70", "Circuit", "Event", "Item", "Machine", "SuperJX", "Tone",
+    "load_bank", "render", "render_batch", "trace",
+]  # fmt: skip

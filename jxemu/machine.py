@@ -1,0 +1,186 @@
+"""Machines: boards, their selects and a link, as rows of one table; render, save, continue.
+
+`JX8P` has one sound board, `SuperJX` (JX-10) and `MKS70` have two, which share one wire.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from jxemu import clock, protocol
+from jxemu.assigner.assigner import Assigner, Event
+from jxemu.link import EmulatedLink
+from jxemu.patch.tone import Tone
+from jxemu.soundboard.circuit import Circuit
+from jxemu.soundboard.engine import Engine
+
+MACHINES = {
+    "jx8p": (protocol.BOTH,),
+    "superjx": (protocol.LOWER, protocol.UPPER),
+    "mks70": (protocol.LOWER, protocol.UPPER),
+}
+"""By name: the selects its boards answer to."""
+
+SAVE_VERSION = 1
+_RECORDS = ("time", "boards", "groups", "stages")
+
+__all__ = ["JX8P", "MACHINES", "MKS70", "Event", "Machine", "SuperJX"]
+
+
+class Machine:
+    """A Roland on the bench: play events into it, take sound out of it.
+
+    kind : a name in `MACHINES`.  circuit : the unit (default: nominal).
+    sample_rate : 44100, 48000, 88200 or 96000.  oversample : 2, 4 or 8.
+    pace : "real" (a byte takes 320 us) or "instant".  bank : tones for program changes.
+    Raises ValueError for what is not listed.
+    """
+
+    def __init__(
+        self,
+        kind: str = "jx8p",
+        circuit: Circuit | None = None,
+        sample_rate: int = 48_000,
+        oversample: int = 4,
+        pace: str = "real",
+        bank: Sequence[Tone] = (),
+    ):
+        if kind not in MACHINES:
+            raise ValueError(f"machine {kind!r} is not known; choose one of {', '.join(MACHINES)}")
+        self.kind = kind
+        self.circuit = circuit or Circuit()
+        self.pace = pace
+        self._bank = list(bank)
+        self._rates = sample_rate, oversample
+        self.reset()
+
+    def reset(self) -> None:
+        """Power off and on: every record is made anew and the assigner greets the boards."""
+        roles = MACHINES[self.kind]
+        # Two boards share sixteen lanes, so that each hides the other's waiting.
+        self.engine = Engine(roles, [self.circuit] * len(roles), *self._rates, width=8 * len(roles))
+        self.link = EmulatedLink(self.pace)
+        self.assigner = Assigner(self.link.send, roles, self._bank)
+        self.assigner.boot(0)
+
+    @staticmethod
+    def circuit_of(**fields: float | str) -> Circuit:
+        """A unit from the fields of `Circuit`. Raises ValueError for a field it does not have."""
+        try:
+            return Circuit(**fields)
+        except TypeError:
+            known = ", ".join(asdict(Circuit()))
+            raise ValueError(f"a circuit has no field among {', '.join(fields)} but: {known}") from None
+
+    @staticmethod
+    def engine_of(
+        circuits: Sequence[Circuit], sample_rate: int, oversample: int, voices: Sequence[Sequence[int]], lanes: int
+    ) -> Engine:
+        """Single boards side by side in lanes, each with only the voices it ever plays."""
+        return Engine([protocol.BOTH] * len(circuits), circuits, sample_rate, oversample, voices, lanes)
+
+    @property
+    def sample_rate(self) -> int:
+        """Output rate in Hz."""
+        return self.engine.sample_rate
+
+    @property
+    def seconds(self) -> float:
+        """The machine's own time."""
+        return self.engine.frame / self.sample_rate
+
+    @property
+    def silent(self) -> bool:
+        """Whether every VCA is closed and no byte is under way."""
+        gates = self.engine.boards.firmware.gate.any() or self.engine.boards.firmware.trigger.any()
+        return not (gates or self.link.pending or self.engine.groups.vca.amplitude_end.any())
+
+    def play(self, event: Event) -> None:
+        """Hand an event to the assigner; one whose time has passed is played now."""
+        self.assigner.handle(event, max(clock.cycles(event.at), self._now()))
+
+    def load_tone(self, tone: Tone) -> None:
+        """Load a tone now."""
+        self.assigner.load_tone(tone, self._now())
+
+    def _now(self) -> int:
+        return self.engine.frame * int(self.engine.time[0].units_per_frame) // clock.UNITS_PER_CYCLE
+
+    def _wires(self, until: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        at, data = self.link.take(until)
+        boards = len(self.engine.boards)
+        return at, data, np.zeros(boards, np.int64), np.full(boards, len(at), np.int64)
+
+    def render(self, frames: int) -> np.ndarray:
+        """The next `frames` frames, float32 (frames, 2); both boards summed."""
+        if frames <= 0:
+            return np.zeros((0, 2), np.float32)
+        sound = self.engine.render(*self._wires(self.engine.last_look(frames)), frames)
+        return sound[0] if len(sound) == 1 else sound.sum(axis=0, dtype=np.float32)
+
+    def trace(self, seconds: float) -> np.ndarray:
+        """Run only the digital half up to `seconds`; the latch after every pass (`state.LATCH`)."""
+        until = clock.cycles(seconds)
+        return self.engine.trace(*self._wires(until), until)
+
+    def save(self) -> bytes:
+        """Everything the machine remembers, in the middle of a note or not; see `load`."""
+        about = {
+            "version": SAVE_VERSION,
+            "kind": self.kind,
+            "circuit": asdict(self.circuit),
+            "rates": self._rates,
+            "pace": self.pace,
+            "link": self.link.snapshot(),
+            "assigner": self.assigner.snapshot(),
+        }
+        arrays = {name: getattr(self.engine, name).view(np.uint8) for name in _RECORDS}
+        out = io.BytesIO()
+        np.savez_compressed(out, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        return out.getvalue()
+
+    @classmethod
+    def load(cls, saved: bytes) -> "Machine":
+        """The machine of a `save`, to be continued bit by bit. Raises ValueError for other bytes."""
+        try:
+            arrays = np.load(io.BytesIO(saved))
+            about = json.loads(bytes(arrays["about"]))
+            version = about["version"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError("not a saved machine") from error
+        if version != SAVE_VERSION:
+            raise ValueError(f"saved by another version of jxemu (format {version}, this one reads {SAVE_VERSION})")
+        machine = cls(about["kind"], Circuit(**about["circuit"]), *about["rates"], pace=about["pace"])
+        for name in _RECORDS:
+            record = getattr(machine.engine, name)
+            if arrays[name].size != record.nbytes:
+                raise ValueError("saved by another version of jxemu (records of another size)")
+            record.view(np.uint8)[:] = arrays[name].reshape(record.view(np.uint8).shape)
+        machine.link.restore(about["link"])
+        machine.assigner.restore(about["assigner"])
+        machine._bank = machine.assigner.bank
+        return machine
+
+
+def JX8P(seed: int = 0, **options) -> Machine:  # noqa: N802 - the instrument's name
+    """A JX-8P: one sound board, six voices. Options are those of `Machine`."""
+    return _machine("jx8p", seed, options)
+
+
+def SuperJX(seed: int = 0, **options) -> Machine:  # noqa: N802
+    """A JX-10: two sound boards, twelve voices. Options are those of `Machine`."""
+    return _machine("superjx", seed, options)
+
+
+def MKS70(seed: int = 0, **options) -> Machine:  # noqa: N802
+    """An MKS-70: the JX-10 without keyboard. Options are those of `Machine`."""
+    return _machine("mks70", seed, options)
+
+
+def _machine(kind: str, seed: int, options: dict) -> Machine:
+    circuit = replace(options.pop("circuit", Circuit()), seed=seed)
+    return Machine(kind, circuit, **options)

@@ -1,0 +1,208 @@
+"""Rendering as a pure function: what comes out depends on nothing but the arguments."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jxemu import clock, protocol
+from jxemu.machine import Event, Machine
+from jxemu.patch.tone import Tone
+from jxemu.render.score import Note, from_notes, in_order
+
+LEAD_IN = 0.1
+"""Seconds a machine runs before time 0, so that its boards are up and the tone is loaded."""
+
+RING_OUT_LIMIT = 30.0
+"""Longest tail in seconds after the last event of a rendering without a given length."""
+
+TAIL = 0.05
+"""Seconds rendered after the last VCA has closed, for the chorus and the filters behind it."""
+
+_BLOCK = 4096
+
+
+def _start(tone: Tone | None, machine: str, seed: int, sample_rate: int, oversample: int, pace: str, options: dict) -> Machine:
+    bank = options.pop("bank", ())
+    circuit = Machine.circuit_of(seed=seed, **options)
+    ready = Machine(machine, circuit, sample_rate, oversample, pace, bank)
+    if tone is not None:
+        ready.load_tone(tone)
+    return ready
+
+
+def _shifted(events: Iterable[Event], by: float) -> list[Event]:
+    return [Event(event.at + by, event.kind, event.data) for event in events]
+
+
+def render_blocks(machine: Machine, events: Iterable[Event], seconds: float | None = None) -> Iterator[np.ndarray]:
+    """Play events on a machine just switched on; yields float32 (n, 2) blocks, time 0 first.
+
+    The machine's start-up and its converters' delay are not part of the sound. Without `seconds`
+    it ends when the last voice has closed (at most `RING_OUT_LIMIT` after the last event). Memory
+    does not grow with the length.
+    """
+    rate = machine.sample_rate
+    skip = round(LEAD_IN * rate + machine.engine.latency_frames)
+    waiting = iter(_shifted(in_order(events), LEAD_IN))
+    event = next(waiting, None)
+    wanted = None if seconds is None else round(seconds * rate)
+    last_at = LEAD_IN
+    made = -skip
+    closing: int | None = None
+    while wanted is None or made < wanted:
+        frames = _BLOCK if wanted is None else min(_BLOCK, wanted - made)
+        end = machine.seconds + frames / rate
+        while event is not None and event.at < end:
+            machine.play(event)
+            last_at = event.at
+            event = next(waiting, None)
+        block = machine.render(frames)
+        made += frames
+        if made > 0:
+            yield block[max(0, frames - made) :]
+        if wanted is None and event is None:
+            if machine.silent and machine.seconds > last_at:
+                closing = closing or made
+                if made >= closing + TAIL * rate:
+                    return
+            elif machine.seconds > last_at + RING_OUT_LIMIT:
+                return
+
+
+def render(
+    tone: Tone,
+    notes: Sequence[Note] = (),
+    seconds: float | None = None,
+    machine: str = "jx8p",
+    seed: int = 0,
+    sample_rate: int = 48_000,
+    oversample: int = 4,
+    *,
+    events: Iterable[Event] = (),
+    pace: str = "instant",
+    **circuit: float | str,
+) -> np.ndarray:
+    """Render notes of a tone: float32, shape (n, 2), full scale +-1.
+
+    notes : ``(note, velocity, start_seconds, duration_seconds)``.  events : all that is not a note,
+        as `Event`s or ``(seconds, kind, data)``.  seconds : length; None lets the sound ring out.
+    machine : "jx8p", "superjx" or "mks70".  seed : the unit, 0 is nominal.
+    pace : "instant" or "real", how fast bytes cross the wire.
+    circuit : fields of `Circuit` (temperature, resonance, xmod, sync).
+    The same arguments give the same bytes, whatever was rendered before.
+    Raises ValueError for what is out of range.
+    """
+    ready = _start(tone, machine, seed, sample_rate, oversample, pace, circuit)
+    blocks = list(render_blocks(ready, [*from_notes(notes), *_as_events(events)], seconds))
+    return np.concatenate(blocks) if blocks else np.zeros((0, 2), np.float32)
+
+
+def trace(
+    tone: Tone,
+    notes: Sequence[Note] = (),
+    seconds: float | None = None,
+    machine: str = "jx8p",
+    seed: int = 0,
+    sample_rate: int = 48_000,
+    oversample: int = 4,
+    *,
+    events: Iterable[Event] = (),
+    pace: str = "instant",
+    **circuit: float | str,
+) -> np.ndarray:
+    """The latch of the same rendering: a structured array, one row a firmware pass.
+
+    Arguments as for `render`; without `seconds` it ends a second after the last event.
+    ``at_cycles`` counts microseconds from time 0 (negative while the machine starts); ``board`` 0
+    is lower or only; ``voice`` is whose pass wrote the row, 6 the common part; the other fields are
+    the board's whole latch after that pass (see `jxemu.soundboard.state.LATCH`).
+    """
+    ready = _start(tone, machine, seed, sample_rate, oversample, pace, circuit)
+    played = in_order([*from_notes(notes), *_as_events(events)])
+    if seconds is None:
+        seconds = 1.0 + max((event.at for event in played), default=0.0)
+    for event in _shifted(played, LEAD_IN):
+        ready.play(event)
+    rows = ready.trace(LEAD_IN + seconds)
+    rows["at_cycles"] -= clock.cycles(LEAD_IN)
+    return rows
+
+
+def _as_events(events: Iterable[Event | tuple]) -> list[Event]:
+    return [event if isinstance(event, Event) else Event(*event) for event in events]
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sound of a batch: a tone, its notes and events, and the unit that plays it (one board)."""
+
+    tone: Tone
+    notes: Sequence[Note]
+    events: Sequence[Event] = field(default_factory=tuple)
+    seed: int = 0
+
+
+def render_batch(
+    items: Sequence[Item],
+    seconds: float,
+    sample_rate: int = 48_000,
+    oversample: int = 4,
+    lanes: int = 16,
+    workers: int | None = None,
+    **circuit: float | str,
+) -> np.ndarray:
+    """Render many sounds at once: float32 (items, n, 2), each the same bytes as `render` gives it.
+
+    Every voice that is played takes a lane, whatever board it is on; boards fill `lanes` lanes
+    (8, 16 or 32) at a time. workers : threads (default: one a core); the kernel runs without the GIL.
+    """
+    step = lanes
+    chunks = [range(at, min(at + step, len(items))) for at in range(0, len(items), step)]
+    out = np.empty((len(items), round(seconds * sample_rate), 2), np.float32)
+
+    def run(chunk: range) -> None:
+        out[chunk.start : chunk.stop] = _render_chunk(
+            [items[i] for i in chunk], out.shape[1], sample_rate, oversample, lanes, circuit
+        )
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        list(pool.map(run, chunks))
+    return out
+
+
+def _render_chunk(
+    items: Sequence[Item], frames: int, sample_rate: int, oversample: int, lanes: int, options: dict
+) -> np.ndarray:
+    """Items side by side in one engine: each on a board and a wire of its own."""
+    wires, circuits = [], []
+    for item in items:
+        ready = _start(item.tone, "jx8p", item.seed, sample_rate, oversample, "instant", dict(options))
+        for event in _shifted(in_order([*from_notes(item.notes), *_as_events(item.events)]), LEAD_IN):
+            ready.play(event)
+        wires.append(ready.link.take(1 << 62))
+        circuits.append(ready.circuit)
+    counts = np.array([len(at) for at, _ in wires])
+    end = np.cumsum(counts)
+    engine = Machine.engine_of(circuits, sample_rate, oversample, [_voices_played(data) for _, data in wires], lanes)
+    skip = round(LEAD_IN * sample_rate + engine.latency_frames)
+    sound = engine.render(
+        np.concatenate([at for at, _ in wires]),
+        np.concatenate([data for _, data in wires]),
+        end - counts,
+        end,
+        skip + frames,
+    )
+    return sound[:, skip:]
+
+
+def _voices_played(data: np.ndarray) -> list[int]:
+    """Voices that a stream of bytes ever starts."""
+    events = protocol.Decoder().feed(data.tolist())
+    return sorted({number for kind, _, number, _, _ in events if kind == protocol.ON})
+
