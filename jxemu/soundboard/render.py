@@ -23,7 +23,7 @@ from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
 from jxemu.soundboard.state import SLICE
-from jxemu.soundboard.vca import amplitude
+from jxemu.soundboard.vca import amplitude, vca_step
 from jxemu.soundboard.vcf import control_step, load_section, section_step, store_section
 
 FAR_UNITS = 1 << 30
@@ -228,7 +228,7 @@ def _render_voices(group, counter, count, sample_units):
         middle, first = section_step(x, first, angle, warp, correction, q1)
         angle = angle + angle_step
         warp = warp + warp_step
-        store_row(group.tile, n, out * amp)
+        store_row(group.tile, n, vca_step(out, amp))
         amp = amp + amp_step
 
     store_dco(group.dco1, motion_1, (a0, a1, a2))

@@ -1,12 +1,17 @@
 """The VCA inside the IR3R05: a linear input for the envelope, an exponential one for the level.
 
-Source: BOO (two control inputs); question: vca-law.
+The signal input is an OTA too, at half the filter's level: a voice never gets louder than twice
+its amplitude, however hard the filter rings.
+
+Source: BOO (two control inputs); question: vca-law, vca-input.
 """
 
 import numpy as np
 
-from jxemu.kernel import exp2, larger, step, struct, where
+from jxemu.kernel import exp2, larger, step, struct, tanh, where
+from jxemu.soundboard.parts import value
 
+PAD = value("VCA_PAD")
 CLOSED = 1e-6
 """Gains below this are off: an idle voice contributes exactly nothing."""
 
@@ -26,3 +31,9 @@ def amplitude(cv, level_cv, gain, level_law, level_norm):
     level = larger(exp2(level_cv * level_law) - 1.0, 0.0) * level_norm
     result = cv * gain * level
     return where(result < CLOSED, 0.0, result)
+
+
+@step
+def vca_step(x, amplitude_now):
+    """One sample through the amplifier; `x` in units of 2 VT at the filter's output."""
+    return tanh(x * (1 / PAD)) * (PAD * amplitude_now)
