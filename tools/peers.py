@@ -70,6 +70,7 @@ def faust_board(seconds: float = 10.0, block: int = 512, *, chorus: bool = True,
     The best of `repetitions` renders of `seconds` in each of `FAUST_MODES`, after a warm-up; a call
     takes about 15 s. Faust runs the chorus at the oversampled rate, the emulator at the
     output rate: without `chorus` the voices, high pass and decimator are measured alone.
+    Do not call it with denormals flushed to zero: Faust's compiler then aborts the process.
     Raises RuntimeError if DawDreamer is missing or the output is silent or not finite.
     """
     try:
@@ -119,7 +120,7 @@ def _import_torchsynth() -> tuple[ModuleType, type, type]:
     return torch, Voice, SynthConfig
 
 
-def torchsynth_batches(repetitions: int = 3) -> dict[int, float]:
+def torchsynth_batches(repetitions: int = 6) -> dict[int, float]:
     """Voice-seconds per CPU second of torchsynth's `Voice` by batch size: one thread, 44.1 kHz, notes of 4 s.
 
     Only the rendering counts; the patches are drawn before. Raises RuntimeError if a package is

@@ -9,7 +9,7 @@ import numpy as np
 
 from jxemu.kernel import load_row, step, store_row, struct
 
-_SHAPES = {2: (38, 10.6), 4: (6, 10.4), 8: (4, 10.6)}
+_SHAPES = {2: (38, 10.6), 4: (8, 10.6), 8: (6, 10.6)}
 """By the factor a stage starts from: non-zero tap pairs, Kaiser beta."""
 
 

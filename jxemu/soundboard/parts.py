@@ -74,9 +74,9 @@ _ROWS = (
     # --- noise --------------------------------------------------------------------------------------
     Constant("NOISE_LOWPASS", 5300.0, "Hz", "D", "KR", "noise source", "noise-source"),
     Constant("NOISE_LEVEL", 3.0, "", "PLACEHOLDER", "KR", "white source beside a ramp of 1, at 192 kHz", "noise-source"),
-    Constant("THERMAL_NOISE", 1e-6, "2 VT", "PLACEHOLDER", "OWN", "filter input, full band", "noise-floor"),
+    Constant("THERMAL_NOISE", 1e-7, "2 VT", "PLACEHOLDER", "OWN", "filter input, full band", "noise-floor"),
     # --- mixer --------------------------------------------------------------------------------------
-    Constant("MIX_DRIVE", 0.25, "2 VT", "C", "THESIS", "one DCO at full level: 26 mV peak to peak", "mixer-level"),
+    Constant("MIX_DRIVE", 0.14, "2 VT", "C", "THESIS", "one DCO at full level; both together 29 mV peak to peak", "mixer-level"),
     Constant("MIX_TOLERANCE", 0.02, "", "PLACEHOLDER", "OWN", "level of one DCO, one sigma", "tolerances"),
     # --- VCF ----------------------------------------------------------------------------------------
     Constant("VCF_BASE", 5.53, "Hz", "D", "KR", "cutoff at CV 0", "vcf-scale"),
@@ -96,8 +96,8 @@ _ROWS = (
     Constant("VCA_LEVEL_UNITY", 3276, "DAC", "PLACEHOLDER", "BOO", "level CV of level 127 at volume 127", "vca-law"),
     Constant("VCA_LEVEL_RANGE", 30.0, "dB", "PLACEHOLDER", "ZOMBIE", "exponential law: level 0..127", "vca-law"),
     Constant("VCA_TOLERANCE_DB", 0.3, "dB", "PLACEHOLDER", "OWN", "gain of one voice, one sigma", "tolerances"),
-    Constant("VCA_PAD", 2.0, "", "PLACEHOLDER", "THESIS", "attenuation before the amplifier's OTA", "vca-input"),
-    Constant("OUTPUT_GAIN", 0.10, "full scale / 2 VT", "PLACEHOLDER", "OWN", "headroom of six voices", "level-plan"),
+    Constant("VCA_PAD", 1.2, "", "PLACEHOLDER", "THESIS", "attenuation before the amplifier's OTA", "vca-input"),
+    Constant("OUTPUT_GAIN", 0.15, "full scale / 2 VT", "PLACEHOLDER", "OWN", "headroom of six voices", "level-plan"),
     # --- HPF ----------------------------------------------------------------------------------------
     Constant("HPF_HZ", (5.0, 130.0, 250.0, 720.0), "Hz", "PLACEHOLDER", "J60", "first order; 0 is the coupling", "hpf-corners"),
     # --- chorus -------------------------------------------------------------------------------------

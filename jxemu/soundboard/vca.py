@@ -1,7 +1,7 @@
 """The VCA inside the IR3R05: a linear input for the envelope, an exponential one for the level.
 
-The signal input is an OTA too, at half the filter's level: a voice never gets louder than twice
-its amplitude, however hard the filter rings.
+The signal input is an OTA too, behind a divider: a voice never gets louder than `PAD` times its
+amplitude, however hard the filter rings.
 
 Source: BOO (two control inputs); question: vca-law, vca-input.
 """
