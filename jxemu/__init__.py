@@ -5,11 +5,10 @@
 >>> sound = jxemu.render(tone, notes=[(60, 100, 0.0, 0.5)])  # float32 (n, 2)
 """
 
-from jxemu.machine import JX8P, MKS70, Event, Machine, SuperJX
+from jxemu.machine import JX8P, MKS70, Circuit, Event, Machine, SuperJX
 from jxemu.patch.bank import load_bank
 from jxemu.patch.tone import Tone
 from jxemu.render.offline import Item, render, render_batch, trace
-from jxemu.soundboard.circuit import Circuit
 
 __all__ = [
     "JX8P", "MKS70", "Circuit", "Event", "Item", "Machine", "SuperJX", "Tone",

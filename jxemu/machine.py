@@ -28,7 +28,7 @@ MACHINES = {
 SAVE_VERSION = 1
 _RECORDS = ("time", "boards", "groups", "stages")
 
-__all__ = ["JX8P", "MACHINES", "MKS70", "Event", "Machine", "SuperJX"]
+__all__ = ["JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX"]
 
 
 class Machine:
@@ -37,6 +37,8 @@ class Machine:
     kind : a name in `MACHINES`.  circuit : the unit (default: nominal).
     sample_rate : 44100, 48000, 88200 or 96000.  oversample : 2, 4 or 8.
     pace : "real" (a byte takes 320 us) or "instant".  bank : tones for program changes.
+    record : keep all that crosses the wire, for `link.save_log`.  boot : let the assigner greet the
+        boards; False for a machine that a log is replayed on.
     Raises ValueError for what is not listed.
     """
 
@@ -48,6 +50,8 @@ class Machine:
         oversample: int = 4,
         pace: str = "real",
         bank: Sequence[Tone] = (),
+        record: bool = False,
+        boot: bool = True,
     ):
         if kind not in MACHINES:
             raise ValueError(f"machine {kind!r} is not known; choose one of {', '.join(MACHINES)}")
@@ -56,6 +60,7 @@ class Machine:
         self.pace = pace
         self._bank = list(bank)
         self._rates = sample_rate, oversample
+        self._record, self._boot = record, boot
         self.reset()
 
     def reset(self) -> None:
@@ -64,8 +69,11 @@ class Machine:
         # Two boards share sixteen lanes, so that each hides the other's waiting.
         self.engine = Engine(roles, [self.circuit] * len(roles), *self._rates, width=8 * len(roles))
         self.link = EmulatedLink(self.pace)
+        if self._record:
+            self.link.record()
         self.assigner = Assigner(self.link.send, roles, self._bank)
-        self.assigner.boot(0)
+        if self._boot:
+            self.assigner.boot(0)
 
     @staticmethod
     def circuit_of(**fields: float | str) -> Circuit:

@@ -66,12 +66,10 @@ def render(
         _fail(f"cannot read {song}: {error.strerror}")
     try:
         instrument = Machine(
-            machine.value, Machine.circuit_of(seed=seed), rate, oversample, pace.value, bank=tones
+            machine.value, Machine.circuit_of(seed=seed), rate, oversample, pace.value, tones, record=jxlog is not None
         )
     except ValueError as error:
         _fail(str(error))
-    if jxlog:
-        instrument.link.record()
     instrument.load_tone(chosen)
     length = seconds if seconds is not None else max((event.at for event in events), default=0.0)
     with _sound_file(output, rate, sample_format) as file, _progress() as bar:

@@ -1,0 +1,30 @@
+import os
+from pathlib import Path
+
+import pytest
+
+import jxemu
+
+BANKS = Path(os.environ.get("JXEMU_BANKS", Path(__file__).parents[2] / "shared" / "banks"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what is rendered now")
+
+
+@pytest.fixture
+def update_golden(request):
+    return request.config.getoption("--update-golden")
+
+
+@pytest.fixture(scope="session")
+def banks():
+    """Real sysex files, which are other people's and not part of the project."""
+    if not BANKS.is_dir():
+        pytest.skip(f"no real banks in {BANKS}; set JXEMU_BANKS to a folder of sysex files")
+    return BANKS
+
+
+@pytest.fixture
+def saw():
+    return jxemu.Tone("SAW", mix_dco1=20, env2_r=0)
