@@ -342,6 +342,102 @@ def _(field, row, start):
 
 
 @intrinsic
+def _store_window(typingctx, field, row, start, value):
+    def codegen(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        length = ir.Constant(ir.IntType(64), sig.args[0].shape[1])
+        pointer = builder.gep(data, [builder.add(builder.mul(args[1], length), args[2])])
+        _store(builder, pointer, sig.args[3], args[3])
+        return context.get_dummy_value()
+
+    return types.void(field, types.intp, types.intp, value), codegen
+
+
+def store_window(field: np.ndarray, row: int, start: int, value: np.ndarray) -> None:
+    """Write what `load_window` reads."""
+    field[row, start : start + WINDOW] = value
+
+
+@overload(store_window, inline="always")
+def _(field, row, start, value):
+    return lambda field, row, start, value: _store_window(field, row, start, value)
+
+
+def _element(context, builder, array_type, array, row, column):
+    data = context.make_array(array_type)(context, builder, array).data
+    length = ir.Constant(ir.IntType(64), array_type.shape[1])
+    return builder.gep(data, [builder.add(builder.mul(row, length), column)])
+
+
+@intrinsic
+def _peek(typingctx, field, row, column):
+    def codegen(context, builder, sig, args):
+        return builder.load(_element(context, builder, sig.args[0], *args))
+
+    return field.dtype(field, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _poke(typingctx, field, row, column, value):
+    def codegen(context, builder, sig, args):
+        builder.store(args[3], _element(context, builder, sig.args[0], *args[:3]))
+        return context.get_dummy_value()
+
+    return types.void(field, types.intp, types.intp, field.dtype), codegen
+
+
+def peek(field: np.ndarray, row: int, column: int) -> np.float32:
+    """One element of a state field of shape (n, m); the indices must lie inside it."""
+    return field[row, column]
+
+
+@overload(peek, inline="always")
+def _(field, row, column):
+    return lambda field, row, column: _peek(field, row, column)
+
+
+def poke(field: np.ndarray, row: int, column: int, value: float) -> None:
+    """Write one element of a state field of shape (n, m); the indices must lie inside it."""
+    field[row, column] = value
+
+
+@overload(poke, inline="always")
+def _(field, row, column, value):
+    return lambda field, row, column, value: _poke(field, row, column, value)
+
+
+@intrinsic
+def _sum_lanes(typingctx, value):
+    def codegen(context, builder, sig, args):
+        total, width = args[0], sig.args[0].width
+        while width > 1:
+            width //= 2
+            halves = (
+                builder.shuffle_vector(
+                    total, total, ir.Constant(ir.VectorType(ir.IntType(32), width), [first + i for i in range(width)])
+                )
+                for first in (0, width)
+            )
+            total = builder.fadd(*halves)
+        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(value), codegen
+
+
+def sum_lanes(value: np.ndarray) -> np.float32:
+    """Sum of float lanes, halves added to halves until one is left."""
+    while len(value) > 1:
+        half = len(value) // 2
+        value = value[:half] + value[half:]
+    return value[0]
+
+
+@overload(sum_lanes, inline="always")
+def _(value):
+    return lambda value: _sum_lanes(value)
+
+
+@intrinsic
 def _select(typingctx, mask, a, b):
     vec = a if isinstance(a, Vec) else b
     if not isinstance(vec, Vec):
@@ -499,11 +595,21 @@ def tan(x):
 
 
 @step
-def tanh(x):
-    """tanh(x) for any lanes x; absolute error below 6e-5, exact slope at 0 (minimax rational)."""
+def tanh_and_secant(x):
+    """``(tanh(x), tanh(x) / x)`` for any lanes x; absolute error below 6e-5, exact slope at 0.
+
+    Minimax rational; beyond +-5 both stay as they are there.
+    """
     c = smaller(larger(x, -5.0), 5.0)
     z = c * c
-    return c * (1.0 + z * (0.10249199 + z * 0.00067184)) / (1.0 + z * (0.43555933 + z * 0.01283646))
+    secant = (1.0 + z * (0.10249199 + z * 0.00067184)) / (1.0 + z * (0.43555933 + z * 0.01283646))
+    return c * secant, secant
+
+
+@step
+def tanh(x):
+    """tanh(x) for any lanes x; absolute error below 6e-5."""
+    return tanh_and_secant(x)[0]
 
 
 # --- denormals -----------------------------------------------------------------------------------

@@ -566,7 +566,6 @@ def alike(a, b):
     return np.corrcoef(a, b)[0, 1]
 
 
-@moves("chorus")
 def test_chorus_off_is_dry_and_the_same_on_both_sides():
     assert np.all(passes(0.1, chorus="off")["chorus"] == 0)
     stereo = sound(seconds=1.0, chorus="off")
@@ -575,6 +574,7 @@ def test_chorus_off_is_dry_and_the_same_on_both_sides():
     assert np.ptp(track) < 0.01 * np.mean(track)
 
 
+@moves("chorus")
 @pytest.mark.parametrize(("code", "mode"), ((1, "1"), (2, "2")))
 def test_chorus_sweeps_both_sides_in_antiphase_at_its_rate(code, mode):
     assert np.all(passes(0.1, chorus=mode)["chorus"] == code)
@@ -961,7 +961,8 @@ def test_b1_volume_scales_the_level_voltage_and_is_silent_at_0():
         heard = line(left(vca_level=100, events=(wire(0.05, 0xB1, volume),)), F1, 0.2)
         expected = level_law(100 / 127 * volume / 127) - level_law(100 / 127)
         assert db(heard / loud) == pytest.approx(expected, abs=0.2)
-    assert not np.any(left(vca_level=100, events=(wire(0.05, 0xB1, 0),))[RATE // 5 :])
+    closed = left(vca_level=100, events=(wire(0.05, 0xB1, 0),))
+    assert np.max(np.abs(closed[-RATE // 10 :])) < 1e-6, "only the coupling capacitor still drains"
 
 
 @moves(0xB6)
@@ -1018,7 +1019,7 @@ def test_bd_check_env_keeps_the_envelope_of_a_voice_whose_gate_is_up():
 def test_bd_check_env_never_swallows_the_start_of_a_free_voice():
     """Two keys for one voice within a loop: the first one has not been looked at yet, it must not be lost."""
     for check in (0, 127):
-        _, _, level = restarted(check, second_at=0.011)
+        _, _, level = restarted(check, second_at=0.01)
         assert level.max() > 4000
 
 

@@ -6,26 +6,24 @@ import numpy as np
 
 from jxemu.kernel import kernel, load, store, struct, tan, tanh, zeros
 from jxemu.soundboard import decimator
-from jxemu.soundboard.decimator import stage_state, stage_step
-from jxemu.soundboard.parts import value
-from jxemu.soundboard.vcf import control_step, load_section, section_state, section_step, store_section
+from jxemu.soundboard.decimator import halve, put, roll, stage_state
+from jxemu.soundboard.vcf import TOP_ANGLE, control_step, load_section, section_state, section_step, store_section
 
 _F = (np.float32, (8,))
 FILTER = struct(first=section_state(8), second=section_state(8), cv=_F, scale=_F, offset=_F, top=_F, q=_F, x=_F)
-HALF = {factor: struct(stage=stage_state(8, len(taps)), tile=(np.float32, (64, 8)))
-        for factor, taps in ((2, decimator.TAPS_2), (4, decimator.TAPS_4), (8, decimator.TAPS_8))}  # fmt: skip
+HALF = {factor: struct(stage=stage_state(8, len(getattr(decimator, f"TAPS_{factor}")), 8), run=_F) for factor in (2, 4, 8)}
 
 
 @kernel
 def _run_filter(bench, signal, out):
     b = bench[0]
-    angle, warp, correction = control_step(load(b.cv), load(b.scale), load(b.offset), load(b.top))
+    angle, warp, correction, secant = control_step(load(b.cv), load(b.scale), load(b.offset), load(b.top))
     q = load(b.q)
     first, second = load_section(b.first), load_section(b.second)
     for n in range(signal.shape[0]):
         store(b.x, signal[n])
-        middle, first = section_step(load(b.x), first, angle, warp, correction, q)
-        y, second = section_step(middle, second, angle, warp, correction, q)
+        middle, first = section_step(load(b.x), first, angle, warp, correction, secant, q)
+        y, second = section_step(middle, second, angle, warp, correction, secant, q)
         store(b.x, y)
         out[n] = b.x[0]
     store_section(b.first, first)
@@ -36,7 +34,7 @@ def run_filter(signal: np.ndarray, cutoff: float, q: float, rate: int) -> np.nda
     """Both sections at `cutoff` Hz and damping `q`, fed with `signal` in units of 2 VT."""
     bench = zeros(FILTER, 1)
     bench.offset[:] = math.log2(math.pi * cutoff / rate)
-    bench.top[:] = min(math.pi * value("VCF_TOP") / rate, 1.41)
+    bench.top[:] = TOP_ANGLE
     bench.q[:] = q
     out = np.empty(len(signal), np.float32)
     _run_filter(bench, signal.astype(np.float32), out)
@@ -44,14 +42,15 @@ def run_filter(signal: np.ndarray, cutoff: float, q: float, rate: int) -> np.nda
 
 
 @kernel
-def _run_half(bench, signal, out, taps, pairs):
+def _run_half(bench, signal, out, taps, pairs, behind):
     b = bench[0]
-    for n in range(0, signal.shape[0], 2):
-        for i in range(2):
-            for lane in range(8):
-                b.tile[i, lane] = signal[n + i]
-        stage_step(b.stage, taps, pairs, b.tile, 1)
-        out[n // 2] = b.tile[0, 0]
+    for n in range(0, signal.shape[0] // 16):
+        for i in range(8):
+            put(b.stage, behind, 0, i, signal[16 * n + 2 * i], signal[16 * n + 2 * i + 1])
+        store(b.run, halve(b.stage, taps, pairs, behind, 0, 0))
+        for i in range(8):
+            out[8 * n + i] = b.run[i]
+        roll(b.stage, behind, 8, 0)
 
 
 def run_decimator(signal: np.ndarray, factor: int) -> np.ndarray:
@@ -59,7 +58,7 @@ def run_decimator(signal: np.ndarray, factor: int) -> np.ndarray:
     while factor > 1:
         taps = getattr(decimator, f"TAPS_{factor}")
         out = np.empty(len(signal) // 2, np.float32)
-        _run_half(zeros(HALF[factor], 1), signal.astype(np.float32), out, taps, len(taps))
+        _run_half(zeros(HALF[factor], 1), signal.astype(np.float32), out, taps, len(taps), decimator.history(len(taps)))
         signal, factor = out, factor // 2
     return signal
 

@@ -289,8 +289,8 @@ def wave_harmonics(axes: Axes, sheet: Sheet) -> None:
             name = f"DCO{dco} {wave}" + (f", {-30 * row} dB" if row else "")
             axes.plot(n[shown], level[shown], marker, markersize=5, color=COLOURS[row], label=name)
         axes.plot(n[shown], np.maximum(decibels(law[shown]), -60) - 30 * row, **LAW)
-    axes.set(ylim=(FLOOR, 5))
-    axes.legend(loc="lower left", fontsize=8, ncol=3)
+    axes.set_ylim(FLOOR, 5)
+    legend_below(axes, 3)
     label(axes, "harmonics of a low note, series dashed", "number of the harmonic", "level / dB, waves 30 dB apart")
 
 

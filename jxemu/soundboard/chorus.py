@@ -14,7 +14,7 @@ and its clipping at 10 Vpp are not modelled; its hold is part of the output filt
 
 import numpy as np
 
-from jxemu.kernel import WINDOW, as_signed, larger, load, load_window, step, store, struct, to_float, where
+from jxemu.kernel import WINDOW, as_signed, larger, load, load_window, poke, step, store, struct, to_float, where
 
 LINE = 512
 LONGEST = LINE - 4
@@ -119,12 +119,12 @@ def read_line(chorus, lane, inverted, target):
     far = f - 2.0
     store(chorus.run, (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5)
     for n in range(WINDOW):
-        target[n, lane] = chorus.run[n]
+        poke(target, n, lane, chorus.run[n])
 
 
 @step
 def write_line(line, lane, at, value):
     """Put one sample of a lane into the line."""
-    line[lane, at] = value
+    poke(line, lane, at, value)
     if at < WINDOW + 4:
-        line[lane, LINE + at] = value
+        poke(line, lane, LINE + at, value)

@@ -17,6 +17,7 @@ from jxemu.kernel import WINDOW
 from jxemu.soundboard.chorus import LONGEST, SHORTEST
 from jxemu.soundboard.parts import value
 from jxemu.soundboard.state import SLICE, VOICES
+from jxemu.soundboard.vcf import TOP_ANGLE
 
 RESONANCE = ("dual", "single", "feedback")
 XMOD = {
@@ -102,7 +103,7 @@ def solder_voice(group, lane: int, circuit: Circuit, board: int, voice: int, sam
     drift = value("VCF_DRIFT") * (circuit.temperature - _ROOM)
     vcf.scale[lane] = _settled(4 * scale / value("VCF_COUNTS_PER_OCTAVE"))
     vcf.offset[lane] = _settled(math.log2(value("VCF_BASE") * math.pi / rate) + trim + drift)
-    vcf.top[lane] = _settled(min(math.pi * value("VCF_TOP") / rate, 1.41))
+    vcf.top[lane] = _settled(min(math.pi * value("VCF_TOP") / rate, TOP_ANGLE))
     vcf.q_open[lane] = _settled(value("Q_OPEN"))
     vcf.q_law[lane] = _settled(-math.log2(value("Q_OPEN") / value("Q_CLOSED")) / _RESONANCE_FULL)
     first, second = {

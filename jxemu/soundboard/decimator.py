@@ -7,7 +7,7 @@ it need only keep the last stage's aliases away.
 
 import numpy as np
 
-from jxemu.kernel import load_row, step, store_row, struct
+from jxemu.kernel import WINDOW, load_window, poke, step, store_window, struct
 
 _SHAPES = {2: (38, 10.6), 4: (8, 10.6), 8: (6, 10.6)}
 """By the factor a stage starts from: non-zero tap pairs, Kaiser beta."""
@@ -30,33 +30,45 @@ def delay_frames(oversample: int) -> float:
     return sum((2 * _SHAPES[f][0] - 1) / f for f in (2, 4, 8) if f <= oversample)
 
 
-def stage_state(width: int, pairs: int) -> np.dtype:
-    """Lanes of one stage: the last even samples (written twice, so that a window never wraps) and odd ones."""
-    return struct(
-        even=(np.float32, (4 * pairs, width)), even_at=np.int64, odd=(np.float32, (pairs + 1, width)), odd_at=np.int64
-    )
+def history(pairs: int) -> int:
+    """Samples of each parity a stage looks back, in whole windows."""
+    return -(-2 * pairs // WINDOW) * WINDOW
+
+
+HISTORY_2, HISTORY_4, HISTORY_8 = (history(pairs) for pairs in (PAIRS_2, PAIRS_4, PAIRS_8))
+
+
+def stage_state(width: int, pairs: int, outputs: int) -> np.dtype:
+    """One stage of `width` boards that puts out `outputs` samples a slice.
+
+    even, odd : the slice's input by parity, behind the history.
+    """
+    samples = (np.float32, (width, history(pairs) + outputs))
+    return struct(even=samples, odd=samples)
 
 
 @step
-def stage_step(state, taps, pairs, tile, frames):
-    """Halve the rate of `tile` in place: 2 * `frames` rows in, `frames` rows out."""
-    window = 2 * pairs
-    at = state.even_at
-    odd_at = state.odd_at
-    for n in range(frames):
-        even = load_row(tile, 2 * n)
-        store_row(state.even, at, even)
-        store_row(state.even, at + window, even)
-        at = at + 1 if at + 1 < window else 0
-        store_row(state.odd, odd_at, load_row(tile, 2 * n + 1))
-        odd_at = odd_at + 1 if odd_at < pairs else 0
-        near = load_row(state.odd, odd_at) * 0.5
-        far = near * 0.0
-        low = at + pairs - 1
-        high = at + pairs
-        for j in range(0, pairs, 2):
-            near = near + (load_row(state.even, low - j) + load_row(state.even, high + j)) * taps[j]
-            far = far + (load_row(state.even, low - j - 1) + load_row(state.even, high + j + 1)) * taps[j + 1]
-        store_row(tile, n, near + far)
-    state.even_at = at
-    state.odd_at = odd_at
+def put(state, behind, lane, pair, even, odd):
+    """Input samples 2 * `pair` and 2 * `pair` + 1 of the slice."""
+    poke(state.even, lane, behind + pair, even)
+    poke(state.odd, lane, behind + pair, odd)
+
+
+@step
+def halve(state, taps, pairs, behind, lane, window):
+    """Output samples of one window of the slice, as lanes of time."""
+    at = behind + WINDOW * window - pairs
+    near = load_window(state.odd, lane, at) * 0.5
+    far = near * 0.0
+    for j in range(0, pairs, 2):
+        near = near + (load_window(state.even, lane, at - j) + load_window(state.even, lane, at + 1 + j)) * taps[j]
+        far = far + (load_window(state.even, lane, at - j - 1) + load_window(state.even, lane, at + 2 + j)) * taps[j + 1]
+    return near + far
+
+
+@step
+def roll(state, behind, outputs, lane):
+    """Begin a new slice: what was its input becomes history."""
+    for at in range(0, behind, WINDOW):
+        store_window(state.even, lane, at, load_window(state.even, lane, at + outputs))
+        store_window(state.odd, lane, at, load_window(state.odd, lane, at + outputs))

@@ -18,6 +18,8 @@ from jxemu.soundboard.render import FAR_UNITS, render_block, trace_block
 
 LANE_WIDTHS = (8, 16, 32)
 ALL_VOICES = tuple(range(state.VOICES))
+WHOLE_BOARD = 8
+"""Lanes that a board with more than one voice takes."""
 
 
 class Engine:
@@ -50,7 +52,8 @@ class Engine:
         self.boards = zeros(state.BOARD, len(roles))
         for board, role, circuit, played in zip(self.boards, roles, circuits, voices, strict=True):
             _power_on(board, role, circuit, played)
-        slots = _lane_slots(voices, width)
+        self._single = all(len(played) == 1 for played in voices)
+        slots = _lane_slots(voices, self._single)
         self.groups = zeros(state.lanes(width), -(-len(slots) // width))
         self.stages = zeros(state.outputs(width), -(-len(roles) // width))
         self.groups.board = self.stages.board = -1
@@ -59,7 +62,6 @@ class Engine:
         self._wire(slots, roles, circuits, width)
 
     def _wire(self, slots: list[tuple[int, int] | None], roles: Sequence[int], circuits: Sequence[Circuit], width: int) -> None:
-        opened = set()
         for index, slot in enumerate(slots):
             if slot is None:
                 continue
@@ -67,16 +69,15 @@ class Engine:
             board, voice = slot
             group.board[lane], group.voice[lane] = board, voice
             group.to_output[lane], group.to_lane[lane] = divmod(board, width)
-            group.opens[lane] = board not in opened
-            opened.add(board)
             place = board_place(roles[board])
             soldering.solder_voice(group, lane, circuits[board], place, voice, self.sample_rate, self.oversample)
+        step = 1 if self._single else WHOLE_BOARD
+        for index in range(0, len(slots), step):
+            self.groups[index // width].voices[index % width] = step
         for index, (role, circuit) in enumerate(zip(roles, circuits, strict=True)):
             stage, lane = self.stages[index // width], index % width
             stage.board[lane] = index
             soldering.solder_output(stage, lane, circuit, board_place(role), self.sample_rate)
-        for group, stage in zip(self.groups, self.stages, strict=False):
-            group.direct = len(self.groups) == len(self.stages) and bool(np.all(group.board == stage.board))
 
     @property
     def frame(self) -> int:
@@ -121,15 +122,15 @@ def board_place(role: int) -> int:
     return 1 if role == protocol.UPPER else 0
 
 
-def _lane_slots(voices: Sequence[Sequence[int]], width: int) -> list[tuple[int, int] | None]:
-    """``(board, voice)`` of every lane: whole boards on multiples of eight lanes, single voices packed."""
-    slots: list[tuple[int, int] | None] = []
-    whole = max(len(v) for v in voices) > 1
-    for board, played in enumerate(voices):
-        slots += [(board, voice) for voice in sorted(played)]
-        if whole:
-            slots += [None] * (-len(slots) % min(8, width))
-    return slots
+def _lane_slots(voices: Sequence[Sequence[int]], single: bool) -> list[tuple[int, int] | None]:
+    """``(board, voice)`` of every lane: boards of one voice side by side, others in eight lanes each."""
+    if single:
+        return [(board, voice) for board, played in enumerate(voices) for voice in played]
+    return [
+        (board, voice) if voice in played else None
+        for board, played in enumerate(voices)
+        for voice in range(WHOLE_BOARD)
+    ]
 
 
 def _power_on(board, role: int, circuit: Circuit, played: Sequence[int]) -> None:

@@ -11,14 +11,17 @@ import numpy as np
 from jxemu.chips.i8253 import fraction, high_clocks, low_clocks
 from jxemu.clock import UNITS_PER_CLOCK, UNITS_PER_CYCLE
 from jxemu.kernel import (
-    any_lane, exp2, flush_denormals, kernel, load, load_row, restore_denormals, step, store, store_row, tanh, where,
+    any_lane, exp2, flush_denormals, kernel, load, load_row, load_window, peek, poke, restore_denormals,
+    step, store, store_row, sum_lanes, tanh, where,
 )  # fmt: skip
 from jxemu.soundboard import firmware
 from jxemu.soundboard.chorus import LINE, filter_step, load_filter, muted, read_line, store_filter, write_line
 from jxemu.soundboard.dco import (
     NOISE, PULSE, SAW, SQUARE, advance_step, bandlimited_jump, edge_step, load_dco, store_dco, sync_step, wave_step,
 )  # fmt: skip
-from jxemu.soundboard.decimator import PAIRS_2, PAIRS_4, PAIRS_8, TAPS_2, TAPS_4, TAPS_8, stage_step
+from jxemu.soundboard.decimator import (
+    HISTORY_2, HISTORY_4, HISTORY_8, PAIRS_2, PAIRS_4, PAIRS_8, TAPS_2, TAPS_4, TAPS_8, halve, put, roll,
+)  # fmt: skip
 from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
@@ -129,7 +132,7 @@ def _hold_voltages(group, slice_index, hold, samples):
     vcf = group.vcf
     cv = _follow(vcf.cv_held, vcf.cv, hold)
     resonance = _follow(vcf.resonance_held, vcf.resonance_cv, hold)
-    angle, warp, correction = control_step(cv, load(vcf.scale), load(vcf.offset), load(vcf.top))
+    angle, warp, correction, secant = control_step(cv, load(vcf.scale), load(vcf.offset), load(vcf.top))
     angle_start = load(vcf.angle_end)
     warp_start = load(vcf.warp_end)
     store(vcf.angle, angle_start)
@@ -139,6 +142,7 @@ def _hold_voltages(group, slice_index, hold, samples):
     store(vcf.angle_step, (angle - angle_start) * share)
     store(vcf.warp_step, (warp - warp_start) * share)
     store(vcf.correction, correction)
+    store(vcf.secant, secant)
     q = load(vcf.q_open) * exp2(resonance * load(vcf.q_law))
     store(vcf.q1, load(vcf.q1_fixed) + load(vcf.q1_share) * q)
     store(vcf.q2, load(vcf.q2_fixed) + load(vcf.q2_share) * q)
@@ -158,30 +162,24 @@ def _hold_voltages(group, slice_index, hold, samples):
 
 
 @step
-def _render_voices(group, counter, count, sample_units):
-    """Run all lanes of a group for `count` oversampled samples into its tile."""
+def _render_dcos(group, counter, count, sample_units):
+    """Both DCOs and the mixer of all lanes for `count` oversampled samples, into the tile."""
     per_sample = np.float32(1.0) / np.float32(sample_units)
     sync_2 = (group.syncs & SYNC_2) != 0
     sync_1 = (group.syncs & SYNC_1) != 0
-    global_feedback = group.global_feedback != 0
-    noise, mixer, vcf, vca = group.noise, group.mixer, group.vcf, group.vca
+    noise, mixer = group.noise, group.mixer
     motion_1, setting_1, (a0, a1, a2) = load_dco(group.dco1)
     motion_2, setting_2, (b0, b1, b2) = load_dco(group.dco2)
     synced_1, synced_2 = load(group.dco1.sync), load(group.dco2.sync)
     restart = load(group.sync_counter)
     hiss_1, hiss_2 = load(group.dco1.noise) * load(noise.gain), load(group.dco2.noise) * load(noise.gain)
-    key, low, pole, thermal = load(noise.key), load(noise.low), load(noise.pole), load(noise.thermal_now)
+    key, pole, thermal = load(noise.key), load(noise.pole), load(noise.thermal_now)
     hissing = any_lane(hiss_1 + hiss_2 > 0.0)
-    low = where(hiss_1 + hiss_2 > 0.0, low, 0.0)  # a source nobody listens to starts from rest
+    low = where(hiss_1 + hiss_2 > 0.0, load(noise.low), 0.0)  # a source nobody listens to starts from rest
     before_1, before_2, am = load(mixer.before_1), load(mixer.before_2), load(mixer.am)
     level_1, rise_1 = load(mixer.level_1), load(mixer.step_1)
     level_2, rise_2 = load(mixer.level_2), load(mixer.step_2)
-    angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
-    q1, q2, correction, feedback = load(vcf.q1), load(vcf.q2), load(vcf.correction), load(vcf.feedback)
-    first, second = load_section(vcf.first), load_section(vcf.second)
-    middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
-    amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
-    zero = out * 0.0
+    zero = level_1 * 0.0
     no_limit = motion_1[0] * 0
 
     for n in range(count):
@@ -216,20 +214,9 @@ def _render_voices(group, counter, count, sample_units):
         b0, b1, b2 = b1, b2, b3
         level_1 = level_1 + rise_1
         level_2 = level_2 + rise_2
-
-        x = flatten_step(mixed, before_1, before_2) + thermal
+        store_row(group.tile, n, flatten_step(mixed, before_1, before_2) + thermal)
         before_2 = before_1
         before_1 = mixed
-        if global_feedback:
-            x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
-        # The second section takes the first one's output a sample late: neither waits for the other.
-        out_before = out
-        out, second = section_step(middle, second, angle, warp, correction, q2)
-        middle, first = section_step(x, first, angle, warp, correction, q1)
-        angle = angle + angle_step
-        warp = warp + warp_step
-        store_row(group.tile, n, vca_step(out, amp))
-        amp = amp + amp_step
 
     store_dco(group.dco1, motion_1, (a0, a1, a2))
     store_dco(group.dco2, motion_2, (b0, b1, b2))
@@ -238,6 +225,33 @@ def _render_voices(group, counter, count, sample_units):
     store(mixer.before_2, before_2)
     store(mixer.level_1, level_1)
     store(mixer.level_2, level_2)
+
+
+@step
+def _render_filters(group, count):
+    """VCF and VCA of all lanes: the tile's samples are replaced by what leaves the voice."""
+    global_feedback = group.global_feedback != 0
+    vcf, vca = group.vcf, group.vca
+    angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
+    q1, q2, feedback = load(vcf.q1), load(vcf.q2), load(vcf.feedback)
+    correction, secant = load(vcf.correction), load(vcf.secant)
+    first, second = load_section(vcf.first), load_section(vcf.second)
+    middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
+    amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
+
+    for n in range(count):
+        x = load_row(group.tile, n)
+        if global_feedback:
+            x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
+            out_before = out
+        # The second section takes the first one's output a sample late: neither waits for the other.
+        out, second = section_step(middle, second, angle, warp, correction, secant, q2)
+        middle, first = section_step(x, first, angle, warp, correction, secant, q1)
+        angle = angle + angle_step
+        warp = warp + warp_step
+        store_row(group.tile, n, vca_step(out, amp))
+        amp = amp + amp_step
+
     store(vcf.angle, angle)
     store(vcf.warp, warp)
     store(vcf.middle, middle)
@@ -252,23 +266,68 @@ def _render_voices(group, counter, count, sample_units):
 
 
 @step
-def _sum_voices(group, stages, count):
-    """Add the lanes of a group, in lane order, to the output stages they belong to."""
-    if group.direct:
-        stage = stages[group.to_output[0]]
-        for n in range(count):
-            store_row(stage.tile, n, load_row(group.tile, n))
-        return
+def _voice_sum(group, n, lane, voices):
+    """What a board's voices put out at sample `n`: one lane, or the eight lanes of a whole board."""
+    if voices == 1:
+        return peek(group.tile, n, lane)
+    return sum_lanes(load_window(group.tile, n, lane))
+
+
+@step
+def _sum_into(group, state, behind, lane, to, pair, pairs):
+    voices = int(group.voices[lane])
+    for n in range(pairs):
+        even = _voice_sum(group, 2 * n, lane, voices)
+        put(state, behind, to, pair + n, even, _voice_sum(group, 2 * n + 1, lane, voices))
+
+
+@step
+def _sum_voices(group, stages, oversample, first, frames):
+    """Add the voices of each board into its first decimator, from frame `first` of the slice on."""
+    pairs = oversample // 2
     for lane in range(group.board.shape[0]):
-        if group.board[lane] >= 0:
-            tile = stages[group.to_output[lane]].tile
-            to = group.to_lane[lane]
-            if group.opens[lane]:
-                for n in range(count):
-                    tile[n, to] = group.tile[n, lane]
+        if group.voices[lane] > 0:
+            stage = stages[group.to_output[lane]]
+            to = int(group.to_lane[lane])
+            if oversample == 8:
+                _sum_into(group, stage.from_8, HISTORY_8, lane, to, first * pairs, frames * pairs)
+            elif oversample == 4:
+                _sum_into(group, stage.from_4, HISTORY_4, lane, to, first * pairs, frames * pairs)
             else:
-                for n in range(count):
-                    tile[n, to] += group.tile[n, lane]
+                _sum_into(group, stage.from_2, HISTORY_2, lane, to, first * pairs, frames * pairs)
+
+
+@step
+def _decimate(stage, oversample, first, frames):
+    """Bring frames `first` .. of the slice to the output rate, into the first rows of `left`.
+
+    Windows that reach beyond what has come in yet are computed again when it has.
+    """
+    last = first + frames - 1
+    for lane in range(stage.board.shape[0]):
+        if stage.board[lane] < 0:
+            continue
+        if oversample == 8:
+            for window in range(4 * first // SLICE, (4 * last + 3) // SLICE + 1):
+                store(stage.run, halve(stage.from_8, TAPS_8, PAIRS_8, HISTORY_8, lane, window))
+                for n in range(SLICE // 2):
+                    at = window * (SLICE // 2) + n
+                    put(stage.from_4, HISTORY_4, lane, at, stage.run[2 * n], stage.run[2 * n + 1])
+        if oversample >= 4:
+            for window in range(2 * first // SLICE, (2 * last + 1) // SLICE + 1):
+                store(stage.run, halve(stage.from_4, TAPS_4, PAIRS_4, HISTORY_4, lane, window))
+                for n in range(SLICE // 2):
+                    at = window * (SLICE // 2) + n
+                    put(stage.from_2, HISTORY_2, lane, at, stage.run[2 * n], stage.run[2 * n + 1])
+        store(stage.run, halve(stage.from_2, TAPS_2, PAIRS_2, HISTORY_2, lane, 0))
+        for n in range(frames):
+            poke(stage.left, n, lane, stage.run[first + n])
+        if last == SLICE - 1:
+            roll(stage.from_2, HISTORY_2, SLICE, lane)
+            if oversample >= 4:
+                roll(stage.from_4, HISTORY_4, 2 * SLICE, lane)
+            if oversample == 8:
+                roll(stage.from_8, HISTORY_8, 4 * SLICE, lane)
 
 
 @step
@@ -290,18 +349,8 @@ def _look_at_switches(stage, boards):
 
 
 @step
-def _decimate(stage, oversample, frames):
-    """Bring the tile from the oversampled to the output rate, in place."""
-    if oversample == 8:
-        stage_step(stage.from_8, TAPS_8, PAIRS_8, stage.tile, 4 * frames)
-    if oversample >= 4:
-        stage_step(stage.from_4, TAPS_4, PAIRS_4, stage.tile, 2 * frames)
-    stage_step(stage.from_2, TAPS_2, PAIRS_2, stage.tile, frames)
-
-
-@step
 def _render_output(stage, frame, frames, any_on):
-    """HPF and chorus: the tile's first rows become left, `right` the other channel."""
+    """HPF and chorus: the decimated rows of `left` become the left channel, `right` the other."""
     hpf, chorus = stage.hpf, stage.chorus
     first = frame % SLICE
     if first == 0:
@@ -315,7 +364,7 @@ def _render_output(stage, frame, frames, any_on):
     behind_1 = muted(load_filter(chorus.behind_1), on)
     behind_2 = muted(load_filter(chorus.behind_2), on)
     for n in range(frames):
-        dry, hpf_low = hpf_step(load_row(stage.tile, n), hpf_low, hpf_pole)
+        dry, hpf_low = hpf_step(load_row(stage.left, n), hpf_low, hpf_pole)
         dark, before = filter_step(dry, chorus.input, before)
         store_row(stage.dark, n, dark)
         left = dry + 0.0  # a plain zero, never a negative one
@@ -325,7 +374,7 @@ def _render_output(stage, frame, frames, any_on):
             wet_2, behind_2 = filter_step(load_row(chorus.wet_2, first + n), chorus.output, behind_2)
             left = where(on, dry + wet_1 * wet, dry) + 0.0
             right = where(on, dry + wet_2 * wet, dry) + 0.0
-        store_row(stage.tile, n, left)
+        store_row(stage.left, n, left)
         store_row(stage.right, n, right)
     store(hpf.low, hpf_low)
     store_filter(chorus.before, before)
@@ -334,7 +383,7 @@ def _render_output(stage, frame, frames, any_on):
     for lane in range(stage.board.shape[0]):
         if stage.board[lane] >= 0:
             for n in range(frames):
-                write_line(chorus.line, lane, (int(chorus.at) + n) & (LINE - 1), stage.dark[n, lane])
+                write_line(chorus.line, lane, (int(chorus.at) + n) & (LINE - 1), peek(stage.dark, n, lane))
     chorus.at = (int(chorus.at) + frames) & (LINE - 1)
     if first + frames == SLICE:
         store(chorus.phase, load(chorus.phase) + load(chorus.rate) * SLICE)
@@ -370,19 +419,20 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
                 _hold_voltages(groups[g], frame // SLICE & 0x7FFFFFFF, clock.hold, SLICE * oversample)
         count = frames * oversample
         for g in range(groups.shape[0]):
-            _render_voices(groups[g], (frame * oversample) & 0x7FFFFFFF, count, sample_units)
-            _sum_voices(groups[g], stages, count)
+            _render_dcos(groups[g], (frame * oversample) & 0x7FFFFFFF, count, sample_units)
+            _render_filters(groups[g], count)
+            _sum_voices(groups[g], stages, oversample, frame % SLICE, frames)
         for o in range(stages.shape[0]):
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)
-            _decimate(stage, oversample, frames)
+            _decimate(stage, oversample, frame % SLICE, frames)
             _render_output(stage, frame, frames, any_on)
             for lane in range(stage.board.shape[0]):
                 b = stage.board[lane]
                 if b >= 0:
                     for n in range(frames):
-                        out[b, done + n, 0] = stage.tile[n, lane]
-                        out[b, done + n, 1] = stage.right[n, lane]
+                        out[b, done + n, 0] = peek(stage.left, n, lane)
+                        out[b, done + n, 1] = peek(stage.right, n, lane)
         clock.frame = frame + frames
         done += frames
     restore_denormals(mode)

@@ -97,8 +97,7 @@ def lanes(width: int) -> np.dtype:
         seen=(_I, (width,)),  # latch writes already looked at
         to_output=i,  # output group and lane the voice is summed into
         to_lane=i,
-        opens=i,  # 1: the first voice of its board, whose tile replaces what was there
-        direct=_I,  # 1: lane l of this group is lane l of output group `to_output[0]`
+        voices=i,  # at a board's first lane: 1 if it has that lane only, else 8; 0 at the others
         syncs=_I,  # bit 0: some lane syncs DCO2 to DCO1, bit 1: DCO1 to DCO2
         global_feedback=_I,
         sync_counter=i,
@@ -122,12 +121,13 @@ def outputs(width: int) -> np.dtype:
     return struct(
         board=i,
         seen=(_I, (width,)),
-        tile=(np.float32, (TILE, width)),
+        left=(np.float32, (SLICE, width)),
         right=(np.float32, (SLICE, width)),
         dark=(np.float32, (SLICE, width)),  # what goes into the chorus lines
-        from_8=stage_state(width, PAIRS_8),
-        from_4=stage_state(width, PAIRS_4),
-        from_2=stage_state(width, PAIRS_2),
+        from_8=stage_state(width, PAIRS_8, 4 * SLICE),
+        from_4=stage_state(width, PAIRS_4, 2 * SLICE),
+        from_2=stage_state(width, PAIRS_2, SLICE),
+        run=(np.float32, (SLICE,)),
         hpf=hpf_state(width),
         chorus=chorus_state(width),
     )

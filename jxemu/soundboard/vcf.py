@@ -10,25 +10,32 @@ One section, voltages in units of 2 VT (52 mV), w0 the cutoff::
     d bp/dt = w0 (tanh(in - lp) - q tanh(bp))
     d lp/dt = w0 tanh(bp)
 
-Trapezoidal rule with one Newton step from the extrapolated state, both unknowns in closed form.
+Trapezoidal rule with one Newton step from the extrapolated state, both unknowns in closed form, the
+slopes of its matrix taken from the sample before.
 The rule's own error is taken out to second order: the prewarp and the damping follow the slope of
 the OTAs (a driven filter rings lower), and the output takes a little of the band-pass current,
-which restores the response the rule loses near half the sampling rate.
+which restores the response the rule loses near half the sampling rate. At cutoffs far above the audible the
+slopes become secants, which cannot ring by themselves.
 
 Topologies (`circuit`): "dual" damps both sections, "single" the first only, "feedback" leaves both
 at q = 2 and feeds the output back round the whole filter. Source: THESIS, BOO, ATO, WM20;
 question: resonance-topology.
 """
 
+import math
+
 import numpy as np
 
-from jxemu.kernel import exp2, larger, load, smaller, step, store, struct, tan, tanh
+from jxemu.kernel import exp2, larger, load, smaller, step, store, struct, tan, tanh_and_secant
+
+TOP_ANGLE = 0.82
+"""Highest cutoff, as pi fc / fs: 50 kHz at 192 kHz; at 2x oversampling the cutoff ends at 25 kHz."""
 
 
 def section_state(width: int) -> np.dtype:
-    """Lanes of one section: band pass, low pass, both one sample ago, both currents, OTA slope."""
+    """Lanes of one section: both voltages, where they are expected next, both currents, OTA slopes."""
     f = (np.float32, (width,))
-    return struct(b=f, l=f, b_before=f, l_before=f, current=f, flow=f, slope=f)
+    return struct(b=f, l=f, b_guess=f, l_guess=f, current=f, flow=f, slope_in=f, slope_b=f)
 
 
 def vcf_state(width: int) -> np.dtype:
@@ -40,23 +47,28 @@ def vcf_state(width: int) -> np.dtype:
         scale=f, offset=f, top=f,  # octaves per DAC step, log2 of the angle at 0, largest angle
         q_open=f, q_law=f, q1_fixed=f, q1_share=f, q2_fixed=f, q2_share=f, feedback_law=f,
         angle=f, angle_end=f, angle_step=f, warp=f, warp_end=f, warp_step=f,
-        q1=f, q2=f, feedback=f, correction=f,
+        q1=f, q2=f, feedback=f, correction=f, secant=f,
     )  # fmt: skip
 
 
 @step
 def control_step(cv, scale, offset, top):
-    """``(angle, warp, correction)``: pi fc / fs, tan(angle) - angle, and 2/3 angle**2 (at most 1/4)."""
+    """``(angle, warp, correction, secant)``: what a section needs to know of the cutoff.
+
+    pi fc / fs; tan(angle) - angle; 2/3 angle**2, at most 1/4; and how far the OTAs' slopes give way
+    to their secants, 0 below a 16th of the sampling rate, 1 from an 8th on.
+    """
     angle = smaller(exp2(larger(cv * scale + offset, -60.0)), top)
-    return angle, tan(angle) - angle, smaller(angle * angle * (2 / 3), 0.25)
+    secant = smaller(larger(angle * (16 / math.pi) - 1.0, 0.0), 1.0)
+    return angle, tan(angle) - angle, smaller(angle * angle * (2 / 3), 0.25), secant
 
 
 @step
 def load_section(section):
     """State of a section as a tuple of lanes, for `section_step`."""
     return (
-        load(section.b), load(section.l), load(section.b_before), load(section.l_before),
-        load(section.current), load(section.flow), load(section.slope),
+        load(section.b), load(section.l), load(section.b_guess), load(section.l_guess),
+        load(section.current), load(section.flow), load(section.slope_in), load(section.slope_b),
     )  # fmt: skip
 
 
@@ -65,32 +77,46 @@ def store_section(section, state):
     """Write a section's state back."""
     store(section.b, state[0])
     store(section.l, state[1])
-    store(section.b_before, state[2])
-    store(section.l_before, state[3])
+    store(section.b_guess, state[2])
+    store(section.l_guess, state[3])
     store(section.current, state[4])
     store(section.flow, state[5])
-    store(section.slope, state[6])
+    store(section.slope_in, state[6])
+    store(section.slope_b, state[7])
 
 
 @step
-def section_step(x, state, angle, warp, correction, q):
-    """Advance one section by one sample: ``(output, state)``."""
-    b, l, b_before, l_before, current, flow, slope = state  # noqa: E741
+def section_step(x, state, angle, warp, correction, secant, q):
+    """Advance one section by one sample: ``(output, state)``.
+
+    The slopes of the OTAs are a sample old, so that all but the two tanh and a sum of products is
+    known before `x` and the last sample's voltages are.
+    """
+    b, l, b_guess, l_guess, current, flow, slope_in, slope_b = state  # noqa: E741
+    slope = slope_in * slope_b
     g = angle + warp * slope
     damping = q + q * correction * slope
-    b_guess = b + b - b_before
-    l_guess = l + l - l_before
-    t_in = tanh(x - l_guess)
-    t_b = tanh(b_guess)
-    s_in = 1.0 - t_in * t_in
-    s_b = 1.0 - t_b * t_b
-    miss_b = b - b_guess + g * (current + t_in - damping * t_b)
-    miss_l = l - l_guess + g * (flow + t_b)
-    g_in = g * s_in
-    g_b = g * s_b
-    more_b = (miss_b - g_in * miss_l) / (1.0 + g_b * (damping + g_in))
-    more_l = miss_l + g_b * more_b
-    flow = t_b + s_b * more_b
-    current = t_in - s_in * more_l - damping * flow
+    g_in = g * slope_in
+    g_b = g * slope_b
+    inverse = 1.0 / (1.0 + g_b * (damping + g_in))
+    miss_b = b - b_guess + g * current
+    miss_l = l - l_guess + g * flow
+    still = (miss_b - g_in * miss_l) * inverse
+    by_in = g * inverse
+    by_b = by_in * (damping + g_in)
+
+    t_in, r_in = tanh_and_secant(x - l_guess)
+    t_b, r_b = tanh_and_secant(b_guess)
+    more_b = still + t_in * by_in - t_b * by_b
+    more_l = miss_l + g * t_b + g_b * more_b
+    slope_in = 1.0 - t_in * t_in
+    slope_b = 1.0 - t_b * t_b
+    slope_in = slope_in + secant * (r_in - slope_in)
+    slope_b = slope_b + secant * (r_b - slope_b)
+    flow = t_b + slope_b * more_b
+    current = t_in - slope_in * more_l - damping * flow
+    b_new = b_guess + more_b
     l_new = l_guess + more_l
-    return l_new - correction * current, (b_guess + more_b, l_new, b, l, current, flow, s_in * s_b)
+    b_next = (b_guess + b_guess - b) + more_b + more_b
+    l_next = (l_guess + l_guess - l) + more_l + more_l
+    return l_new - correction * current, (b_new, l_new, b_next, l_next, current, flow, slope_in, slope_b)
