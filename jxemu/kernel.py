@@ -3,8 +3,8 @@
 A *lane* is one voice (or one board's output stage). Step functions are written once on lane
 vectors: compiled, a vector is an LLVM ``<W x float>`` and W comes from the state field it was
 loaded from; with ``NUMBA_DISABLE_JIT=1`` it is a numpy array of W and the same source runs as
-plain Python. The arithmetic is strict IEEE single precision (no fast-math, no libm, no fused
-multiply-add), so both give the same bits, whatever W and whatever the instruction set.
+plain Python. The arithmetic is strict IEEE single precision (no fast-math, no libm, multiplications and
+additions fused only where `fma` says so), so both give the same bits, whatever W and whatever the instruction set.
 
 The cache folder carries a hash of all kernel sources, because numba does not notice that an
 imported helper has changed.
@@ -14,6 +14,7 @@ import hashlib
 import operator
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
+from numba.core.event import Event, Listener, register
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, overload, register_model
@@ -65,6 +67,31 @@ _STRICT = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundschec
 def kernel(function: Callable) -> Callable:
     """Compile an entry point: cached on disk, without the GIL, strict IEEE."""
     return numba.njit(cache=True, **_STRICT)(function)
+
+
+def entry(function: Callable, *args: object) -> Callable:
+    """`function` compiled (or loaded from the cache) for the types of `args`, to be called with such.
+
+    Skips numba's own look at the arguments, which for large records takes longer than a short block.
+    Says so on the error stream when it has to compile.
+    """
+    return function.compile(tuple(numba.typeof(arg) for arg in args)) if JIT else function
+
+
+class _Announce(Listener):
+    """Tells the user why nothing happens for a while."""
+
+    def on_start(self, event: Event) -> None:
+        name = event.data["dispatcher"].py_func.__name__
+        if name in ANNOUNCED:
+            print(f"jxemu: compiling {ANNOUNCED[name]} for this CPU, once ...", file=sys.stderr, flush=True)
+
+    def on_end(self, event: Event) -> None:
+        pass
+
+
+ANNOUNCED = {"render_block": "the sound board (about 20 s)", "trace_block": "the firmware (about 5 s)"}
+register("numba:compile", _Announce())
 
 
 def step(function: Callable) -> Callable:
@@ -482,6 +509,35 @@ def _(mask):
     return lambda mask: _any_lane(mask)
 
 
+@intrinsic
+def _fma(typingctx, a, b, c):
+    vec = next((t for t in (a, b, c) if isinstance(t, Vec)), None)
+    if vec is None or not vec.is_float:
+        return None
+
+    def codegen(context, builder, sig, args):
+        values = [_as_vector(context, builder, v, t, vec) for v, t in zip(args, sig.args, strict=True)]
+        kind = ir.FunctionType(vec.llvm, [vec.llvm] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{vec.width}f32")
+        return builder.call(function, values)
+
+    return vec(a, b, c), codegen
+
+
+def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """a * b + c, rounded once (IEEE fusedMultiplyAdd); one of them at least is lanes, others may be scalars.
+
+    Every x86-64 since 2013 has it as one instruction; older ones get the same bits from a slow call.
+    """
+    wide = np.longdouble
+    return (np.asarray(a, wide) * np.asarray(b, wide) + np.asarray(c, wide)).astype(np.float32)
+
+
+@overload(fma, inline="always")
+def _(a, b, c):
+    return lambda a, b, c: _fma(a, b, c)
+
+
 def smaller(a: np.ndarray, b: np.ndarray | float) -> np.ndarray:
     """Lane by lane the smaller of the two."""
     return where(a < b, a, b)
@@ -602,7 +658,7 @@ def tanh_and_secant(x):
     """
     c = smaller(larger(x, -5.0), 5.0)
     z = c * c
-    secant = (1.0 + z * (0.10249199 + z * 0.00067184)) / (1.0 + z * (0.43555933 + z * 0.01283646))
+    secant = fma(z, fma(z, 0.00067184, 0.10249199), 1.0) / fma(z, fma(z, 0.01283646, 0.43555933), 1.0)
     return c * secant, secant
 
 

@@ -37,6 +37,9 @@ CONTROLS = {
 }
 """Event kinds that are one parameter on the wire, 0..127."""
 
+SWITCHES = {"hold", "portamento_switch", "after_vibrato_switch", "after_brilliance_switch", "after_volume_switch"}
+"""Controls that are on from 1 upward and cross the wire as 0 or 127. Source: OM8P."""
+
 POWER_ON = {
     "portamento_time": 1,
     "portamento_switch": 0,
@@ -133,9 +136,10 @@ class Assigner:
         self._send(select + data, at)
 
     def _control(self, kind: str, value: int, at: int) -> None:
+        if kind in SWITCHES:
+            value = 127 if value >= 1 else 0
         if kind == "hold":
-            self.pedal = value >= 64
-            value = 127 if self.pedal else 0
+            self.pedal = value > 0
         self._to(protocol.BOTH, protocol.parameter(CONTROLS[kind], value), at)
 
     def _to_voice(self, voice: int, command: Callable[[int, int, int], bytes], note: int, velocity: int, at: int) -> None:

@@ -14,7 +14,7 @@ and its clipping at 10 Vpp are not modelled; its hold is part of the output filt
 
 import numpy as np
 
-from jxemu.kernel import WINDOW, as_signed, larger, load, load_window, poke, step, store, struct, to_float, where
+from jxemu.kernel import WINDOW, as_signed, fma, larger, load, load_window, poke, step, store, struct, to_float, where
 
 LINE = 512
 LONGEST = LINE - 4
@@ -70,13 +70,13 @@ def store_filter(state, values):
 def filter_step(x, c, state):
     """Real pole and two sections in series: ``(output, state)``."""
     s, p1, p2, r1, r2 = state
-    y = x * c.b0 + s
-    s = x * c.b1 + y * c.pole
-    z = y * c.biquad[0, 0] + p1
-    p1 = y * c.biquad[0, 1] - z * c.biquad[0, 2] + p2
+    y = fma(x, c.b0, s)
+    s = fma(y, c.pole, x * c.b1)
+    z = fma(y, c.biquad[0, 0], p1)
+    p1 = fma(z, -c.biquad[0, 2], fma(y, c.biquad[0, 1], p2))
     p2 = z * -c.biquad[0, 3]
-    w = z * c.biquad[1, 0] + r1
-    r1 = z * c.biquad[1, 1] - w * c.biquad[1, 2] + r2
+    w = fma(z, c.biquad[1, 0], r1)
+    r1 = fma(w, -c.biquad[1, 2], fma(z, c.biquad[1, 1], r2))
     r2 = w * -c.biquad[1, 3]
     return w, (s, p1, p2, r1, r2)
 

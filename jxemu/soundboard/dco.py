@@ -17,7 +17,7 @@ ramp and its loss against 1/n at high harmonics are not modelled (question: ramp
 import numpy as np
 
 from jxemu.chips.i8253 import toggle_step
-from jxemu.kernel import load, step, store, struct, to_float, where
+from jxemu.kernel import fma, load, step, store, struct, to_float, where
 
 NOISE, SQUARE, PULSE, SAW = range(4)
 
@@ -44,10 +44,10 @@ def bandlimited_jump(pending, jump, d):
     e = 1.0 - d
     dd = d * d
     ee = e * e
-    p0 = p0 + jump * (dd * dd * (1 / 24))
-    p1 = p1 + jump * (0.5 + e * (ee * (1 / 3 - e * 0.125) - 2 / 3))
-    p2 = p2 - jump * (0.5 + d * (dd * (1 / 3 - d * 0.125) - 2 / 3))
-    p3 = p3 - jump * (ee * ee * (1 / 24))
+    p0 = fma(jump, dd * dd * (1 / 24), p0)
+    p1 = fma(jump, fma(e, fma(ee, fma(e, -0.125, 1 / 3), -2 / 3), 0.5), p1)
+    p2 = fma(-jump, fma(d, fma(dd, fma(d, -0.125, 1 / 3), -2 / 3), 0.5), p2)
+    p3 = fma(-jump, ee * ee * (1 / 24), p3)
     return p0, p1, p2, p3
 
 
@@ -93,7 +93,7 @@ def edge_step(motion, setting, limit):
     remaining, high, elapsed, flat = motion
     slope, high_units, low_units, square, top = setting
     remaining, high, rising, falling, since = toggle_step(remaining, high, limit, high_units, low_units)
-    before = flat + slope * to_float(elapsed - since)
+    before = fma(slope, to_float(elapsed - since), flat)
     jump = where(rising, top - before, where(falling, -square, square * 0.0))
     flat = where(rising, top, where(falling, flat - square, flat))
     elapsed = where(rising, since, elapsed)
@@ -121,4 +121,4 @@ def sync_step(motion, setting, synced, counter, since):
 @step
 def wave_step(motion, slope):
     """The selected wave at the sample, before its steps are band-limited."""
-    return motion[3] + slope * to_float(motion[2])
+    return fma(slope, to_float(motion[2]), motion[3])

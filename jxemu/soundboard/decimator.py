@@ -1,15 +1,15 @@
 """Halfband decimators from the oversampled voices to the output rate.
 
 Each stage halves the rate with a linear-phase FIR whose even taps are zero: Kaiser windows,
-computed here, at least 100 dB of rejection. The last stage keeps 20 kHz at 44.1 kHz; those before
-it need only keep the last stage's aliases away.
+computed here, at least 100 dB of rejection. The last stage keeps 18.8 kHz at 44.1 kHz and 20.4 kHz
+at 48 kHz; those before it need only keep the last stage's aliases away.
 """
 
 import numpy as np
 
-from jxemu.kernel import WINDOW, load_window, poke, step, store_window, struct
+from jxemu.kernel import WINDOW, fma, load_window, poke, step, store_window, struct
 
-_SHAPES = {2: (38, 10.6), 4: (8, 10.6), 8: (6, 10.6)}
+_SHAPES = {2: (24, 10.6), 4: (8, 10.6), 8: (6, 10.6)}
 """By the factor a stage starts from: non-zero tap pairs, Kaiser beta."""
 
 
@@ -61,8 +61,9 @@ def halve(state, taps, pairs, behind, lane, window):
     near = load_window(state.odd, lane, at) * 0.5
     far = near * 0.0
     for j in range(0, pairs, 2):
-        near = near + (load_window(state.even, lane, at - j) + load_window(state.even, lane, at + 1 + j)) * taps[j]
-        far = far + (load_window(state.even, lane, at - j - 1) + load_window(state.even, lane, at + 2 + j)) * taps[j + 1]
+        near = fma(load_window(state.even, lane, at - j) + load_window(state.even, lane, at + 1 + j), taps[j], near)
+        pair = load_window(state.even, lane, at - j - 1) + load_window(state.even, lane, at + 2 + j)
+        far = fma(pair, taps[j + 1], far)
     return near + far
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jxemu import clock, protocol
-from jxemu.kernel import zeros
+from jxemu.kernel import entry, zeros
 from jxemu.soundboard import circuit as soldering
 from jxemu.soundboard import decimator, state
 from jxemu.soundboard.circuit import Circuit
@@ -59,7 +59,10 @@ class Engine:
         self.groups.board = self.stages.board = -1
         for part in (self.groups.dco1, self.groups.dco2):
             part.high_units = part.low_units = FAR_UNITS
+        for section in (self.groups.vcf.first, self.groups.vcf.second):
+            section.slope_in = section.slope_b = 1.0
         self._wire(slots, roles, circuits, width)
+        self._render_block = None
 
     def _wire(self, slots: list[tuple[int, int] | None], roles: Sequence[int], circuits: Sequence[Circuit], width: int) -> None:
         for index, slot in enumerate(slots):
@@ -104,7 +107,10 @@ class Engine:
             (boards,), say which part of them each board has yet to take. `position` is moved on.
         """
         out = np.empty((len(self.boards), frames, 2), np.float32)
-        render_block(self.time, self.boards, self.groups, self.stages, rx_at, rx_byte, position, end, out)
+        args = (self.time, self.boards, self.groups, self.stages, rx_at, rx_byte, position, end, out)
+        if self._render_block is None:
+            self._render_block = entry(render_block, *args)
+        self._render_block(*args)
         return out
 
     def trace(self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, until: int) -> np.ndarray:
@@ -139,7 +145,6 @@ def _power_on(board, role: int, circuit: Circuit, played: Sequence[int]) -> None
     firmware.role = role
     firmware.relays = board_place(role) == 0
     firmware.lfo_random = 0xACE1
-    firmware.lfo_fade = 256
     firmware.pass_due = 1
     firmware.parameter[protocol.VOLUME - protocol.FIRST_PARAMETER] = 127
     for register in (protocol.TUNE_1, protocol.TUNE_2):

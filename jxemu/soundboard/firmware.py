@@ -25,7 +25,10 @@ ISR_CYCLES = value("ISR_CYCLES")
 ENV_FULL = value("ENV_FULL")
 MASTER_CENTRE = value("MASTER_TUNE_CENTRE")
 KEY_NOTE = value("VCF_KEY_NOTE") * 256
-DCO_LFO_SHIFT = 10
+DCO_LFO_SCALE = value("DCO_LFO_RANGE") * 256 * 65536 // (127 * 8191)
+DCO_ENV_SCALE = value("DCO_ENV_RANGE") * 256 * 65536 // 16255
+VCF_LFO_SCALE = round(value("VCF_LFO_OCTAVES") * value("VCF_COUNTS_PER_OCTAVE") * 65536 / (127 * 8191))
+TUNE_STEP = value("MASTER_TUNE_STEP")
 DCO_CV_AT_1 = value("DCO_CV_AT_1")
 PITCH_TOP = (len(t.DIVISOR) - 2) * 256
 DAC_TOP = 4095
@@ -51,13 +54,15 @@ def _voice_running(f):
 def _start_voice(f, voice, note, velocity):
     if _voice_running(f) == 0:
         f.lfo_held = t.LFO_DELAY[f.parameter[p.LFO_DELAY - 0x80]]
+        f.lfo_fading = 0
         f.lfo_fade = 256 if f.lfo_held == 0 else 0
     legato = f.gate[voice] == 1 and f.parameter[p.CHECK_ENV - 0x80] >= 64
     f.note[voice] = note
     f.velocity[voice] = velocity
     f.key_down[voice] = 1
     f.gate[voice] = 1
-    f.trigger[voice] = 0 if legato else 1
+    if not legato:
+        f.trigger[voice] = 1
 
 
 @step
@@ -117,11 +122,12 @@ def lfo_tick(f):
         quarter = (phase + 0x4000) & 0xFFFF
         ramp = quarter if quarter < 0x8000 else 0xFFFF - quarter
         f.lfo_value = min((ramp >> 1) - LFO_TOP, LFO_TOP)
+    loops = t.LFO_DELAY[f.parameter[p.LFO_DELAY - 0x80]]
     if f.lfo_held > 0:
         f.lfo_held -= 1
-    elif f.lfo_fade < 256:
-        loops = t.LFO_DELAY[f.parameter[p.LFO_DELAY - 0x80]]
-        f.lfo_fade = min(256, f.lfo_fade + (256 // loops + 1 if loops > 0 else 256))
+    elif f.lfo_fading < loops:
+        f.lfo_fading += 1
+    f.lfo_fade = 0 if f.lfo_held > 0 else (256 * f.lfo_fading // loops if f.lfo_fading < loops else 256)
 
 
 @step
@@ -171,7 +177,7 @@ def _envelope_pass(f, env, v, first):
 
 @step
 def _modulation_envelope(f, v, mode, depth, dynamics):
-    """Envelope by mode (ENV2-, ENV2+, ENV1-, ENV1+) times depth and dynamics; +-16254."""
+    """Envelope by mode (ENV2-, ENV2+, ENV1-, ENV1+) times depth and dynamics; +-16255."""
     code = mode >> 5
     level = f.env1.level[v] if code >= 2 else f.env2.level[v]
     level = (((level * depth) >> 7) * t.DYNAMICS[dynamics >> 5, f.velocity[v]]) >> 8
@@ -221,7 +227,7 @@ def _dco_pass(f, latch, v, dco, pitch, tune, lfo_depth, env_depth):
     depth = min(127, ((lfo_depth * f.lfo_fade) >> 8) + f.parameter[p.MODULATION - 0x80]
                 + _after(f, p.AFTER_VIBRATO_SWITCH, p.AFTER_VIBRATO_DEPTH))  # fmt: skip
     env = _modulation_envelope(f, v, f.parameter[p.DCO_MODE - 0x80], env_depth, f.parameter[p.DCO_DYNAMICS - 0x80])
-    pitch = pitch + (t.TUNE[tune >> 2] << 8) + ((f.lfo_value * depth) >> DCO_LFO_SHIFT) + ((env * 3) >> 2)
+    pitch = pitch + (t.TUNE[tune >> 2] << 8) + ((f.lfo_value * depth * DCO_LFO_SCALE) >> 16) + ((env * DCO_ENV_SCALE) >> 16)
     count = divisor_of(pitch)
     latch.divisor[dco, v] = count
     latch.dco_cv[dco, v] = min(DAC_TOP, (((DCO_CV_AT_1 * f.calibration[dco, v]) >> 8) + (count >> 1)) // count)
@@ -245,7 +251,7 @@ def voice_tick(f, latch, v):
     _glide(f, v)
 
     master = q[p.TUNE_1 - 0x80] if v < 3 else q[p.TUNE_2 - 0x80]
-    pitch = f.glide[v] + master - MASTER_CENTRE + _bend(f)
+    pitch = f.glide[v] + (master - MASTER_CENTRE) * TUNE_STEP + _bend(f)
     _dco_pass(f, latch, v, 0, pitch, q[p.DCO1_TUNE - 0x80], q[p.DCO1_LFO - 0x80], q[p.DCO1_ENV - 0x80])
     _dco_pass(f, latch, v, 1, pitch, q[p.DCO2_TUNE - 0x80], q[p.DCO2_LFO - 0x80], q[p.DCO2_ENV - 0x80])
 
@@ -254,7 +260,7 @@ def voice_tick(f, latch, v):
     latch.mix_cv[1, v] = _dac(min(127 << 7, (q[p.MIX_DCO2 - 0x80] << 7) + env))
 
     env = _modulation_envelope(f, v, q[p.VCF_MODE - 0x80], q[p.VCF_ENV - 0x80], q[p.VCF_DYNAMICS - 0x80])
-    lfo = (f.lfo_value * ((q[p.VCF_LFO - 0x80] * f.lfo_fade) >> 8)) >> 8
+    lfo = (f.lfo_value * ((q[p.VCF_LFO - 0x80] * f.lfo_fade) >> 8) * VCF_LFO_SCALE) >> 16
     key = ((f.glide[v] - KEY_NOTE) * q[p.VCF_KEY - 0x80] * t.VCF_KEY_SCALE) >> 16
     brilliance = _after(f, p.AFTER_BRILLIANCE_SWITCH, p.AFTER_BRILLIANCE_DEPTH) << 5
     latch.vcf_cv[v] = _dac((q[p.VCF_FREQ - 0x80] << 7) + env + lfo + key + brilliance)
@@ -291,13 +297,15 @@ def pass_tick(board):
     latch = board.latch
     index = f.pass_index
     voice = COMMON if index == 0 else index - 1
+    played = index == 0 or (board.voice_mask >> voice) & 1
     if index == 0:
         common_tick(f, latch)
-    elif (board.voice_mask >> voice) & 1:
+    elif played:
         voice_tick(f, latch, voice)
-    latch.at_cycles = f.pass_due
-    latch.voice = voice
-    board.writes += 1
+    if played:
+        latch.at_cycles = f.pass_due
+        latch.voice = voice
+        board.writes += 1
     f.pass_index = index + 1 if index < VOICES else 0
     f.pass_due += VOICE_CYCLES if f.pass_index > 0 else COMMON_CYCLES
 

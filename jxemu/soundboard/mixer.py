@@ -5,7 +5,7 @@ Source: SOS, ED-X; question: mixer-level, xmod-wiring.
 
 import numpy as np
 
-from jxemu.kernel import step, struct
+from jxemu.kernel import fma, step, struct
 
 
 def mixer_state(width: int) -> np.dtype:
@@ -21,10 +21,10 @@ def mixer_state(width: int) -> np.dtype:
 @step
 def mix_step(dco1, dco2, level1, level2, am):
     """Sum of both DCOs at their levels; with `am` DCO2 is gated by DCO1, 0 at -1 and whole at +1."""
-    return dco1 * level1 + dco2 * (1.0 + am * (0.5 * dco1 - 0.5)) * level2
+    return fma(dco1, level1, dco2 * fma(am, fma(dco1, 0.5, -0.5), 1.0) * level2)
 
 
 @step
 def flatten_step(mixed, before_1, before_2):
     """Undo the droop of the band-limited steps: +0.6 dB at 20 kHz, one sample late."""
-    return before_1 * (4 / 3) - (mixed + before_2) * (1 / 6)
+    return fma(mixed + before_2, -1 / 6, before_1 * (4 / 3))

@@ -96,7 +96,7 @@ _ROWS = (
     Constant("VCA_LEVEL_UNITY", 3276, "DAC", "PLACEHOLDER", "BOO", "level CV of level 127 at volume 127", "vca-law"),
     Constant("VCA_LEVEL_RANGE", 30.0, "dB", "PLACEHOLDER", "ZOMBIE", "exponential law: level 0..127", "vca-law"),
     Constant("VCA_TOLERANCE_DB", 0.3, "dB", "PLACEHOLDER", "OWN", "gain of one voice, one sigma", "tolerances"),
-    Constant("VCA_PAD", 1.2, "", "PLACEHOLDER", "THESIS", "attenuation before the amplifier's OTA", "vca-input"),
+    Constant("VCA_PAD", 1.2, "", "PLACEHOLDER", "THESIS", "largest signal the amplifier lets through, in 2 VT", "vca-input"),
     Constant("OUTPUT_GAIN", 0.15, "full scale / 2 VT", "PLACEHOLDER", "OWN", "headroom of six voices", "level-plan"),
     # --- HPF ----------------------------------------------------------------------------------------
     Constant("HPF_HZ", (5.0, 130.0, 250.0, 720.0), "Hz", "PLACEHOLDER", "J60", "first order; 0 is the coupling", "hpf-corners"),

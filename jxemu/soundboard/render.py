@@ -181,24 +181,26 @@ def _render_dcos(group, counter, count, sample_units):
     level_2, rise_2 = load(mixer.level_2), load(mixer.step_2)
     zero = level_1 * 0.0
     no_limit = motion_1[0] * 0
+    never = no_limit - 1
 
     for n in range(count):
         motion_1 = advance_step(motion_1, sample_units)
         motion_2 = advance_step(motion_2, sample_units)
         a3, b3 = zero, zero
-        if any_lane((motion_1[0] < 1) | (motion_2[0] < 1)):
+        master = never
+        if any_lane(motion_1[0] < 1):
             motion_1, rising_1, since_1, jump_1 = edge_step(motion_1, setting_1, no_limit)
-            age_1 = fraction(since_1, per_sample)
-            a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, age_1)
-            limit = no_limit
+            a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, fraction(since_1, per_sample))
             if sync_2:
-                limit = where(rising_1 & (synced_2 > 0) & (restart > 0), -since_1, no_limit)
+                master = where(rising_1 & (synced_2 > 0), since_1, never)
+        if any_lane((motion_2[0] < 1) | (master >= 0)):
+            limit = where((master >= 0) & (restart > 0), -master, no_limit)
             motion_2, rising_2, since_2, jump_2 = edge_step(motion_2, setting_2, limit)
             age_2 = fraction(since_2, per_sample)
             b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, age_2)
             if sync_2:
-                motion_2, jump_2 = sync_step(motion_2, setting_2, rising_1 & (synced_2 > 0), restart, since_1)
-                b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, age_1)
+                motion_2, jump_2 = sync_step(motion_2, setting_2, master >= 0, restart, master)
+                b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, fraction(master, per_sample))
             if sync_1:
                 motion_1, jump_1 = sync_step(motion_1, setting_1, rising_2 & (synced_1 > 0), restart, since_2)
                 a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, age_2)

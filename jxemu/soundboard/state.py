@@ -55,6 +55,7 @@ FIRMWARE = struct(
     lfo_value=_I,  # -8191..8191
     lfo_random=_I,  # 16-bit shift register
     lfo_held=_I,  # loops of delay left
+    lfo_fading=_I,  # loops of fade done
     lfo_fade=_I,  # 0..256
     midi_out=(np.uint8, (MIDI_OUT_SIZE,)),
     midi_out_at=(_I, (MIDI_OUT_SIZE,)),

@@ -1,6 +1,6 @@
 """The VCA inside the IR3R05: a linear input for the envelope, an exponential one for the level.
 
-The signal input is an OTA too, behind a divider: a voice never gets louder than `PAD` times its
+The signal input limits softly (a cubic), so that a voice never gets louder than `PAD` times its
 amplitude, however hard the filter rings.
 
 Source: BOO (two control inputs); question: vca-law, vca-input.
@@ -8,7 +8,7 @@ Source: BOO (two control inputs); question: vca-law, vca-input.
 
 import numpy as np
 
-from jxemu.kernel import exp2, larger, step, struct, tanh, where
+from jxemu.kernel import exp2, fma, larger, smaller, step, struct, where
 from jxemu.soundboard.parts import value
 
 PAD = value("VCA_PAD")
@@ -36,4 +36,5 @@ def amplitude(cv, level_cv, gain, level_law, level_norm):
 @step
 def vca_step(x, amplitude_now):
     """One sample through the amplifier; `x` in units of 2 VT at the filter's output."""
-    return tanh(x * (1 / PAD)) * (PAD * amplitude_now)
+    c = smaller(larger(x * (1 / PAD), -1.5), 1.5)
+    return fma(c * c, c * (-4 / 27), c) * (PAD * amplitude_now)
