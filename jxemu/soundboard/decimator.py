@@ -9,7 +9,7 @@ import numpy as np
 
 from jxemu.kernel import WINDOW, fma, load_window, poke, step, store_window, struct
 
-_SHAPES = {2: (24, 10.6), 4: (8, 10.6), 8: (6, 10.6)}
+_SHAPES = {2: (24, 10.6), 4: (8, 10.6), 8: (8, 11.0)}
 """By the factor a stage starts from: non-zero tap pairs, Kaiser beta."""
 
 

@@ -1,0 +1,147 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+
+from jxemu.link import load_log
+from jxemu.render.score import MidiFileError, load_midi
+
+ROOT = Path(__file__).parents[1]
+SONG, BANK = ROOT / "demo" / "song.mid", ROOT / "demo" / "tones.syx"
+
+
+def jxemu(*words, **options):
+    command = [sys.executable, "-c", "from jxemu.app.cli import main; main()", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def render(tmp_path, *words, name="out.wav"):
+    out = tmp_path / name
+    done = jxemu("render", SONG, "--bank", BANK, "--tone", "sunday ep", "-o", out, "--seconds", "1", *words)
+    assert done.returncode == 0, done.stderr
+    return soundfile.info(out), soundfile.read(out)[0]
+
+
+def test_a_song_and_a_bank_become_a_stereo_wav(tmp_path):
+    info, sound = render(tmp_path)
+    assert (info.samplerate, info.channels, info.subtype, info.frames) == (48_000, 2, "PCM_24", 48_000)
+    assert 0.01 < np.abs(sound).max() < 1
+
+
+@pytest.mark.parametrize("rate", [44_100, 88_200, 96_000])
+def test_other_rates_are_written(tmp_path, rate):
+    assert render(tmp_path, "--rate", rate)[0].samplerate == rate
+
+
+@pytest.mark.parametrize("word, subtype", [("16", "PCM_16"), ("24", "PCM_24"), ("float", "FLOAT")])
+def test_other_sample_formats_are_written(tmp_path, word, subtype):
+    assert render(tmp_path, "--format", word)[0].subtype == subtype
+
+
+def test_flac_is_chosen_by_file_name(tmp_path):
+    assert render(tmp_path, name="out.flac")[0].format == "FLAC"
+
+
+def test_the_wire_is_logged_when_asked(tmp_path):
+    render(tmp_path, "--jxlog", tmp_path / "take.jxlog")
+    assert len(load_log(tmp_path / "take.jxlog")) > 100
+
+
+def bad(tmp_path, kind):
+    out = tmp_path / "out.wav"
+    words = {"song": SONG, "bank": BANK, "tone": "SUNDAY EP", "out": out}
+    extra = []
+    if kind == "truncated sysex":
+        words["bank"] = tmp_path / "cut.syx"
+        words["bank"].write_bytes(BANK.read_bytes()[:40])
+    elif kind == "corrupt sysex":
+        words["bank"] = tmp_path / "bad.syx"
+        words["bank"].write_bytes(bytes(b ^ 0x80 for b in BANK.read_bytes()))
+    elif kind == "missing bank":
+        words["bank"] = tmp_path / "none.syx"
+    elif kind == "not midi":
+        words["song"] = BANK
+    elif kind == "cut midi":
+        words["song"] = tmp_path / "cut.mid"
+        words["song"].write_bytes(SONG.read_bytes()[:200])
+    elif kind == "missing midi":
+        words["song"] = tmp_path / "none.mid"
+    elif kind == "unknown tone":
+        words["tone"] = "SUNDAY PE"
+    elif kind == "no folder":
+        words["out"] = tmp_path / "none" / "out.wav"
+    elif kind == "folder as file":
+        words["out"].mkdir()
+    elif kind == "wrong ending":
+        words["out"] = tmp_path / "out.mp3"
+    elif kind == "wrong rate":
+        extra = ["--rate", "1000"]
+    elif kind == "float flac":
+        words["out"] = tmp_path / "out.flac"
+        extra = ["--format", "float"]
+    return words["out"], jxemu(
+        "render", words["song"], "--bank", words["bank"], "--tone", words["tone"], "-o", words["out"], "--seconds", "0.2", *extra
+    )
+
+
+@pytest.mark.parametrize("kind, says", [
+    ("truncated sysex", "cut.syx: no whole"), ("corrupt sysex", "bad.syx: no whole"), ("missing bank", "none.syx: No such"),
+    ("not midi", "not a standard MIDI file"), ("cut midi", "damaged MIDI file"), ("missing midi", "none.mid: No such"),
+    ("unknown tone", "near: SUNDAY EP"), ("no folder", "cannot write"), ("folder as file", "cannot write"),
+    ("wrong ending", ".wav or .flac"), ("wrong rate", "sample rate 1000 Hz"), ("float flac", "16 or 24"),
+])  # fmt: skip
+def test_bad_input_gives_one_clear_sentence_and_leaves_no_file(tmp_path, kind, says):
+    out, done = bad(tmp_path, kind)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.strip() and "%" not in line]
+    assert len(lines) == 1 and says in lines[0], done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.is_file()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path):
+    if shutil.which("mount") is None or jxemu_cannot_mount(tmp_path):
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        done = jxemu("render", SONG, "-o", tmp_path / "small" / "out.wav", "--seconds", "8")
+        assert done.returncode == 2 and "cannot write" in done.stderr
+        assert not list((tmp_path / "small").iterdir())
+    finally:
+        subprocess.run(["umount", str(tmp_path / "small")], check=True)
+
+
+def jxemu_cannot_mount(tmp_path):
+    (tmp_path / "small").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "small")]
+    return subprocess.run(command, capture_output=True).returncode != 0
+
+
+def test_a_midi_file_s_events_are_all_read(tmp_path):
+    file = mido.MidiFile()
+    track = mido.MidiTrack()
+    file.tracks.append(track)
+    for message in ("note_on note=60 velocity=90", "pitchwheel pitch=-100", "control_change control=1 value=5",
+                    "control_change control=64 value=127", "aftertouch value=3", "program_change program=2",
+                    "control_change control=7 value=80", "control_change control=123 value=0", "note_on note=60 velocity=0"):  # fmt: skip
+        track.append(mido.Message.from_str(message + " time=96"))
+    file.save(tmp_path / "x.mid")
+    kinds = [event.kind for event in load_midi(tmp_path / "x.mid")]
+    assert kinds == ["note_on", "bend", "modulation", "hold", "aftertouch", "program", "volume", "all_notes_off", "note_off"]
+
+
+def test_a_file_that_is_not_midi_is_named(tmp_path):
+    (tmp_path / "x.mid").write_bytes(b"RIFF")
+    with pytest.raises(MidiFileError, match=r"x.mid: not a standard MIDI file"):
+        load_midi(tmp_path / "x.mid")
+
+
+def test_help_names_every_option():
+    text = jxemu("render", "--help").stdout
+    for option in ("--bank", "--tone", "--output", "--rate", "--format", "--machine", "--seed", "--oversample", "--jxlog"):
+        assert option in text
