@@ -11,6 +11,7 @@ imported helper has changed.
 """
 
 import hashlib
+import importlib.util
 import operator
 import os
 import platform
@@ -29,6 +30,7 @@ from numba.core.event import Event, Listener, register
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, overload, register_model
+from numba.np import linalg as numba_linalg
 
 PACKAGE = Path(__file__).parent
 KERNEL_SOURCES = ("kernel.py", "clock.py", "protocol.py", "chips", "soundboard")
@@ -61,6 +63,25 @@ def _cache_folder() -> Path:
 numba.config.CACHE_DIR = str(_cache_folder())
 
 JIT = not numba.config.DISABLE_JIT
+
+
+def _import_numba_without_scipy() -> None:
+    """Load numba's array functions without the third of a second that importing SciPy takes.
+
+    Numba imports scipy.linalg only to see whether it is there; code that needs it imports it again.
+    """
+    if importlib.util.find_spec("scipy") is None or "numba.np.arraymath" in sys.modules:
+        return
+    check, numba_linalg.ensure_blas = numba_linalg.ensure_blas, lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        numba_linalg.ensure_blas = check
+
+
+if JIT:
+    _import_numba_without_scipy()
+
 _STRICT = {"nogil": True, "error_model": "numpy", "fastmath": False, "boundscheck": False}
 
 
@@ -82,12 +103,13 @@ class _Announce(Listener):
     """Tells the user why nothing happens for a while."""
 
     def on_start(self, event: Event) -> None:
+        """A compilation begins."""
         name = event.data["dispatcher"].py_func.__name__
         if name in ANNOUNCED:
             print(f"jxemu: compiling {ANNOUNCED[name]} for this CPU, once ...", file=sys.stderr, flush=True)
 
     def on_end(self, event: Event) -> None:
-        pass
+        """A compilation has ended."""
 
 
 ANNOUNCED = {"render_block": "the sound board (about 20 s)", "trace_block": "the firmware (about 5 s)"}
@@ -128,10 +150,12 @@ class Vec(types.Type):
 
     @property
     def llvm(self) -> ir.VectorType:
+        """Its LLVM type."""
         return ir.VectorType(_ELEMENTS[self.element], self.width)
 
     @property
     def is_float(self) -> bool:
+        """Whether the lanes are floats."""
         return self.element == "f32"
 
 
@@ -525,7 +549,7 @@ def _fma(typingctx, a, b, c):
 
 
 def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """a * b + c, rounded once (IEEE fusedMultiplyAdd); one of them at least is lanes, others may be scalars.
+    """A * b + c, rounded once (IEEE fusedMultiplyAdd); one of them at least is lanes, others may be scalars.
 
     Every x86-64 since 2013 has it as one instruction; older ones get the same bits from a slow call.
     """
@@ -633,19 +657,18 @@ def _(value):
 
 @step
 def exp2(x):
-    """2**x for lanes x in -126..126; relative error below 3e-7."""
+    """Two to the power of x, for lanes x in -126..126; relative error below 3e-7."""
     whole = to_int(x + 256.5) - 256
     f = x - to_float(whole)
     p = 1.0 + f * (
-        0.69314718
-        + f * (0.24022651 + f * (0.055504109 + f * (0.0096181291 + f * (0.0013333558 + f * 0.00015403530))))
+        0.69314718 + f * (0.24022651 + f * (0.055504109 + f * (0.0096181291 + f * (0.0013333558 + f * 0.00015403530))))
     )
     return p * bits_to_float((whole + 127) << 23)
 
 
 @step
 def tan(x):
-    """tan(x) for lanes x in 0..1.45; relative error below 2e-6 (Lambert's continued fraction)."""
+    """Tangent of lanes x in 0..1.45; relative error below 2e-6 (Lambert's continued fraction)."""
     z = x * x
     return x * (10395.0 - z * (1260.0 - z * 21.0)) / (10395.0 - z * (4725.0 - z * (210.0 - z)))
 
@@ -664,7 +687,7 @@ def tanh_and_secant(x):
 
 @step
 def tanh(x):
-    """tanh(x) for any lanes x; absolute error below 6e-5."""
+    """Hyperbolic tangent of any lanes x; absolute error below 6e-5."""
     return tanh_and_secant(x)[0]
 
 

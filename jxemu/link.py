@@ -10,6 +10,7 @@ bytes in hex; inside a run arrivals are ``spacing`` cycles apart::
     1320 F1 80 20 C0 3C 64
 """
 
+import bisect
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from jxemu.clock import CYCLES_PER_BYTE
 PACES = {"real": CYCLES_PER_BYTE, "instant": 0}
 HEADER = "jxlog 1 spacing"
 _RUN = 32
+_NO_ARRIVALS, _NO_BYTES = np.zeros(0, np.int64), np.zeros(0, np.uint8)
 
 
 class LogError(ValueError):
@@ -67,7 +69,9 @@ class EmulatedLink:
 
     def take(self, until: int) -> tuple[np.ndarray, np.ndarray]:
         """Arrivals (int64) and bytes (uint8) up to and including cycle `until`; they leave the link."""
-        n = int(np.searchsorted(np.array(self._at, np.int64), until, side="right"))
+        n = bisect.bisect_right(self._at, until)
+        if n == 0:
+            return _NO_ARRIVALS, _NO_BYTES
         at, data = np.array(self._at[:n], np.int64), np.frombuffer(bytes(self._bytes[:n]), np.uint8)
         del self._at[:n], self._bytes[:n]
         return at, data
@@ -84,7 +88,12 @@ class EmulatedLink:
 
     def snapshot(self) -> dict:
         """All state, as plain values, for `restore`."""
-        return {"spacing": self.spacing, "free_at": self._free_at, "at": list(self._at), "bytes": bytes(self._bytes).hex()}
+        return {
+            "spacing": self.spacing,
+            "free_at": self._free_at,
+            "at": list(self._at),
+            "bytes": bytes(self._bytes).hex(),
+        }
 
     def restore(self, saved: dict) -> None:
         """Take over a `snapshot`."""

@@ -85,6 +85,17 @@ class Machine:
             raise ValueError(f"a circuit has no field among {', '.join(fields)} but: {known}") from None
 
     @staticmethod
+    def wire_of(tone: Tone, events: Sequence[Event]) -> tuple[np.ndarray, np.ndarray]:
+        """Arrivals and bytes of a performance on a single board, at instant pace, from power-on."""
+        link = EmulatedLink("instant")
+        assigner = Assigner(link.send, MACHINES["jx8p"])
+        assigner.boot(0)
+        assigner.load_tone(tone, 0)
+        for event in events:
+            assigner.handle(event, clock.cycles(event.at))
+        return link.take(1 << 62)
+
+    @staticmethod
     def engine_of(
         circuits: Sequence[Circuit], sample_rate: int, oversample: int, voices: Sequence[Sequence[int]], lanes: int
     ) -> Engine:
@@ -116,7 +127,7 @@ class Machine:
         self.assigner.load_tone(tone, self._now())
 
     def _now(self) -> int:
-        return self.engine.frame * int(self.engine.time[0].units_per_frame) // clock.UNITS_PER_CYCLE
+        return self.engine.cycle_of(self.engine.frame)
 
     def _wires(self, until: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         at, data = self.link.take(until)
@@ -168,6 +179,7 @@ class Machine:
             if arrays[name].size != record.nbytes:
                 raise ValueError("saved by another version of jxemu (records of another size)")
             record.view(np.uint8)[:] = arrays[name].reshape(record.view(np.uint8).shape)
+        machine.engine.frame = int(machine.engine.time[0].frame)
         machine.link.restore(about["link"])
         machine.assigner.restore(about["assigner"])
         machine._bank = machine.assigner.bank

@@ -23,7 +23,14 @@ MAY_IMPORT = {
     "render": BASE | {"machine", "patch", "link"},
     "ml": BASE | {"render", "patch"},
 }
-ONLY_THERE = {"torch": "ml", "sounddevice": "live", "rtmidi": "live", "serial": "bridge", "soundfile": "app", "mido": "render"}
+ONLY_THERE = {
+    "torch": "ml",
+    "sounddevice": "live",
+    "rtmidi": "live",
+    "serial": "bridge",
+    "soundfile": "app",
+    "mido": "render",
+}
 
 
 def _unit(path):

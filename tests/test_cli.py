@@ -85,7 +85,17 @@ def bad(tmp_path, kind):
         words["out"] = tmp_path / "out.flac"
         extra = ["--format", "float"]
     return words["out"], jxemu(
-        "render", words["song"], "--bank", words["bank"], "--tone", words["tone"], "-o", words["out"], "--seconds", "0.2", *extra
+        "render",
+        words["song"],
+        "--bank",
+        words["bank"],
+        "--tone",
+        words["tone"],
+        "-o",
+        words["out"],
+        "--seconds",
+        "0.2",
+        *extra,
     )
 
 
@@ -132,7 +142,17 @@ def test_a_midi_file_s_events_are_all_read(tmp_path):
         track.append(mido.Message.from_str(message + " time=96"))
     file.save(tmp_path / "x.mid")
     kinds = [event.kind for event in load_midi(tmp_path / "x.mid")]
-    assert kinds == ["note_on", "bend", "modulation", "hold", "aftertouch", "program", "volume", "all_notes_off", "note_off"]
+    assert kinds == [
+        "note_on",
+        "bend",
+        "modulation",
+        "hold",
+        "aftertouch",
+        "program",
+        "volume",
+        "all_notes_off",
+        "note_off",
+    ]
 
 
 def test_a_file_that_is_not_midi_is_named(tmp_path):
@@ -143,5 +163,15 @@ def test_a_file_that_is_not_midi_is_named(tmp_path):
 
 def test_help_names_every_option():
     text = jxemu("render", "--help").stdout
-    for option in ("--bank", "--tone", "--output", "--rate", "--format", "--machine", "--seed", "--oversample", "--jxlog"):
+    for option in (
+        "--bank",
+        "--tone",
+        "--output",
+        "--rate",
+        "--format",
+        "--machine",
+        "--seed",
+        "--oversample",
+        "--jxlog",
+    ):
         assert option in text

@@ -17,7 +17,11 @@ TONES = range(20)
 def in_blocks(tone, size, kind="jx8p"):
     machine = jxemu.Machine(kind, pace="instant")
     machine.load_tone(tone)
-    for event in (jxemu.Event(0.02, "note_on", (60, 100)), jxemu.Event(0.05, "note_off", 60), jxemu.Event(0.03, "bend", 3000)):
+    for event in (
+        jxemu.Event(0.02, "note_on", (60, 100)),
+        jxemu.Event(0.05, "note_off", 60),
+        jxemu.Event(0.03, "bend", 3000),
+    ):
         machine.play(event)
     total = 4096
     return np.concatenate([machine.render(min(size, total - at)) for at in range(0, total, size)])
@@ -95,7 +99,11 @@ def test_plain_python_gives_the_same_bytes():
     )
     runs = [
         subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"NUMBA_DISABLE_JIT": jit}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env=os.environ | {"NUMBA_DISABLE_JIT": jit},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for jit in ("0", "1")
     ]

@@ -91,7 +91,9 @@ def test_the_lfo_waits_and_then_fades_in_for_as_long(delay):
     seconds = 2.2 * (hold + 3) * 0.01
     trace = jxemu.trace(tone, [(60, 100, 0.0, 99)], seconds)
     heard = rows_of_voice(trace[trace["at_cycles"] >= 0], 0)["vcf_cv"][:, 0].astype(int) - 64 * 32
-    depth = [0 if n < hold else (256 if hold == 0 else min(256, 256 * (n - hold + 1) // hold)) for n in range(len(heard))]
+    depth = [
+        0 if n < hold else (256 if hold == 0 else min(256, 256 * (n - hold + 1) // hold)) for n in range(len(heard))
+    ]
     wanted = [(8191 * (127 * part >> 8) * 256 >> 16) // 4 for part in depth]
     assert np.abs(np.abs(heard[2 : 2 * hold + 2]) - wanted[1 : 2 * hold + 1]).max(initial=0) <= 32
 

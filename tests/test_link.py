@@ -45,7 +45,11 @@ def test_forwarded_bytes_come_out_of_the_board_that_is_midi_out():
 def test_a_log_replays_bit_by_bit(tmp_path, saw, pace):
     machine = jxemu.JX8P(pace=pace, record=True)
     machine.load_tone(saw)
-    for event in (jxemu.Event(0.05, "note_on", (60, 90)), jxemu.Event(0.1, "bend", 4000), jxemu.Event(0.2, "note_off", 60)):
+    for event in (
+        jxemu.Event(0.05, "note_on", (60, 90)),
+        jxemu.Event(0.1, "bend", 4000),
+        jxemu.Event(0.2, "note_off", 60),
+    ):
         machine.play(event)
     played = machine.render(24_000)
     save_log(machine.link, tmp_path / "take.jxlog")
@@ -64,7 +68,10 @@ def test_a_log_is_text_that_names_cycles_and_bytes(tmp_path):
     assert (tmp_path / "x.jxlog").read_text().splitlines() == ["jxlog 1 spacing 320", "1320 F4 97 10", "5320 C0 3C 40"]
 
 
-@pytest.mark.parametrize("text", ["", "hello", "jxlog 1 spacing 320\n12 ZZ", "jxlog 1 spacing 320\n900 80\n100 80", "jxlog 1 spacing 320\n5 1FF"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "jxlog 1 spacing 320\n12 ZZ", "jxlog 1 spacing 320\n900 80\n100 80", "jxlog 1 spacing 320\n5 1FF"],
+)
 def test_a_damaged_log_is_refused_with_its_line(tmp_path, text):
     path = tmp_path / "bad.jxlog"
     path.write_text(text)

@@ -108,5 +108,7 @@ def test_the_factory_tones_are_distinct_and_none_is_silent_or_clips():
 
     bank = factory_tones()
     assert len({tone.name for tone in bank}) == len(bank)
-    for sound in jxemu.render_batch([jxemu.Item(t, [(48, 100, 0, 1), (60, 100, 0, 1), (64, 100, 0, 1)]) for t in bank], 1.0):
+    for sound in jxemu.render_batch(
+        [jxemu.Item(t, [(48, 100, 0, 1), (60, 100, 0, 1), (64, 100, 0, 1)]) for t in bank], 1.0
+    ):
         assert 0.01 < np.abs(sound).max() < 0.9

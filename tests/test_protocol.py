@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from jxemu import protocol as p
 
 commands = st.one_of(
-    st.tuples(st.integers(0x80, 0xBF), st.integers(0, 127)).map(lambda t: (p.parameter(*t), p.PARAMETER, t[0], t[1], 0)),
+    st.tuples(st.integers(0x80, 0xBF), st.integers(0, 127)).map(
+        lambda t: (p.parameter(*t), p.PARAMETER, t[0], t[1], 0)
+    ),
     st.tuples(st.integers(0, 5), st.integers(0, 127), st.integers(0, 127)).map(
         lambda t: (p.voice_on(*t), p.ON, t[0], t[1], t[2])
     ),

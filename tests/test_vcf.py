@@ -107,7 +107,7 @@ def test_each_topology_resonates_in_its_own_way(resonance):
         for res in (0, 80)
     )
     window = np.hanning(len(quiet))
-    bass = int(round(8e6 / 4 / 30_581 / 2))  # first harmonic of note 36 in bins of 2 Hz
+    bass = round(8e6 / 4 / 30_581 / 2)  # first harmonic of note 36 in bins of 2 Hz
     low = [np.abs(np.fft.rfft(sound * window))[bass - 2 : bass + 3].max() for sound in (quiet, loud)]
     change = 20 * np.log10(low[1] / low[0])
     assert change < -3 if resonance == "feedback" else abs(change) < 1

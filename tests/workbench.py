@@ -11,7 +11,9 @@ from jxemu.soundboard.vcf import TOP_ANGLE, control_step, load_section, section_
 
 _F = (np.float32, (8,))
 FILTER = struct(first=section_state(8), second=section_state(8), cv=_F, scale=_F, offset=_F, top=_F, q=_F, x=_F)
-HALF = {factor: struct(stage=stage_state(8, len(getattr(decimator, f"TAPS_{factor}")), 8), run=_F) for factor in (2, 4, 8)}
+HALF = {
+    factor: struct(stage=stage_state(8, len(getattr(decimator, f"TAPS_{factor}")), 8), run=_F) for factor in (2, 4, 8)
+}
 
 
 @kernel

@@ -52,7 +52,9 @@ def render(
     machine: Annotated[MachineName, typer.Option(help="The instrument.")] = MachineName.jx8p,
     seed: Annotated[int, typer.Option(min=0, help="The unit: 0 is nominal, any other has its own tolerances.")] = 0,
     oversample: Annotated[int, typer.Option(help=f"Quality, one of {', '.join(map(str, OVERSAMPLES))}.")] = 4,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")
+    ] = None,
     pace: Annotated[Pace, typer.Option(help="Speed of the wire: real (31250 baud) or instant.")] = Pace.real,
     jxlog: Annotated[Path | None, typer.Option(help="Also write what crossed the wire.")] = None,
 ) -> None:
@@ -137,7 +139,12 @@ def _sound_file(path: Path, rate: int, sample_format: SampleFormat) -> Iterator:
 
 
 def _progress() -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=_console)
 
 

@@ -142,7 +142,9 @@ class Assigner:
             self.pedal = value > 0
         self._to(protocol.BOTH, protocol.parameter(CONTROLS[kind], value), at)
 
-    def _to_voice(self, voice: int, command: Callable[[int, int, int], bytes], note: int, velocity: int, at: int) -> None:
+    def _to_voice(
+        self, voice: int, command: Callable[[int, int, int], bytes], note: int, velocity: int, at: int
+    ) -> None:
         board, number = divmod(voice, protocol.VOICES)
         self._to(self.roles[board], command(number, note, velocity), at)
 

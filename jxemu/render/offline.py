@@ -24,7 +24,9 @@ TAIL = 0.05
 _BLOCK = 4096
 
 
-def _start(tone: Tone | None, machine: str, seed: int, sample_rate: int, oversample: int, pace: str, options: dict) -> Machine:
+def _start(
+    tone: Tone | None, machine: str, seed: int, sample_rate: int, oversample: int, pace: str, options: dict
+) -> Machine:
     bank = options.pop("bank", ())
     circuit = Machine.circuit_of(seed=seed, **options)
     ready = Machine(machine, circuit, sample_rate, oversample, pace, bank)
@@ -180,13 +182,11 @@ def _render_chunk(
     items: Sequence[Item], frames: int, sample_rate: int, oversample: int, lanes: int, options: dict
 ) -> np.ndarray:
     """Items side by side in one engine: each on a board and a wire of its own."""
-    wires, circuits = [], []
-    for item in items:
-        ready = _start(item.tone, "jx8p", item.seed, sample_rate, oversample, "instant", dict(options))
-        for event in _shifted(in_order([*from_notes(item.notes), *_as_events(item.events)]), LEAD_IN):
-            ready.play(event)
-        wires.append(ready.link.take(1 << 62))
-        circuits.append(ready.circuit)
+    wires = [
+        Machine.wire_of(item.tone, _shifted(in_order([*from_notes(item.notes), *_as_events(item.events)]), LEAD_IN))
+        for item in items
+    ]
+    circuits = [Machine.circuit_of(seed=item.seed, **options) for item in items]
     counts = np.array([len(at) for at, _ in wires])
     end = np.cumsum(counts)
     engine = Machine.engine_of(circuits, sample_rate, oversample, [_voices_played(data) for _, data in wires], lanes)
@@ -205,4 +205,3 @@ def _voices_played(data: np.ndarray) -> list[int]:
     """Voices that a stream of bytes ever starts."""
     events = protocol.Decoder().feed(data.tolist())
     return sorted({number for kind, _, number, _, _ in events if kind == protocol.ON})
-

@@ -117,7 +117,9 @@ def read_line(chorus, lane, inverted, target):
     up = f + 1.0
     down = f - 1.0
     far = f - 2.0
-    store(chorus.run, (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5)
+    store(
+        chorus.run, (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5
+    )
     for n in range(WINDOW):
         poke(target, n, lane, chorus.run[n])
 

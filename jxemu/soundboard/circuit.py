@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from jxemu import clock
-from jxemu.soundboard import decimator
 from jxemu.kernel import WINDOW
 from jxemu.soundboard.chorus import LONGEST, SHORTEST
 from jxemu.soundboard.parts import value

@@ -25,11 +25,11 @@ NOISE, SQUARE, PULSE, SAW = range(4)
 def dco_state(width: int) -> np.dtype:
     """Lanes of one DCO: counter, the line its wave is on, and three samples of pending output.
 
-    Between two edges the wave is the straight line ``flat + slope * elapsed``, whatever is selected.
+    Between two edges the wave is the straight line ``line + slope * elapsed``, whatever is selected.
     """
     f, i = (np.float32, (width,)), (np.int32, (width,))
     return struct(
-        remaining=i, high=i, elapsed=i, flat=f,  # counter, units since the ramp's reset, line
+        remaining=i, high=i, elapsed=i, line=f,  # counter, units since the ramp's reset, line
         high_units=i, low_units=i, slope=f, square=f, top=f,  # half periods; line as the latch sets it
         noise=f, wave=i,  # noise level, wave code
         sync=i,  # 1: restarted by the other DCO
@@ -55,11 +55,11 @@ def bandlimited_jump(pending, jump, d):
 def load_dco(dco):
     """``(motion, setting, pending)`` of a DCO as tuples of lanes, for the steps below.
 
-    motion : remaining, high, elapsed, flat.
+    motion : remaining, high, elapsed, line.
     setting : slope, high_units, low_units, square (height of the counter's wave), top (value after
         a rising edge).
     """
-    motion = load(dco.remaining), load(dco.high), load(dco.elapsed), load(dco.flat)
+    motion = load(dco.remaining), load(dco.high), load(dco.elapsed), load(dco.line)
     setting = load(dco.slope), load(dco.high_units), load(dco.low_units), load(dco.square), load(dco.top)
     return motion, setting, (load(dco.pending_0), load(dco.pending_1), load(dco.pending_2))
 
@@ -70,7 +70,7 @@ def store_dco(dco, motion, pending):
     store(dco.remaining, motion[0])
     store(dco.high, motion[1])
     store(dco.elapsed, motion[2])
-    store(dco.flat, motion[3])
+    store(dco.line, motion[3])
     store(dco.pending_0, pending[0])
     store(dco.pending_1, pending[1])
     store(dco.pending_2, pending[2])
@@ -79,8 +79,8 @@ def store_dco(dco, motion, pending):
 @step
 def advance_step(motion, sample_units):
     """Let one sample pass; edges in it are still to be taken by `edge_step`."""
-    remaining, high, elapsed, flat = motion
-    return remaining - sample_units, high, elapsed + sample_units, flat
+    remaining, high, elapsed, line = motion
+    return remaining - sample_units, high, elapsed + sample_units, line
 
 
 @step
@@ -90,14 +90,14 @@ def edge_step(motion, setting, limit):
     rising : lanes whose ramp was reset.  since : units since the counter toggled.
     jump : height of the step in the selected wave.
     """
-    remaining, high, elapsed, flat = motion
+    remaining, high, elapsed, line = motion
     slope, high_units, low_units, square, top = setting
     remaining, high, rising, falling, since = toggle_step(remaining, high, limit, high_units, low_units)
-    before = fma(slope, to_float(elapsed - since), flat)
+    before = fma(slope, to_float(elapsed - since), line)
     jump = where(rising, top - before, where(falling, -square, square * 0.0))
-    flat = where(rising, top, where(falling, flat - square, flat))
+    line = where(rising, top, where(falling, line - square, line))
     elapsed = where(rising, since, elapsed)
-    return (remaining, high, elapsed, flat), rising, since, jump
+    return (remaining, high, elapsed, line), rising, since, jump
 
 
 @step
@@ -106,16 +106,16 @@ def sync_step(motion, setting, synced, counter, since):
 
     counter : lanes of 0 / 1; 1 restarts the 8253 counter too, 0 only the ramp.
     """
-    remaining, high, elapsed, flat = motion
+    remaining, high, elapsed, line = motion
     slope, high_units, _, square, top = setting
     whole = synced & (counter > 0)
     after = where(whole | (high > 0), top, top - square)
-    jump = where(synced, after - flat - slope * to_float(elapsed - since), flat * 0.0)
+    jump = where(synced, after - line - slope * to_float(elapsed - since), line * 0.0)
     remaining = where(whole, high_units - since, remaining)
     high = where(whole, 1, high)
     elapsed = where(synced, since, elapsed)
-    flat = where(synced, after, flat)
-    return (remaining, high, elapsed, flat), jump
+    line = where(synced, after, line)
+    return (remaining, high, elapsed, line), jump
 
 
 @step

@@ -44,8 +44,10 @@ class Engine:
             raise ValueError(f"{width} lanes are not supported; choose one of {LANE_WIDTHS}")
         voices = voices or [ALL_VOICES] * len(roles)
         self.sample_rate, self.oversample = sample_rate, oversample
+        self.frame = 0  # output frames rendered since power-on
+        self._units_per_frame = clock.units_per_frame(sample_rate)
         self.time = zeros(state.TIME, 1)
-        self.time[0].units_per_frame = clock.units_per_frame(sample_rate)
+        self.time[0].units_per_frame = self._units_per_frame
         self.time[0].sample_units = clock.units_per_frame(sample_rate, oversample)
         self.time[0].oversample = oversample
         self.time[0].hold = soldering.hold_share(sample_rate)
@@ -64,7 +66,9 @@ class Engine:
         self._wire(slots, roles, circuits, width)
         self._render_block = None
 
-    def _wire(self, slots: list[tuple[int, int] | None], roles: Sequence[int], circuits: Sequence[Circuit], width: int) -> None:
+    def _wire(
+        self, slots: list[tuple[int, int] | None], roles: Sequence[int], circuits: Sequence[Circuit], width: int
+    ) -> None:
         for index, slot in enumerate(slots):
             if slot is None:
                 continue
@@ -82,10 +86,9 @@ class Engine:
             stage.board[lane] = index
             soldering.solder_output(stage, lane, circuit, board_place(role), self.sample_rate)
 
-    @property
-    def frame(self) -> int:
-        """Output frames rendered since power-on."""
-        return int(self.time[0].frame)
+    def cycle_of(self, frame: int) -> int:
+        """Machine cycle at which an output frame begins."""
+        return frame * self._units_per_frame // clock.UNITS_PER_CYCLE
 
     @property
     def latency_frames(self) -> float:
@@ -98,9 +101,11 @@ class Engine:
         Bytes up to it are taken by a `render` of that length; later ones are not looked at.
         """
         start = (self.frame + frames - 1) // state.SLICE * state.SLICE
-        return start * int(self.time[0].units_per_frame) // clock.UNITS_PER_CYCLE if start >= self.frame else -1
+        return self.cycle_of(start) if start >= self.frame else -1
 
-    def render(self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, frames: int) -> np.ndarray:
+    def render(
+        self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, frames: int
+    ) -> np.ndarray:
         """The next `frames` frames of every board, float32 (boards, frames, 2).
 
         rx_at, rx_byte : int64 cycles and uint8 bytes that arrive; `position` and `end`, int64
@@ -111,9 +116,12 @@ class Engine:
         if self._render_block is None:
             self._render_block = entry(render_block, *args)
         self._render_block(*args)
+        self.frame += frames
         return out
 
-    def trace(self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, until: int) -> np.ndarray:
+    def trace(
+        self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, until: int
+    ) -> np.ndarray:
         """Run only the firmware, up to cycle `until`; the latch after every pass, in time order."""
         per_pass = 400
         room = len(self.boards) * ((until - int(self.boards[0].firmware.cycle)) // per_pass + 16)

@@ -113,7 +113,9 @@ def lfo_tick(f):
         if phase < before:
             register = f.lfo_random
             for _ in range(14):
-                register = ((register << 1) | (((register >> 15) ^ (register >> 13) ^ (register >> 12) ^ (register >> 10)) & 1)) & 0xFFFF
+                register = (
+                    (register << 1) | (((register >> 15) ^ (register >> 13) ^ (register >> 12) ^ (register >> 10)) & 1)
+                ) & 0xFFFF
             f.lfo_random = register
         f.lfo_value = max((f.lfo_random >> 2) - LFO_TOP - 1, -LFO_TOP)
     elif wave == 1:
@@ -227,7 +229,9 @@ def _dco_pass(f, latch, v, dco, pitch, tune, lfo_depth, env_depth):
     depth = min(127, ((lfo_depth * f.lfo_fade) >> 8) + f.parameter[p.MODULATION - 0x80]
                 + _after(f, p.AFTER_VIBRATO_SWITCH, p.AFTER_VIBRATO_DEPTH))  # fmt: skip
     env = _modulation_envelope(f, v, f.parameter[p.DCO_MODE - 0x80], env_depth, f.parameter[p.DCO_DYNAMICS - 0x80])
-    pitch = pitch + (t.TUNE[tune >> 2] << 8) + ((f.lfo_value * depth * DCO_LFO_SCALE) >> 16) + ((env * DCO_ENV_SCALE) >> 16)
+    pitch = (
+        pitch + (t.TUNE[tune >> 2] << 8) + ((f.lfo_value * depth * DCO_LFO_SCALE) >> 16) + ((env * DCO_ENV_SCALE) >> 16)
+    )
     count = divisor_of(pitch)
     latch.divisor[dco, v] = count
     latch.dco_cv[dco, v] = min(DAC_TOP, (((DCO_CV_AT_1 * f.calibration[dco, v]) >> 8) + (count >> 1)) // count)

@@ -11,16 +11,51 @@ import numpy as np
 from jxemu.chips.i8253 import fraction, high_clocks, low_clocks
 from jxemu.clock import UNITS_PER_CLOCK, UNITS_PER_CYCLE
 from jxemu.kernel import (
-    any_lane, exp2, flush_denormals, kernel, load, load_row, load_window, peek, poke, restore_denormals,
-    step, store, store_row, sum_lanes, tanh, where,
+    any_lane,
+    exp2,
+    flush_denormals,
+    kernel,
+    load,
+    load_row,
+    load_window,
+    peek,
+    poke,
+    restore_denormals,
+    step,
+    store,
+    store_row,
+    sum_lanes,
+    tanh,
+    where,
 )  # fmt: skip
 from jxemu.soundboard import firmware
 from jxemu.soundboard.chorus import LINE, filter_step, load_filter, muted, read_line, store_filter, write_line
 from jxemu.soundboard.dco import (
-    NOISE, PULSE, SAW, SQUARE, advance_step, bandlimited_jump, edge_step, load_dco, store_dco, sync_step, wave_step,
+    NOISE,
+    PULSE,
+    SAW,
+    SQUARE,
+    advance_step,
+    bandlimited_jump,
+    edge_step,
+    load_dco,
+    store_dco,
+    sync_step,
+    wave_step,
 )  # fmt: skip
 from jxemu.soundboard.decimator import (
-    HISTORY_2, HISTORY_4, HISTORY_8, PAIRS_2, PAIRS_4, PAIRS_8, TAPS_2, TAPS_4, TAPS_8, halve, put, roll,
+    HISTORY_2,
+    HISTORY_4,
+    HISTORY_8,
+    PAIRS_2,
+    PAIRS_4,
+    PAIRS_8,
+    TAPS_2,
+    TAPS_4,
+    TAPS_8,
+    halve,
+    put,
+    roll,
 )  # fmt: skip
 from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
@@ -56,9 +91,9 @@ def _look_at_dco(dco, lane, count, code, clock_units, slope, duty, sample_units)
     square = 2.0 if code == SQUARE or code == PULSE else 0.0
     slope = 2.0 * slope if code == SAW else 0.0
     if dco.wave[lane] == code:
-        dco.flat[lane] += (dco.slope[lane] - np.float32(slope)) * np.float32(dco.elapsed[lane])
+        dco.line[lane] += (dco.slope[lane] - np.float32(slope)) * np.float32(dco.elapsed[lane])
     else:
-        dco.flat[lane] = offset + square * dco.high[lane]
+        dco.line[lane] = offset + square * dco.high[lane]
     dco.slope[lane] = slope
     dco.square[lane] = square
     dco.top[lane] = offset + square
