@@ -457,19 +457,18 @@ def _(field, row, column, value):
     return lambda field, row, column, value: _poke(field, row, column, value)
 
 
+def _lanes_of(first: int, count: int) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
+
+
 @intrinsic
 def _sum_lanes(typingctx, value):
     def codegen(context, builder, sig, args):
         total, width = args[0], sig.args[0].width
         while width > 1:
             width //= 2
-            halves = (
-                builder.shuffle_vector(
-                    total, total, ir.Constant(ir.VectorType(ir.IntType(32), width), [first + i for i in range(width)])
-                )
-                for first in (0, width)
-            )
-            total = builder.fadd(*halves)
+            parts = (builder.shuffle_vector(total, total, _lanes_of(first, width)) for first in (0, width))
+            total = builder.fadd(*parts)
         return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
     return types.float32(value), codegen
@@ -486,6 +485,51 @@ def sum_lanes(value: np.ndarray) -> np.float32:
 @overload(sum_lanes, inline="always")
 def _(value):
     return lambda value: _sum_lanes(value)
+
+
+@intrinsic
+def _join(typingctx, a, b):
+    def codegen(context, builder, sig, args):
+        return builder.shuffle_vector(*args, _lanes_of(0, sig.return_type.width))
+
+    return Vec(a.element, 2 * a.width)(a, b), codegen
+
+
+def _half_of(second: bool):
+    @intrinsic
+    def half(typingctx, value):
+        vec = Vec(value.element, value.width // 2)
+
+        def codegen(context, builder, sig, args):
+            return builder.shuffle_vector(args[0], args[0], _lanes_of(second * vec.width, vec.width))
+
+        return vec(value), codegen
+
+    return half
+
+
+_lower_half, _upper_half = _half_of(False), _half_of(True)
+
+
+def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Twice as many lanes: those of `a`, then those of `b`."""
+    return np.concatenate([a, b])
+
+
+@overload(join, inline="always")
+def _(a, b):
+    return lambda a, b: _join(a, b)
+
+
+def halves(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `join` joined."""
+    middle = len(value) // 2
+    return value[:middle], value[middle:]
+
+
+@overload(halves, inline="always")
+def _(value):
+    return lambda value: (_lower_half(value), _upper_half(value))
 
 
 @intrinsic
@@ -553,8 +597,8 @@ def fma(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
     Every x86-64 since 2013 has it as one instruction; older ones get the same bits from a slow call.
     """
-    wide = np.longdouble
-    return (np.asarray(a, wide) * np.asarray(b, wide) + np.asarray(c, wide)).astype(np.float32)
+    a, b, c = (np.asarray(x, np.float32).astype(np.longdouble) for x in (a, b, c))
+    return (a * b + c).astype(np.float32)
 
 
 @overload(fma, inline="always")

@@ -61,8 +61,7 @@ class Engine:
         self.groups.board = self.stages.board = -1
         for part in (self.groups.dco1, self.groups.dco2):
             part.high_units = part.low_units = FAR_UNITS
-        for section in (self.groups.vcf.first, self.groups.vcf.second):
-            section.slope_in = section.slope_b = 1.0
+        self.groups.vcf.sections.slope_in = self.groups.vcf.sections.slope_b = 1.0
         self._wire(slots, roles, circuits, width)
         self._render_block = None
 
@@ -128,7 +127,9 @@ class Engine:
         rows = np.zeros(room, state.LATCH)
         written = trace_block(self.boards, rx_at, rx_byte, position, end, until, rows)
         rows = rows[:written]
-        return rows[np.argsort(rows["at_cycles"], kind="stable")]
+        order = np.argsort(rows["at_cycles"], kind="stable")
+        # Byte by byte, padding and all: equal traces are then equal bytes.
+        return rows.view(np.uint8).reshape(written, -1)[order].reshape(-1).view(rows.dtype)
 
 
 def board_place(role: int) -> int:

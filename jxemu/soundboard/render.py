@@ -14,6 +14,8 @@ from jxemu.kernel import (
     any_lane,
     exp2,
     flush_denormals,
+    halves,
+    join,
     kernel,
     load,
     load_row,
@@ -265,14 +267,25 @@ def _render_dcos(group, counter, count, sample_units):
 
 
 @step
+def twice(value):
+    """The same lanes for both sections."""
+    return join(value, value)
+
+
+@step
 def _render_filters(group, count):
-    """VCF and VCA of all lanes: the tile's samples are replaced by what leaves the voice."""
+    """VCF and VCA of all lanes: the tile's samples are replaced by what leaves the voice.
+
+    Both sections of a voice advance together, in twice the lanes; the second takes the first one's
+    output a sample late, so that neither waits for the other.
+    """
     global_feedback = group.global_feedback != 0
     vcf, vca = group.vcf, group.vca
-    angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
-    q1, q2, feedback = load(vcf.q1), load(vcf.q2), load(vcf.feedback)
-    correction, secant = load(vcf.correction), load(vcf.secant)
-    first, second = load_section(vcf.first), load_section(vcf.second)
+    angle, angle_step = twice(load(vcf.angle)), twice(load(vcf.angle_step))
+    warp, warp_step = twice(load(vcf.warp)), twice(load(vcf.warp_step))
+    correction, secant = twice(load(vcf.correction)), twice(load(vcf.secant))
+    q, feedback = join(load(vcf.q1), load(vcf.q2)), load(vcf.feedback)
+    sections = load_section(vcf.sections)
     middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
     amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
 
@@ -281,21 +294,19 @@ def _render_filters(group, count):
         if global_feedback:
             x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
             out_before = out
-        # The second section takes the first one's output a sample late: neither waits for the other.
-        out, second = section_step(middle, second, angle, warp, correction, secant, q2)
-        middle, first = section_step(x, first, angle, warp, correction, secant, q1)
+        both, sections = section_step(join(x, middle), sections, angle, warp, correction, secant, q)
+        middle, out = halves(both)
         angle = angle + angle_step
         warp = warp + warp_step
         store_row(group.tile, n, vca_step(out, amp))
         amp = amp + amp_step
 
-    store(vcf.angle, angle)
-    store(vcf.warp, warp)
+    store(vcf.angle, halves(angle)[0])
+    store(vcf.warp, halves(warp)[0])
     store(vcf.middle, middle)
     store(vcf.output, out)
     store(vcf.output_before, out_before)
-    store_section(vcf.first, first)
-    store_section(vcf.second, second)
+    store_section(vcf.sections, sections)
     store(vca.amplitude, amp)
 
 

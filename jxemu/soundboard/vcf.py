@@ -39,10 +39,11 @@ def section_state(width: int) -> np.dtype:
 
 
 def vcf_state(width: int) -> np.dtype:
-    """Lanes of the filter: two sections, control voltages as held, and the circuit's laws."""
+    """Lanes of the filter: both sections, control voltages as held, and the circuit's laws."""
     f = (np.float32, (width,))
     return struct(
-        first=section_state(width), second=section_state(width), middle=f, output=f, output_before=f,
+        sections=section_state(2 * width),  # the first sections' lanes, then the second ones'
+        middle=f, output=f, output_before=f,
         cv=f, cv_held=f, resonance_cv=f, resonance_held=f,
         scale=f, offset=f, top=f,  # octaves per DAC step, log2 of the angle at 0, largest angle
         q_open=f, q_law=f, q1_fixed=f, q1_share=f, q2_fixed=f, q2_share=f, feedback_law=f,
