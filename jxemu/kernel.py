@@ -642,7 +642,6 @@ def _conversion(element: str, method: str):
 _int_to_float = _conversion("f32", "sitofp")
 _float_to_int = _conversion("i32", "fptosi")
 _as_signed = _conversion("i32", "bitcast")
-_as_unsigned = _conversion("u32", "bitcast")
 _as_float = _conversion("f32", "bitcast")
 
 
@@ -674,16 +673,6 @@ def as_signed(value: np.ndarray) -> np.ndarray:
 @overload(as_signed, inline="always")
 def _(value):
     return lambda value: _as_signed(value)
-
-
-def as_unsigned(value: np.ndarray) -> np.ndarray:
-    """Signed lanes read as unsigned ones, bit by bit."""
-    return value.view(np.uint32)
-
-
-@overload(as_unsigned, inline="always")
-def _(value):
-    return lambda value: _as_unsigned(value)
 
 
 def bits_to_float(value: np.ndarray) -> np.ndarray:

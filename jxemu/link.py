@@ -81,11 +81,6 @@ class EmulatedLink:
         """Bytes that have not been taken."""
         return len(self._at)
 
-    @property
-    def free_at(self) -> int:
-        """Cycle from which the line is free."""
-        return self._free_at
-
     def snapshot(self) -> dict:
         """All state, as plain values, for `restore`."""
         return {

@@ -221,14 +221,3 @@ class Decoder:
         """The complete events that `data` brings, as `decode` returns them."""
         events = (decode(self._state, byte) for byte in data)
         return [event for event in events if event[0] != NOTHING]
-
-
-def describe(event: tuple[int, int, int, int, int]) -> str:
-    """An event of `decode` in words."""
-    kind, boards, number, first, second = event
-    who = {0: "nobody", LOWER: "lower", UPPER: "upper", BOTH: "both"}[boards]
-    if kind == PARAMETER:
-        return f"{who} {CONTROL_NAMES[number]} {first}"
-    if kind in (ON, OFF):
-        return f"{who} voice {number} {'on' if kind == ON else 'off'} note {first} velocity {second}"
-    return f"to MIDI OUT {first:02X}" if kind == RELAY else "nothing"

@@ -112,3 +112,9 @@ def test_the_factory_tones_are_distinct_and_none_is_silent_or_clips():
         [jxemu.Item(t, [(48, 100, 0, 1), (60, 100, 0, 1), (64, 100, 0, 1)]) for t in bank], 1.0
     ):
         assert 0.01 < np.abs(sound).max() < 0.9
+
+
+def test_the_demo_bank_is_the_factory_tones_as_sysex():
+    from pathlib import Path
+
+    assert (Path(__file__).parents[1] / "demo" / "tones.syx").read_bytes() == encode_bank(factory_tones())
