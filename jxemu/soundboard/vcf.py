@@ -20,6 +20,8 @@ slopes become secants, which cannot ring by themselves.
 Topologies (`circuit`): "dual" damps both sections, "single" the first only, "feedback" leaves both
 at q = 2 and feeds the output back round the whole filter. Source: THESIS, BOO, ATO, WM20;
 question: resonance-topology.
+Limits: at 4x the error of a driven filter (up to 2 in units of 2 VT) is at least 55 dB under it for
+q >= 0.2 and cutoffs to 4 kHz; at q = 0.1 it comes up to about 46 dB under.
 """
 
 import math
