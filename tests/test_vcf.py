@@ -69,7 +69,7 @@ def test_the_resonance_peak_is_within_three_cents(cutoff, q):
 
 
 @pytest.mark.parametrize("drive", [0.1, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("cutoff, q", [(1500, 0.2), (1500, 0.5), (1500, 1), (800, 0.1 * 3), (3000, 0.5), (4000, 2)])
+@pytest.mark.parametrize("cutoff, q", [(1500, 0.2), (1500, 0.5), (1500, 1), (800, 0.3), (3000, 0.5), (4000, 2)])
 def test_a_driven_filter_follows_the_differential_equation(cutoff, q, drive):
     t = np.arange(int(0.03 * RATE)) / RATE
     solved = solve_ivp(

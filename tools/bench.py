@@ -63,6 +63,14 @@ def board_cost(block: int, kind: str = "jx8p", oversample: int = 4) -> float:
     return best(work) / (blocks * block / machine.sample_rate)
 
 
+def silence_cost() -> float:
+    """CPU seconds a second of sound, a minute after the last release."""
+    machine = board_playing()
+    machine.play(jxemu.Event(0.0, "all_notes_off"))
+    machine.render(60 * machine.sample_rate)
+    return best(lambda: machine.render(24_000)) / (24_000 / machine.sample_rate)
+
+
 def notes_rate(lanes: int) -> float:
     """Voice-seconds a CPU second of single notes of random tones in lanes, 44.1 kHz, one thread."""
     random = np.random.default_rng(1)
@@ -105,6 +113,7 @@ def main(with_peers: Annotated[bool, typer.Option("--peers/--no-peers")] = True)
     for name, cost in (
         ("blocks of 128", board_cost(128)),
         ("blocks of 4096", board_cost(4096)),
+        ("a minute after the last release", silence_cost()),
         ("2x", board_cost(512, oversample=2)),
         ("8x", board_cost(512, oversample=8)),
         ("SuperJX, 12 voices", board_cost(512, "superjx")),

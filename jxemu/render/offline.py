@@ -24,14 +24,9 @@ TAIL = 0.05
 _BLOCK = 4096
 
 
-def _start(
-    tone: Tone | None, machine: str, seed: int, sample_rate: int, oversample: int, pace: str, options: dict
-) -> Machine:
-    bank = options.pop("bank", ())
-    circuit = Machine.circuit_of(seed=seed, **options)
-    ready = Machine(machine, circuit, sample_rate, oversample, pace, bank)
-    if tone is not None:
-        ready.load_tone(tone)
+def _start(tone: Tone, machine: str, seed: int, sample_rate: int, oversample: int, pace: str, circuit: dict) -> Machine:
+    ready = Machine(machine, Machine.circuit_of(seed=seed, **circuit), sample_rate, oversample, pace)
+    ready.load_tone(tone)
     return ready
 
 
