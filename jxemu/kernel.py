@@ -121,18 +121,26 @@ def step(function: Callable) -> Callable:
     return numba.njit(forceinline=True, **_STRICT)(function)
 
 
+VECTOR_BYTES, CACHE_LINE = 32, 64
+
+
 def struct(**fields: object) -> np.dtype:
     """A nested structured dtype whose fields read as attributes, jitted or not.
 
-    Each value is a numpy dtype or a tuple ``(dtype, shape)``.
+    Each value is a numpy dtype or a tuple ``(dtype, shape)``. Fields of whole vectors are laid out
+    first, so that their lanes do not straddle cache lines.
     """
     rows = [(n, *v) if isinstance(v, tuple) else (n, v) for n, v in fields.items()]
+    rows.sort(key=lambda row: np.dtype([row]).itemsize % VECTOR_BYTES != 0)
     return np.dtype((np.record, np.dtype(rows, align=True)))
 
 
 def zeros(dtype: np.dtype, n: int) -> np.ndarray:
-    """`n` zeroed records of `dtype` as a record array."""
-    return np.zeros(n, dtype).view(np.recarray)
+    """`n` zeroed records of `dtype` as a record array that begins at a cache line."""
+    size = n * dtype.itemsize
+    room = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % CACHE_LINE
+    return room[start : start + size].view(dtype).view(np.recarray)
 
 
 # --- the vector type ---------------------------------------------------------------------------
@@ -488,51 +496,6 @@ def _(value):
 
 
 @intrinsic
-def _join(typingctx, a, b):
-    def codegen(context, builder, sig, args):
-        return builder.shuffle_vector(*args, _lanes_of(0, sig.return_type.width))
-
-    return Vec(a.element, 2 * a.width)(a, b), codegen
-
-
-def _half_of(second: bool):
-    @intrinsic
-    def half(typingctx, value):
-        vec = Vec(value.element, value.width // 2)
-
-        def codegen(context, builder, sig, args):
-            return builder.shuffle_vector(args[0], args[0], _lanes_of(second * vec.width, vec.width))
-
-        return vec(value), codegen
-
-    return half
-
-
-_lower_half, _upper_half = _half_of(False), _half_of(True)
-
-
-def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Twice as many lanes: those of `a`, then those of `b`."""
-    return np.concatenate([a, b])
-
-
-@overload(join, inline="always")
-def _(a, b):
-    return lambda a, b: _join(a, b)
-
-
-def halves(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `join` joined."""
-    middle = len(value) // 2
-    return value[:middle], value[middle:]
-
-
-@overload(halves, inline="always")
-def _(value):
-    return lambda value: (_lower_half(value), _upper_half(value))
-
-
-@intrinsic
 def _select(typingctx, mask, a, b):
     vec = a if isinstance(a, Vec) else b
     if not isinstance(vec, Vec):
@@ -707,21 +670,21 @@ def tan(x):
 
 
 @step
-def tanh_and_secant(x):
-    """``(tanh(x), tanh(x) / x)`` for any lanes x; absolute error below 6e-5, exact slope at 0.
+def clipped_and_secant(x):
+    """``(c, tanh(c) / c)`` with c = any lanes x clipped to +-5; their product is tanh(x) within 6e-5.
 
-    Minimax rational; beyond +-5 both stay as they are there.
+    Minimax rational, exact slope at 0.
     """
     c = smaller(larger(x, -5.0), 5.0)
     z = c * c
-    secant = fma(z, fma(z, 0.00067184, 0.10249199), 1.0) / fma(z, fma(z, 0.01283646, 0.43555933), 1.0)
-    return c * secant, secant
+    return c, fma(z, fma(z, 0.052338, 7.9844590), 77.903145) / fma(z, z + 33.931429, 77.903145)
 
 
 @step
 def tanh(x):
     """Hyperbolic tangent of any lanes x; absolute error below 6e-5."""
-    return tanh_and_secant(x)[0]
+    clipped, secant = clipped_and_secant(x)
+    return clipped * secant
 
 
 # --- denormals -----------------------------------------------------------------------------------
@@ -731,6 +694,7 @@ def tanh(x):
 def _read_mxcsr(typingctx):
     def codegen(context, builder, sig, args):
         slot = cgutils.alloca_once(builder, ir.IntType(32))
+        slot.align = 64
         pointer = builder.bitcast(slot, ir.IntType(8).as_pointer())
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [pointer.type]), "llvm.x86.sse.stmxcsr"

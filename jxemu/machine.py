@@ -25,7 +25,7 @@ MACHINES = {
 }
 """By name: the selects its boards answer to."""
 
-SAVE_VERSION = 1
+SAVE_VERSION = 2
 _RECORDS = ("time", "boards", "groups", "stages")
 
 __all__ = ["JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX"]
@@ -138,7 +138,8 @@ class Machine:
         """The next `frames` frames, float32 (frames, 2); both boards summed."""
         if frames <= 0:
             return np.zeros((0, 2), np.float32)
-        sound = self.engine.render(*self._wires(self.engine.last_look(frames)), frames)
+        out = np.empty((len(self.engine.boards), frames, 2), np.float32)
+        sound = self.engine.render(*self._wires(self.engine.last_look(frames)), out)
         return sound[0] if len(sound) == 1 else sound.sum(axis=0, dtype=np.float32)
 
     def trace(self, seconds: float) -> np.ndarray:

@@ -19,13 +19,13 @@ HALF = {
 @kernel
 def _run_filter(bench, signal, out):
     b = bench[0]
-    angle, warp, correction, secant = control_step(load(b.cv), load(b.scale), load(b.offset), load(b.top))
+    angle, warp, correction, lean, secant = control_step(load(b.cv), load(b.scale), load(b.offset), load(b.top))
     q = load(b.q)
     first, second = load_section(b.first), load_section(b.second)
     for n in range(signal.shape[0]):
         store(b.x, signal[n])
-        middle, first = section_step(load(b.x), first, angle, warp, correction, secant, q)
-        y, second = section_step(middle, second, angle, warp, correction, secant, q)
+        middle, first = section_step(load(b.x), first, angle, warp, q, q * correction, lean, secant, True)
+        y, second = section_step(middle, second, angle, warp, q, q * correction, lean, secant, True)
         store(b.x, y)
         out[n] = b.x[0]
     store_section(b.first, first)

@@ -64,7 +64,7 @@ def _faust_engine(dawdreamer: ModuleType, source: str, flags: tuple[str, ...], b
     return engine
 
 
-def faust_board(seconds: float = 10.0, block: int = 512, *, chorus: bool = True, repetitions: int = 3) -> float:
+def faust_board(seconds: float = 2.0, block: int = 512, *, chorus: bool = True, repetitions: int = 12) -> float:
     """CPU seconds per second of a six-voice chord played by ``peers.dsp``, single precision.
 
     The best of `repetitions` renders of `seconds` in each of `FAUST_MODES`, after a warm-up; a call

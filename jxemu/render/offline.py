@@ -164,9 +164,8 @@ def render_batch(
     out = np.empty((len(items), round(seconds * sample_rate), 2), np.float32)
 
     def run(chunk: range) -> None:
-        out[chunk.start : chunk.stop] = _render_chunk(
-            [items[i] for i in chunk], out.shape[1], sample_rate, oversample, lanes, circuit
-        )
+        part = out[chunk.start : chunk.stop]
+        _render_chunk([items[i] for i in chunk], part, sample_rate, oversample, lanes, circuit)
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         list(pool.map(run, chunks))
@@ -174,9 +173,9 @@ def render_batch(
 
 
 def _render_chunk(
-    items: Sequence[Item], frames: int, sample_rate: int, oversample: int, lanes: int, options: dict
-) -> np.ndarray:
-    """Items side by side in one engine: each on a board and a wire of its own."""
+    items: Sequence[Item], out: np.ndarray, sample_rate: int, oversample: int, lanes: int, options: dict
+) -> None:
+    """Items side by side in one engine, each on a board and a wire of its own, into `out`."""
     wires = [
         Machine.wire_of(item.tone, _shifted(in_order([*from_notes(item.notes), *_as_events(item.events)]), LEAD_IN))
         for item in items
@@ -186,14 +185,9 @@ def _render_chunk(
     end = np.cumsum(counts)
     engine = Machine.engine_of(circuits, sample_rate, oversample, [_voices_played(data) for _, data in wires], lanes)
     skip = round(LEAD_IN * sample_rate + engine.latency_frames)
-    sound = engine.render(
-        np.concatenate([at for at, _ in wires]),
-        np.concatenate([data for _, data in wires]),
-        end - counts,
-        end,
-        skip + frames,
-    )
-    return sound[:, skip:]
+    wire = np.concatenate([at for at, _ in wires]), np.concatenate([data for _, data in wires]), end - counts, end
+    engine.render(*wire, np.empty((len(items), skip, 2), np.float32))
+    engine.render(*wire, out)
 
 
 def _voices_played(data: np.ndarray) -> list[int]:

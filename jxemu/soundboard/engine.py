@@ -5,7 +5,7 @@ board's six voices stand in eight lanes; in a batch of notes only the voices tha
 Rendering is the same either way, bit by bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from jxemu.soundboard.render import FAR_UNITS, render_block, trace_block
 
 LANE_WIDTHS = (8, 16, 32)
 ALL_VOICES = tuple(range(state.VOICES))
+_COMPILED: dict[int, Callable] = {}
+"""The kernel by lane width."""
+
 WHOLE_BOARD = 8
 """Lanes that a board with more than one voice takes."""
 
@@ -43,7 +46,7 @@ class Engine:
         if width not in LANE_WIDTHS:
             raise ValueError(f"{width} lanes are not supported; choose one of {LANE_WIDTHS}")
         voices = voices or [ALL_VOICES] * len(roles)
-        self.sample_rate, self.oversample = sample_rate, oversample
+        self.sample_rate, self.oversample, self._width = sample_rate, oversample, width
         self.frame = 0  # output frames rendered since power-on
         self._units_per_frame = clock.units_per_frame(sample_rate)
         self.time = zeros(state.TIME, 1)
@@ -61,9 +64,9 @@ class Engine:
         self.groups.board = self.stages.board = -1
         for part in (self.groups.dco1, self.groups.dco2):
             part.high_units = part.low_units = FAR_UNITS
-        self.groups.vcf.sections.slope_in = self.groups.vcf.sections.slope_b = 1.0
+        for section in (self.groups.vcf.first, self.groups.vcf.second):
+            section.slope_in = section.slope_b = 1.0
         self._wire(slots, roles, circuits, width)
-        self._render_block = None
 
     def _wire(
         self, slots: list[tuple[int, int] | None], roles: Sequence[int], circuits: Sequence[Circuit], width: int
@@ -103,19 +106,18 @@ class Engine:
         return self.cycle_of(start) if start >= self.frame else -1
 
     def render(
-        self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, frames: int
+        self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, out: np.ndarray
     ) -> np.ndarray:
-        """The next `frames` frames of every board, float32 (boards, frames, 2).
+        """The next frames of every board, written to `out`, float32 (boards, frames, 2), and returned.
 
         rx_at, rx_byte : int64 cycles and uint8 bytes that arrive; `position` and `end`, int64
             (boards,), say which part of them each board has yet to take. `position` is moved on.
         """
-        out = np.empty((len(self.boards), frames, 2), np.float32)
         args = (self.time, self.boards, self.groups, self.stages, rx_at, rx_byte, position, end, out)
-        if self._render_block is None:
-            self._render_block = entry(render_block, *args)
-        self._render_block(*args)
-        self.frame += frames
+        if self._width not in _COMPILED:
+            _COMPILED[self._width] = entry(render_block, *args)
+        _COMPILED[self._width](*args)
+        self.frame += out.shape[1]
         return out
 
     def trace(

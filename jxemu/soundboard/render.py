@@ -14,8 +14,6 @@ from jxemu.kernel import (
     any_lane,
     exp2,
     flush_denormals,
-    halves,
-    join,
     kernel,
     load,
     load_row,
@@ -169,7 +167,7 @@ def _hold_voltages(group, slice_index, hold, samples):
     vcf = group.vcf
     cv = _follow(vcf.cv_held, vcf.cv, hold)
     resonance = _follow(vcf.resonance_held, vcf.resonance_cv, hold)
-    angle, warp, correction, secant = control_step(cv, load(vcf.scale), load(vcf.offset), load(vcf.top))
+    angle, warp, correction, lean, secant = control_step(cv, load(vcf.scale), load(vcf.offset), load(vcf.top))
     angle_start = load(vcf.angle_end)
     warp_start = load(vcf.warp_end)
     store(vcf.angle, angle_start)
@@ -179,6 +177,7 @@ def _hold_voltages(group, slice_index, hold, samples):
     store(vcf.angle_step, (angle - angle_start) * share)
     store(vcf.warp_step, (warp - warp_start) * share)
     store(vcf.correction, correction)
+    store(vcf.lean, lean)
     store(vcf.secant, secant)
     q = load(vcf.q_open) * exp2(resonance * load(vcf.q_law))
     store(vcf.q1, load(vcf.q1_fixed) + load(vcf.q1_share) * q)
@@ -267,25 +266,20 @@ def _render_dcos(group, counter, count, sample_units):
 
 
 @step
-def twice(value):
-    """The same lanes for both sections."""
-    return join(value, value)
-
-
-@step
 def _render_filters(group, count):
     """VCF and VCA of all lanes: the tile's samples are replaced by what leaves the voice.
 
-    Both sections of a voice advance together, in twice the lanes; the second takes the first one's
-    output a sample late, so that neither waits for the other.
+    The second section takes the first one's output a sample late, so that neither waits for the
+    other.
     """
     global_feedback = group.global_feedback != 0
     vcf, vca = group.vcf, group.vca
-    angle, angle_step = twice(load(vcf.angle)), twice(load(vcf.angle_step))
-    warp, warp_step = twice(load(vcf.warp)), twice(load(vcf.warp_step))
-    correction, secant = twice(load(vcf.correction)), twice(load(vcf.secant))
-    q, feedback = join(load(vcf.q1), load(vcf.q2)), load(vcf.feedback)
-    sections = load_section(vcf.sections)
+    angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
+    lean, secant, feedback = load(vcf.lean), load(vcf.secant), load(vcf.feedback)
+    damping_1, damping_2 = load(vcf.q1), load(vcf.q2)
+    damping_warp_1, damping_warp_2 = damping_1 * load(vcf.correction), damping_2 * load(vcf.correction)
+    bent = any_lane(secant > 0.0)
+    first, second = load_section(vcf.first), load_section(vcf.second)
     middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
     amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
 
@@ -294,19 +288,20 @@ def _render_filters(group, count):
         if global_feedback:
             x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
             out_before = out
-        both, sections = section_step(join(x, middle), sections, angle, warp, correction, secant, q)
-        middle, out = halves(both)
+        out, second = section_step(middle, second, angle, warp, damping_2, damping_warp_2, lean, secant, bent)
+        middle, first = section_step(x, first, angle, warp, damping_1, damping_warp_1, lean, secant, bent)
         angle = angle + angle_step
         warp = warp + warp_step
         store_row(group.tile, n, vca_step(out, amp))
         amp = amp + amp_step
 
-    store(vcf.angle, halves(angle)[0])
-    store(vcf.warp, halves(warp)[0])
+    store(vcf.angle, angle)
+    store(vcf.warp, warp)
     store(vcf.middle, middle)
     store(vcf.output, out)
     store(vcf.output_before, out_before)
-    store_section(vcf.sections, sections)
+    store_section(vcf.first, first)
+    store_section(vcf.second, second)
     store(vca.amplitude, amp)
 
 

@@ -10,8 +10,9 @@ One section, voltages in units of 2 VT (52 mV), w0 the cutoff::
     d bp/dt = w0 (tanh(in - lp) - q tanh(bp))
     d lp/dt = w0 tanh(bp)
 
-Trapezoidal rule with one Newton step from the extrapolated state, both unknowns in closed form, the
-slopes of its matrix taken from the sample before.
+Trapezoidal rule, each capacitor's charge carried from sample to sample (topology preserving), with
+one Newton step from the extrapolated state, both unknowns in closed form, the slopes of its matrix
+taken from the sample before.
 The rule's own error is taken out to second order: the prewarp and the damping follow the slope of
 the OTAs (a driven filter rings lower), and the output takes a little of the band-pass current,
 which restores the response the rule loses near half the sampling rate. At cutoffs far above the audible the
@@ -28,99 +29,105 @@ import math
 
 import numpy as np
 
-from jxemu.kernel import exp2, fma, larger, load, smaller, step, store, struct, tan, tanh_and_secant
+from jxemu.kernel import clipped_and_secant, exp2, fma, larger, load, smaller, step, store, struct, tan
 
 TOP_ANGLE = 0.82
 """Highest cutoff, as pi fc / fs: 50 kHz at 192 kHz; at 2x oversampling the cutoff ends at 25 kHz."""
 
 
 def section_state(width: int) -> np.dtype:
-    """Lanes of one section: both voltages, where they are expected next, both currents, OTA slopes."""
+    """Lanes of one section: where both voltages are expected next, how they move, their charges, OTA slopes."""
     f = (np.float32, (width,))
-    return struct(b=f, l=f, b_guess=f, l_guess=f, current=f, flow=f, slope_in=f, slope_b=f)
+    return struct(b_guess=f, l_guess=f, b_move=f, l_move=f, b_charge=f, l_charge=f, slope_in=f, slope_b=f)
 
 
 def vcf_state(width: int) -> np.dtype:
     """Lanes of the filter: both sections, control voltages as held, and the circuit's laws."""
     f = (np.float32, (width,))
     return struct(
-        sections=section_state(2 * width),  # the first sections' lanes, then the second ones'
+        first=section_state(width), second=section_state(width),
         middle=f, output=f, output_before=f,
         cv=f, cv_held=f, resonance_cv=f, resonance_held=f,
         scale=f, offset=f, top=f,  # octaves per DAC step, log2 of the angle at 0, largest angle
         q_open=f, q_law=f, q1_fixed=f, q1_share=f, q2_fixed=f, q2_share=f, feedback_law=f,
         angle=f, angle_end=f, angle_step=f, warp=f, warp_end=f, warp_step=f,
-        q1=f, q2=f, feedback=f, correction=f, secant=f,
+        q1=f, q2=f, feedback=f, correction=f, lean=f, secant=f,
     )  # fmt: skip
 
 
 @step
 def control_step(cv, scale, offset, top):
-    """``(angle, warp, correction, secant)``: what a section needs to know of the cutoff.
+    """``(angle, warp, correction, lean, secant)``: what a section needs to know of the cutoff.
 
-    pi fc / fs; tan(angle) - angle; 2/3 angle**2, at most 1/4; and how far the OTAs' slopes give way
-    to their secants, 0 below a 16th of the sampling rate, 1 from an 8th on.
+    pi fc / fs; tan(angle) - angle; 2/3 angle**2, at most 1/4; the same for a current times tan(angle);
+    and how far the OTAs' slopes give way to their secants, 0 below a 16th of the sampling rate, 1
+    from an 8th on.
     """
     angle = smaller(exp2(larger(cv * scale + offset, -60.0)), top)
     secant = smaller(larger(angle * (16 / math.pi) - 1.0, 0.0), 1.0)
-    return angle, tan(angle) - angle, smaller(angle * angle * (2 / 3), 0.25), secant
+    tangent = tan(angle)
+    correction = smaller(angle * angle * (2 / 3), 0.25)
+    return angle, tangent - angle, correction, correction / tangent, secant
 
 
 @step
 def load_section(section):
     """State of a section as a tuple of lanes, for `section_step`."""
     return (
-        load(section.b), load(section.l), load(section.b_guess), load(section.l_guess),
-        load(section.current), load(section.flow), load(section.slope_in), load(section.slope_b),
+        load(section.b_guess), load(section.l_guess), load(section.b_move), load(section.l_move),
+        load(section.b_charge), load(section.l_charge), load(section.slope_in), load(section.slope_b),
     )  # fmt: skip
 
 
 @step
 def store_section(section, state):
     """Write a section's state back."""
-    store(section.b, state[0])
-    store(section.l, state[1])
-    store(section.b_guess, state[2])
-    store(section.l_guess, state[3])
-    store(section.current, state[4])
-    store(section.flow, state[5])
+    store(section.b_guess, state[0])
+    store(section.l_guess, state[1])
+    store(section.b_move, state[2])
+    store(section.l_move, state[3])
+    store(section.b_charge, state[4])
+    store(section.l_charge, state[5])
     store(section.slope_in, state[6])
     store(section.slope_b, state[7])
 
 
 @step
-def section_step(x, state, angle, warp, correction, secant, q):
+def section_step(x, state, angle, warp, damping, damping_warp, lean, secant, bent):
     """Advance one section by one sample: ``(output, state)``.
 
-    The slopes of the OTAs are a sample old, so that all but the two tanh and a sum of products is
-    known before `x` and the last sample's voltages are.
+    bent : whether `secant` is above 0 in any lane.
+    The slopes of the matrix are a sample old, so that all but the two tanh and a few products is
+    known before `x` and the last sample's voltages are; what the low-pass capacitor takes is
+    reckoned with this sample's.
     """
-    b, l, b_guess, l_guess, current, flow, slope_in, slope_b = state  # noqa: E741
+    b_guess, l_guess, b_move, l_move, b_charge, l_charge, slope_in, slope_b = state
     slope = slope_in * slope_b
     g = fma(warp, slope, angle)
-    damping = fma(q * correction, slope, q)
     g_in = g * slope_in
-    g_b = g * slope_b
-    stiff = damping + g_in
-    inverse = 1.0 / fma(g_b, stiff, 1.0)
-    miss_b = fma(g, current, b - b_guess)
-    miss_l = fma(g, flow, l - l_guess)
-    still = fma(-g_in, miss_l, miss_b) * inverse
-    by_in = g * inverse
-    by_b = by_in * stiff
+    pull = g * (fma(damping_warp, slope, damping) + g_in)
+    inverse = 1.0 / fma(slope_b, pull, 1.0)
+    miss_l = l_charge - l_guess
+    still = fma(-g_in, miss_l, b_charge - b_guess)
 
-    t_in, r_in = tanh_and_secant(x - l_guess)
-    t_b, r_b = tanh_and_secant(b_guess)
-    more_b = fma(t_in, by_in, fma(-by_b, t_b, still))
-    more_l = fma(g_b, more_b, fma(g, t_b, miss_l))
+    d_in, r_in = clipped_and_secant(x - l_guess)
+    d_b, r_b = clipped_and_secant(b_guess)
+    t_in = d_in * r_in
+    t_b = d_b * r_b
+    more_b = fma(r_in, d_in * g, fma(-pull, t_b, still)) * inverse
     slope_in = fma(-t_in, t_in, 1.0)
     slope_b = fma(-t_b, t_b, 1.0)
-    slope_in = fma(secant, r_in - slope_in, slope_in)
-    slope_b = fma(secant, r_b - slope_b, slope_b)
-    flow = fma(slope_b, more_b, t_b)
-    current = fma(-damping, flow, fma(-slope_in, more_l, t_in))
-    b_new = b_guess + more_b
-    l_new = l_guess + more_l
-    b_next = fma(2.0, b_new, -b)
-    l_next = fma(2.0, l_new, -l)
-    return fma(-correction, current, l_new), (b_new, l_new, b_next, l_next, current, flow, slope_in, slope_b)
+    if bent:
+        slope_in = fma(secant, r_in - slope_in, slope_in)
+        slope_b = fma(secant, r_b - slope_b, slope_b)
+    more_l = fma(g, fma(slope_b, more_b, t_b), miss_l)
+    b = b_guess + more_b
+    l = l_guess + more_l  # noqa: E741
+    l_next = fma(2.0, more_l, l_guess + l_move)
+    b_move = b_move + more_b
+    b_next = b + b_move
+    l_move = l_move + more_l
+    half_way = b - b_charge
+    b_charge = b + half_way
+    l_charge = l + (l - l_charge)
+    return fma(-lean, half_way, l), (b_next, l_next, b_move, l_move, b_charge, l_charge, slope_in, slope_b)
