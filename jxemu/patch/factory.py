@@ -1,12 +1,21 @@
-"""The project's own tones, from `factory.toml`."""
+"""The project's own tones and patches, from `factory.toml`."""
 
+import functools
 import tomllib
 from importlib.resources import files
 
+from jxemu.patch.bank import Bank
+from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 
 
-def factory_tones() -> list[Tone]:
-    """The factory tones in their order."""
-    text = files("jxemu.patch").joinpath("factory.toml").read_text()
-    return [Tone(**row) for row in tomllib.loads(text)["tone"]]
+@functools.cache
+def factory_bank() -> Bank:
+    """The factory tones and patches in their order."""
+    text = tomllib.loads(files("jxemu.patch").joinpath("factory.toml").read_text())
+    names = {row["name"]: number for number, row in enumerate(text["tone"])}
+
+    def numbered(row: dict) -> dict:
+        return {key: names[value] if key in ("upper_tone", "lower_tone") else value for key, value in row.items()}
+
+    return Bank([Tone(**row) for row in text["tone"]], [Patch(**numbered(row)) for row in text.get("patch", [])])

@@ -1,24 +1,39 @@
-"""Roland sysex of the JX-8P family: find whole messages in any file, decode and encode tones.
+"""Roland sysex of the JX-8P, JX-10 and MKS-70: find whole messages in any bytes, make and take them apart.
 
-Read here: JX-8P and MKS-70 tone messages (APR, opcode 35), MKS-70 bulk tones (BLD, opcode 37) and
-cartridge images (2048 bytes). Files in the wild are dirty; what is not a whole message is reported
-with its offset and skipped.
+``F0 41 opcode channel format level group ... F7``, without checksum. A *message* here is always
+whole, F0 to F7. Files in the wild are dirty; what is not a whole message is reported with its
+offset and skipped.
 
-Source: S1, S2, S16.
+Source: S1, S2, S4, S9, S16 (firmware_notes/patch_format.md).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jxemu.patch.parameter import PARAMETERS
-from jxemu.patch.tone import NAME_LENGTH, Tone
+from jxemu.patch.patch import APR_BYTES, CHAIN_BYTES, IMAGE_BYTES, Chain, Patch
+from jxemu.patch.tone import TONE_BYTES, Tone
 
 ROLAND = 0x41
 PGR, APR, IPR, BLD = 0x34, 0x35, 0x36, 0x37
+V4_BLD, V4_REQUEST = 0x3A, 0x3D
 JX8P, MKS70 = 0x21, 0x24
-TONE_LEVEL = 0x20
-TONE_BYTES = 59
-CARTRIDGE_BYTES = 2048
-_CARTRIDGE_TONES = 160
+TONE_LEVEL, PATCH_LEVEL = 0x20, 0x30
+UPPER_GROUP, LOWER_GROUP = 1, 2
+_GROUP_OF = {"upper": UPPER_GROUP, "lower": LOWER_GROUP}
+_WRITE = 2
+_HEADER, _BULK_HEADER = 7, 9
+
+WHOLE = {
+    (APR, JX8P, TONE_LEVEL): _HEADER + TONE_BYTES + 1,
+    (APR, MKS70, TONE_LEVEL): _HEADER + TONE_BYTES + 1,
+    (APR, JX8P, PATCH_LEVEL): _HEADER + CHAIN_BYTES + 1,
+    (APR, MKS70, PATCH_LEVEL): _HEADER + APR_BYTES + 1,
+    (BLD, MKS70, TONE_LEVEL): _BULK_HEADER + TONE_BYTES + 1,
+    (BLD, MKS70, PATCH_LEVEL): _BULK_HEADER + 2 * IMAGE_BYTES + 1,
+    (V4_BLD, MKS70, TONE_LEVEL): 88,
+    (V4_BLD, MKS70, PATCH_LEVEL): 66,
+}
+"""Length of a whole message by opcode, format and level."""
 
 
 class SysexError(ValueError):
@@ -37,13 +52,28 @@ class Skipped:
         return f"offset {self.offset}: {self.length} bytes skipped, {self.why}"
 
 
-def messages(data: bytes) -> tuple[list[tuple[int, bytes]], list[Skipped]]:
-    """Whole sysex messages ``(offset, F0..F7)`` in `data`, and what lies between them.
+@dataclass(frozen=True)
+class Found:
+    """A whole message and where it begins; `complete` is False if its F7 is missing in the file."""
 
-    A message that is not ended by F7 before the next status byte is skipped; realtime bytes (F8
-    and up) inside one are dropped.
+    offset: int
+    message: bytes
+    complete: bool = True
+
+
+def kind_of(message: bytes) -> tuple[int, int, int]:
+    """``(opcode, format, level)`` of a Roland message, zeros where it is too short."""
+    padded = message + bytes(_HEADER)
+    return padded[2], padded[4], padded[5]
+
+
+def messages(data: bytes) -> tuple[list[Found], list[Skipped]]:
+    """Whole sysex messages in `data`, and what lies between them.
+
+    Realtime bytes (F8 and up) inside a message are dropped. A message that is not ended by F7
+    before the next status byte is taken if it is one of `WHOLE` with all its data, else skipped.
     """
-    found: list[tuple[int, bytes]] = []
+    found: list[Found] = []
     skipped: list[Skipped] = []
     at = 0
     while at < len(data):
@@ -56,76 +86,116 @@ def messages(data: bytes) -> tuple[list[tuple[int, bytes]], list[Skipped]]:
         end = start + 1
         while end < len(data) and (data[end] < 0x80 or data[end] >= 0xF8):
             end += 1
-        if end < len(data) and data[end] == 0xF7:
-            found.append((start, bytes(b for b in data[start : end + 1] if b < 0xF8)))
-            at = end + 1
+        closed = end < len(data) and data[end] == 0xF7
+        body = bytes(b for b in data[start:end] if b < 0xF8)
+        if closed:
+            found.append(Found(start, body + b"\xf7"))
+            end += 1
+        elif body[1:2] == bytes((ROLAND,)) and WHOLE.get(kind_of(body)) == len(body) + 1:
+            found.append(Found(start, body + b"\xf7", complete=False))
         else:
             why = "the file ends inside a message" if end == len(data) else "a message without its F7"
             skipped.append(Skipped(start, end - start, why))
-            at = end
+        at = end
     return found, skipped
 
 
-def decode_name(data: bytes) -> str:
-    """The name in the first ten bytes; 00..09 are digits written at the panel."""
-    digits = bytes(b + 0x30 if b < 10 else b for b in data[:NAME_LENGTH])
-    return "".join(chr(b) if 0x20 <= b < 0x7F else " " for b in digits).rstrip()
+# --- making messages -----------------------------------------------------------------------------
 
 
-def decode_tone(data: bytes) -> Tone:
-    """A tone from its 59 bytes; bit 7 of each is ignored. Raises ValueError for another length."""
-    if len(data) != TONE_BYTES:
-        raise ValueError(f"a tone is {TONE_BYTES} bytes, not {len(data)}")
-    data = bytes(b & 0x7F for b in data)
-    return Tone(decode_name(data), **{row.name: row.decode(data[row.sysex]) for row in PARAMETERS.values()})
+def _message(opcode: int, channel: int, machine: int, *data: int) -> bytes:
+    if not 0 <= channel <= 15:
+        raise ValueError(f"sysex channel {channel} is outside 0..15")
+    return bytes((0xF0, ROLAND, opcode, channel, machine, *data, 0xF7))
 
 
-def encode_tone(tone: Tone) -> bytes:
-    """The 59 bytes of a tone; unused ones are 0."""
-    data = bytearray(TONE_BYTES)
-    data[:NAME_LENGTH] = tone.name.ljust(NAME_LENGTH).encode("ascii", "replace")
-    for row in PARAMETERS.values():
-        data[row.sysex] = row.encode(getattr(tone, row.name))
-    return bytes(data)
+def _seven(data: Iterable[int]) -> bytes:
+    return bytes(byte & 0x7F for byte in data)
 
 
-def encode_bank(tones: list[Tone], channel: int = 0) -> bytes:
-    """A JX-8P bank: for each of up to 32 tones an APR message and the PGR that writes it."""
-    out = bytearray()
-    for number, tone in enumerate(tones):
-        out += bytes((0xF0, ROLAND, APR, channel, JX8P, TONE_LEVEL, 1)) + encode_tone(tone) + b"\xf7"
-        out += bytes((0xF0, ROLAND, PGR, channel, JX8P, TONE_LEVEL, 1, 0, number, 2, 0xF7))
-    return bytes(out)
+def jx8p_tone(tone: Tone, number: int | None = None, channel: int = 0) -> bytes:
+    """APR of a tone for the JX-8P's edit buffer, and with `number` 0..31 the PGR that stores it there."""
+    out = _message(APR, channel, JX8P, TONE_LEVEL, 1, *_seven(tone.encode()))
+    if number is not None:
+        out += _message(PGR, channel, JX8P, TONE_LEVEL, 1, 0, _number(number, 31), _WRITE)
+    return out
 
 
-def _tone_of(message: bytes) -> Tone | str | None:
-    """The tone of a message, why it holds none, or None for a message that never does (a PGR, say)."""
-    if len(message) < 8 or message[1] != ROLAND:
-        return "not a Roland message"
-    opcode, machine, level = message[2], message[4], message[5]
-    if machine not in (JX8P, MKS70):
-        return f"for another Roland instrument (format {machine:02X})"
-    if opcode in (PGR, IPR) or level != TONE_LEVEL:
-        return None
-    header = {APR: 7, BLD: 9}.get(opcode)
-    if header is None:
-        return f"an operation that holds no tone here (opcode {opcode:02X})"
-    if len(message) != header + TONE_BYTES + 1:
-        return f"a tone message of {len(message)} bytes; {header + TONE_BYTES + 1} are a whole one"
-    return decode_tone(message[header:-1])
+def jx8p_chain(chain: Chain, channel: int = 0) -> bytes:
+    """APR of a patch chain."""
+    return _message(APR, channel, JX8P, PATCH_LEVEL, 1, *_seven(chain.encode()))
 
 
-def decode_tones(data: bytes) -> tuple[list[Tone], list[Skipped]]:
-    """All tones in a file's bytes, in order, and what was skipped."""
-    if len(data) == CARTRIDGE_BYTES and data[0] != 0xF0:
-        rows = range(_CARTRIDGE_TONES, CARTRIDGE_BYTES, TONE_BYTES)
-        return [decode_tone(data[at : at + TONE_BYTES]) for at in rows], []
-    tones: list[Tone] = []
-    found, skipped = messages(data)
-    for offset, message in found:
-        tone = _tone_of(message)
-        if isinstance(tone, Tone):
-            tones.append(tone)
-        elif tone is not None:
-            skipped.append(Skipped(offset, len(message), tone))
-    return tones, sorted(skipped, key=lambda s: s.offset)
+def tone_apr(tone: Tone, half: str = "upper", channel: int = 0) -> bytes:
+    """MKS-70 APR of a tone for the upper or lower half's edit buffer."""
+    return _message(APR, channel, MKS70, TONE_LEVEL, _GROUP_OF[half], *_seven(tone.encode()))
+
+
+def patch_apr(patch: Patch, channel: int = 0) -> bytes:
+    """MKS-70 IPR with what an APR has no place for (X-Fade, T-Voice, bend 12), then the APR."""
+    data = _seven(patch.encode_buffer())
+    pairs = ((index, data[index]) for index in range(APR_BYTES, len(data)))
+    return ipr(pairs, "patch", channel) + _message(APR, channel, MKS70, PATCH_LEVEL, 1, *data[:APR_BYTES])
+
+
+def ipr(pairs: Iterable[tuple[int, int]], level: str = "tone", channel: int = 0, half: str = "upper",
+        machine: int = MKS70) -> bytes:  # fmt: skip
+    """Single parameters ``(index, value)`` of a tone (of a half) or of the patch."""
+    flat = [_number(byte, 127) for pair in pairs for byte in pair]
+    group = 1 if level == "patch" or machine == JX8P else _GROUP_OF[half]
+    return _message(IPR, channel, machine, PATCH_LEVEL if level == "patch" else TONE_LEVEL, group, *flat)
+
+
+def program(number: int, level: str = "patch", channel: int = 0, half: str = "upper") -> bytes:
+    """MKS-70 PGR: which memory the following APR belongs to."""
+    group = 1 if level == "patch" else _GROUP_OF[half]
+    return _message(
+        PGR, channel, MKS70, PATCH_LEVEL if level == "patch" else TONE_LEVEL, group, _number(number, 127), 0
+    )
+
+
+def bulk_tone(tone: Tone, number: int, channel: int = 0, group: int = 1) -> bytes:
+    """MKS-70 BLD of a tone; `group` 1 is internal memory, 2 the cartridge."""
+    return _message(BLD, channel, MKS70, TONE_LEVEL, group, 0, _number(number, 127), *_seven(tone.encode()))
+
+
+def bulk_patch(patch: Patch, number: int, channel: int = 0, group: int = 1) -> bytes:
+    """MKS-70 BLD of a patch: its memory image in nibbles, high ones first."""
+    nibbles = (nibble for byte in patch.encode_image() for nibble in (byte >> 4, byte & 15))
+    return _message(BLD, channel, MKS70, PATCH_LEVEL, group, 0, _number(number, 127), *nibbles)
+
+
+def _number(value: int, top: int) -> int:
+    if not 0 <= value <= top:
+        raise ValueError(f"{value} is outside 0..{top}")
+    return value
+
+
+# --- taking messages apart -----------------------------------------------------------------------
+
+
+def data_of(message: bytes) -> bytes:
+    """The data of an APR or BLD message, nibbles joined. Raises ValueError if it is not a whole one."""
+    opcode, machine, level = kind_of(message)
+    if (length := WHOLE.get((opcode, machine, level))) != len(message):
+        raise ValueError(f"a message of {len(message)} bytes; {length} are a whole one")
+    data = message[_BULK_HEADER if opcode == BLD else _HEADER : -1]
+    if opcode == BLD and level == PATCH_LEVEL:
+        return bytes(high << 4 & 0xF0 | low & 15 for high, low in zip(data[::2], data[1::2], strict=True))
+    return data
+
+
+def number_of(message: bytes) -> int | None:
+    """The memory a BLD or PGR message names; None for a PGR that writes nothing."""
+    opcode, machine, _ = kind_of(message)
+    if opcode == BLD:
+        return message[8]
+    if machine == JX8P:
+        return message[8] if len(message) == 11 and message[9] == _WRITE else None
+    return message[7] if len(message) >= 10 else None
+
+
+def pairs_of(message: bytes) -> list[tuple[int, int]]:
+    """The ``(index, value)`` pairs of an IPR message; an odd byte at the end is dropped."""
+    data = message[_HEADER:-1]
+    return list(zip(data[::2], data[1::2], strict=False))

@@ -1,15 +1,16 @@
 """A tone: ten characters of name and 44 parameters."""
 
-import difflib
-from collections.abc import Iterator
-
 from jxemu import protocol
 from jxemu.patch.parameter import PARAMETERS
+from jxemu.patch.record import Record
 
+TONE_BYTES = 59
 NAME_LENGTH = 10
+_UNNAMED = 57
+"""Place of wire byte AE, which has no name and is sent with every tone."""
 
 
-class Tone:
+class Tone(Record):
     """One sound of the machine, immutable; parameters read as attributes.
 
     ``Tone(name="SAW", dco1_wave="saw", vcf_freq=80)``: names are those of `PARAMETERS`, values
@@ -18,57 +19,46 @@ class Tone:
     out of range.
     """
 
-    __slots__ = ("_values", "name")
+    __slots__ = ()
+    KIND = "tone"
+    TABLE = PARAMETERS
+    NAME_LENGTH = NAME_LENGTH
 
-    def __init__(self, name: str = "", **params: int | str):
-        for key in params:
-            if key not in PARAMETERS:
-                near = difflib.get_close_matches(key, PARAMETERS, 3)
-                hint = f"; did you mean {' or '.join(near)}?" if near else ""
-                raise TypeError(f"a tone has no parameter {key!r}{hint}")
-        object.__setattr__(self, "name", str(name)[:NAME_LENGTH])
-        values = {key: row.parse(params.get(key, row.default)) for key, row in PARAMETERS.items()}
-        object.__setattr__(self, "_values", values)
+    @classmethod
+    def decode(cls, data: bytes) -> "Tone":
+        """A tone from its 59 bytes; bit 7 of each is ignored. Raises ValueError for another length."""
+        if len(data) != TONE_BYTES:
+            raise ValueError(f"a tone is {TONE_BYTES} bytes, not {len(data)}")
+        values = {row.name: row.decode(data[row.sysex] & 0x7F) for row in PARAMETERS.values()}
+        return cls(decode_name(data[:NAME_LENGTH]), stored=bytes(data), **values)
 
-    def __getattr__(self, key: str) -> int:
-        try:
-            return object.__getattribute__(self, "_values")[key]
-        except KeyError:
-            raise AttributeError(f"a tone has no parameter {key!r}") from None
-
-    def __setattr__(self, key: str, value: object) -> None:
-        raise AttributeError("a tone does not change; make another with tone.replace(...)")
-
-    def __reduce__(self):
-        return _make, (self.name, self.values())
-
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        return iter(self._values.items())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tone) and self.name == other.name and self._values == other._values
-
-    def __hash__(self) -> int:
-        return hash((self.name, *self._values.values()))
-
-    def __repr__(self) -> str:
-        changed = [f"{k}={PARAMETERS[k].labels[v]!r}" if PARAMETERS[k].labels else f"{k}={v}"
-                   for k, v in self if v != PARAMETERS[k].default]  # fmt: skip
-        return f"Tone({', '.join([f'name={self.name!r}', *changed])})"
-
-    def values(self) -> dict[str, int]:
-        """All 44 values by name."""
-        return dict(self._values)
-
-    def replace(self, name: str | None = None, **params: int | str) -> "Tone":
-        """The same tone with some parameters changed."""
-        return Tone(self.name if name is None else name, **{**self._values, **params})
+    def encode(self) -> bytes:
+        """Its 59 bytes: those it was read from, where they still say the same, else clean ones."""
+        data = bytearray(self.stored or bytes(TONE_BYTES))
+        if decode_name(data[:NAME_LENGTH]) != self.name or not self.stored:
+            data[:NAME_LENGTH] = encode_name(self.name, NAME_LENGTH)
+        for name, value in self:
+            row = PARAMETERS[name]
+            if row.decode(data[row.sysex] & 0x7F) != value or not self.stored:
+                data[row.sysex] = row.encode(value)
+        return bytes(data)
 
     def wire(self) -> bytes:
-        """The 44 parameter pairs as they cross the wire, VCA level last so that nothing sounds half-set."""
-        rows = sorted(PARAMETERS.values(), key=lambda row: (row.byte == protocol.VCA_LEVEL, row.byte))
-        return b"".join(protocol.parameter(row.byte, row.encode(self._values[row.name])) for row in rows)
+        """Its 43 pairs but the VCA level and the unnamed one, as they cross the wire after a patch change."""
+        data = self.encode()
+        places = sorted(row.sysex for row in PARAMETERS.values() if row.byte != protocol.VCA_LEVEL)
+        first = PARAMETERS["dco1_range"]
+        pairs = ((place - first.sysex + first.byte, data[place] & 0x7F) for place in sorted([*places, _UNNAMED]))
+        return b"".join(protocol.parameter(number, value) for number, value in pairs)
 
 
-def _make(name: str, values: dict[str, int]) -> Tone:
-    return Tone(name, **values)
+def decode_name(data: bytes) -> str:
+    """A stored name; bytes 00..09 are digits written at the panel, bit 7 is ignored."""
+    low = bytes(byte & 0x7F for byte in data)
+    digits = bytes(b + 0x30 if b < 10 else b for b in low)
+    return "".join(chr(b) if 0x20 <= b < 0x7F else " " for b in digits).rstrip()
+
+
+def encode_name(name: str, length: int) -> bytes:
+    """A name as ASCII, filled up with blanks; what is not ASCII becomes a question mark."""
+    return name[:length].ljust(length).encode("ascii", "replace")
