@@ -6,11 +6,12 @@
 """
 
 from jxemu.machine import JX8P, MKS70, Circuit, Event, Machine, SuperJX
-from jxemu.patch.bank import load_bank
+from jxemu.patch.bank import Bank, load_bank
+from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 from jxemu.render.offline import Item, render, render_batch, trace
 
 __all__ = [
-    "JX8P", "MKS70", "Circuit", "Event", "Item", "Machine", "SuperJX", "Tone",
+    "JX8P", "MKS70", "Bank", "Circuit", "Event", "Item", "Machine", "Patch", "SuperJX", "Tone",
     "load_bank", "render", "render_batch", "trace",
 ]  # fmt: skip

@@ -14,6 +14,8 @@ import numpy as np
 from jxemu import clock, protocol
 from jxemu.assigner.assigner import Assigner, Event
 from jxemu.link import EmulatedLink
+from jxemu.patch.memory import Memory
+from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 from jxemu.soundboard.circuit import Circuit
 from jxemu.soundboard.engine import Engine
@@ -25,7 +27,7 @@ MACHINES = {
 }
 """By name: the selects its boards answer to."""
 
-SAVE_VERSION = 2
+SAVE_VERSION = 3
 _RECORDS = ("time", "boards", "groups", "stages")
 
 __all__ = ["JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX"]
@@ -36,8 +38,9 @@ class Machine:
 
     kind : a name in `MACHINES`.  circuit : the unit (default: nominal).
     sample_rate : 44100, 48000, 88200 or 96000.  oversample : 2, 4 or 8.
-    pace : "real" (a byte takes 320 us) or "instant".  bank : tones for program changes.
-    record : keep all that crosses the wire, for `link.save_log`.  boot : let the assigner greet the
+    pace : "real" (a byte takes 320 us) or "instant".  memory : banks for patches and program changes
+        (default: the factory's).  steal, priority : rules of `jxemu.assigner.allocator`.
+    apart : give every voice an output of its own, for `render_apart`.  record : keep all that crosses the wire, for `link.save_log`.  boot : let the assigner greet the
         boards; False for a machine that a log is replayed on.
     Raises ValueError for what is not listed.
     """
@@ -49,7 +52,10 @@ class Machine:
         sample_rate: int = 48_000,
         oversample: int = 4,
         pace: str = "real",
-        bank: Sequence[Tone] = (),
+        memory: Memory | None = None,
+        steal: str = "oldest",
+        priority: str = "last",
+        apart: bool = False,
         record: bool = False,
         boot: bool = True,
     ):
@@ -58,7 +64,8 @@ class Machine:
         self.kind = kind
         self.circuit = circuit or Circuit()
         self.pace = pace
-        self._bank = list(bank)
+        self.apart = apart
+        self._memory, self._rules = memory or Memory(), (steal, priority)
         self._rates = sample_rate, oversample
         self._record, self._boot = record, boot
         self.reset()
@@ -67,13 +74,21 @@ class Machine:
         """Power off and on: every record is made anew and the assigner greets the boards."""
         roles = MACHINES[self.kind]
         # Two boards share sixteen lanes, so that each hides the other's waiting.
-        self.engine = Engine(roles, [self.circuit] * len(roles), *self._rates, width=8 * len(roles))
+        if self.apart:
+            outputs = [(role, voice) for role in roles for voice in range(protocol.VOICES)]
+            voices = [[voice] for _, voice in outputs]
+            self.engine = self._engine([role for role, _ in outputs], voices, 8 * len(roles))
+        else:
+            self.engine = self._engine(roles, None, 8 * len(roles))
         self.link = EmulatedLink(self.pace)
         if self._record:
             self.link.record()
-        self.assigner = Assigner(self.link.send, roles, self._bank)
+        self.assigner = Assigner(self.link.send, roles, self._memory, *self._rules)
         if self._boot:
             self.assigner.boot(0)
+
+    def _engine(self, roles: Sequence[int], voices: Sequence[Sequence[int]] | None, width: int) -> Engine:
+        return Engine(roles, [self.circuit] * len(roles), *self._rates, voices, width)
 
     @staticmethod
     def circuit_of(**fields: float | str) -> Circuit:
@@ -116,31 +131,50 @@ class Machine:
     def silent(self) -> bool:
         """Whether every VCA is closed and no byte is under way."""
         gates = self.engine.boards.firmware.gate.any() or self.engine.boards.firmware.trigger.any()
-        return not (gates or self.link.pending or self.engine.groups.vca.amplitude_end.any())
+        return not (gates or self.link.pending or self.assigner.pending or self.engine.groups.vca.amplitude_end.any())
 
     def play(self, event: Event) -> None:
         """Hand an event to the assigner; one whose time has passed is played now."""
         self.assigner.handle(event, max(clock.cycles(event.at), self._now()))
 
     def load_tone(self, tone: Tone) -> None:
-        """Load a tone now."""
-        self.assigner.load_tone(tone, self._now())
+        """Play a tone on all voices from now on."""
+        self.play(Event(0.0, "tone", tone))
+
+    def load_patch(self, patch: Patch, upper: Tone | None = None, lower: Tone | None = None) -> None:
+        """Play a patch from now on, with these tones or those of its memory.
+
+        Raises ValueError if the memory has no such tone.
+        """
+        self.play(Event(0.0, "patch", patch if upper is None else (patch, upper, lower or upper)))
 
     def _now(self) -> int:
         return self.engine.cycle_of(self.engine.frame)
 
     def _wires(self, until: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        self.assigner.advance(until)
         at, data = self.link.take(until)
         boards = len(self.engine.boards)
         return at, data, np.zeros(boards, np.int64), np.full(boards, len(at), np.int64)
 
     def render(self, frames: int) -> np.ndarray:
         """The next `frames` frames, float32 (frames, 2); both boards summed."""
-        if frames <= 0:
-            return np.zeros((0, 2), np.float32)
-        out = np.empty((len(self.engine.boards), frames, 2), np.float32)
-        sound = self.engine.render(*self._wires(self.engine.last_look(frames)), out)
+        sound = self.render_apart(frames)
         return sound[0] if len(sound) == 1 else sound.sum(axis=0, dtype=np.float32)
+
+    @property
+    def outputs(self) -> list[str]:
+        """What `render_apart` gives: boards (their halves), or voices where they are `apart`."""
+        halves = {protocol.BOTH: "upper", protocol.UPPER: "upper", protocol.LOWER: "lower"}
+        names = [halves[role] for role in MACHINES[self.kind]]
+        return [f"{name}-{voice + 1}" for name in names for voice in range(protocol.VOICES)] if self.apart else names
+
+    def render_apart(self, frames: int) -> np.ndarray:
+        """The next `frames` frames of each of `outputs`, float32 (outputs, frames, 2)."""
+        if frames <= 0:
+            return np.zeros((len(self.engine.boards), 0, 2), np.float32)
+        out = np.empty((len(self.engine.boards), frames, 2), np.float32)
+        return self.engine.render(*self._wires(self.engine.last_look(frames)), out)
 
     def trace(self, seconds: float) -> np.ndarray:
         """Run only the digital half up to `seconds`; the latch after every pass (`state.LATCH`)."""
@@ -155,6 +189,7 @@ class Machine:
             "circuit": asdict(self.circuit),
             "rates": self._rates,
             "pace": self.pace,
+            "apart": self.apart,
             "link": self.link.snapshot(),
             "assigner": self.assigner.snapshot(),
         }
@@ -174,7 +209,9 @@ class Machine:
             raise ValueError("not a saved machine") from error
         if version != SAVE_VERSION:
             raise ValueError(f"saved by another version of jxemu (format {version}, this one reads {SAVE_VERSION})")
-        machine = cls(about["kind"], Circuit(**about["circuit"]), *about["rates"], pace=about["pace"])
+        machine = cls(
+            about["kind"], Circuit(**about["circuit"]), *about["rates"], pace=about["pace"], apart=about["apart"]
+        )
         for name in _RECORDS:
             record = getattr(machine.engine, name)
             if arrays[name].size != record.nbytes:
@@ -183,7 +220,7 @@ class Machine:
         machine.engine.frame = int(machine.engine.time[0].frame)
         machine.link.restore(about["link"])
         machine.assigner.restore(about["assigner"])
-        machine._bank = machine.assigner.bank
+        machine._memory = machine.assigner.memory
         return machine
 
 

@@ -1,22 +1,32 @@
-"""HD6303: the assigner's program, as far as one tone on all boards needs it.
+"""HD6303: the assigner's program. Events in, bytes for the sound boards out.
 
-It takes `Event`s and answers with bytes for the sound boards. Bender, modulation, hold, channel
-aftertouch, volume, portamento, program change within the bank, and Poly 1.
+It holds a patch with its two tones, gives every key its voices by key mode and assign mode, and
+says on the wire what the real program says: a patch change mutes both boards, loads the lower and
+the upper tone, then levels, patch values, silence, switches and tuning, and forwards the program
+change to MIDI OUT. Every message begins with its board select, as on the real line.
 
-Source: ZOMBIE (order of the bytes), OM8P (controllers, note folding).  Limits: patches, key modes
-and the other assign modes are not there yet.
+Source: ZOMBIE (order and length of a patch change), OM8P, CRAIG (see firmware_notes/assigner.md).
 """
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jxemu import protocol
-from jxemu.assigner.allocator import Poly1
+from jxemu.assigner import levels
+from jxemu.assigner.allocator import Allocator, Stroke
+from jxemu.clock import cycles
+from jxemu.patch import sysex
+from jxemu.patch.bank import Bank
+from jxemu.patch.memory import Memory, whole
 from jxemu.patch.parameter import PARAMETERS
-from jxemu.patch.tone import Tone
+from jxemu.patch.patch import BUFFER_BYTES, PATCH, Chain, Patch
+from jxemu.patch.tone import TONE_BYTES, Tone
 
 LOWEST_NOTE, HIGHEST_NOTE = 21, 108
+PARTS = ("control", "upper", "lower")
+"""What an event is meant for: the patch as the keyboard plays it, or one half. Source: S8."""
 
 CONTROLS = {
     "portamento_time": protocol.PORTAMENTO_TIME,
@@ -40,39 +50,33 @@ CONTROLS = {
 SWITCHES = {"hold", "portamento_switch", "after_vibrato_switch", "after_brilliance_switch", "after_volume_switch"}
 """Controls that are on from 1 upward and cross the wire as 0 or 127. Source: OM8P."""
 
-POWER_ON = {
-    "portamento_time": 1,
-    "portamento_switch": 0,
-    "bend_range": 0,
-    "after_vibrato_switch": 127,
-    "after_brilliance_switch": 0,
-    "after_volume_switch": 0,
-    "after_vibrato_depth": 32,
-    "after_brilliance_depth": 64,
-    "after_volume_depth": 64,
-    "hold": 0,
-    "modulation": 0,
-    "aftertouch": 0,
-    "volume": 127,
-    "check_env": 0,
-}
-"""Controls as the assigner sets them before it plays."""
+_AFTER = (
+    ("after_vibrato", protocol.AFTER_VIBRATO_SWITCH, protocol.AFTER_VIBRATO_DEPTH),
+    ("after_brilliance", protocol.AFTER_BRILLIANCE_SWITCH, protocol.AFTER_BRILLIANCE_DEPTH),
+    ("after_volume", protocol.AFTER_VOLUME_SWITCH, protocol.AFTER_VOLUME_DEPTH),
+)
+_MUTED = (protocol.VCA_LEVEL, protocol.ENV1_S, protocol.ENV1_R, protocol.ENV2_S, protocol.ENV2_R)
+_BEND_CODES = (0x00, 0x20, 0x40, 0x60, 0x70)
+_ON = 0x7F
 
 
 @dataclass(frozen=True)
 class Event:
     """Something a player does.
 
-    at : seconds.  kind and data :
+    at : seconds.  part : of `PARTS`.  kind and data :
     ``note_on`` (note, velocity 1..127), ``note_off`` (note, release velocity) or note;
-    ``bend`` -8192..8191; ``program`` number in the bank; ``tone`` a Tone;
-    ``parameter`` (name, value); ``tuning`` (register 1, register 2), 0..127, 44 = 440 Hz;
+    ``bend`` -8192..8191; ``program`` number 0..127; ``tone`` a Tone; ``patch`` a Patch, or one with
+    its upper and lower tone as ``(patch, upper, lower)``;
+    ``parameter`` (name, value) of a tone; ``setting`` (name, value) of the patch; ``sysex`` a whole
+    message; ``tuning`` (register 1, register 2), 0..127, 44 = 440 Hz;
     ``all_notes_off`` None; ``wire`` raw bytes; or a name of `CONTROLS` with 0..127.
     """
 
     at: float
     kind: str
     data: Any = None
+    part: str = "control"
 
 
 def fold(note: int) -> int:
@@ -88,125 +92,486 @@ class Assigner:
     """Turns events into bytes.
 
     send : takes bytes and the machine cycle at which they leave.  roles : the boards' selects.
-    bank : tones for program changes.  steal : see `Poly1`.
+    memory : where programs come from.  steal, priority : see `jxemu.assigner.allocator`.
     """
 
     def __init__(
         self,
         send: Callable[[bytes, int], int],
         roles: Sequence[int],
-        bank: Sequence[Tone] = (),
+        memory: Memory | None = None,
         steal: str = "oldest",
+        priority: str = "last",
     ):
         self._send = send
         self.roles = tuple(roles)
-        self.bank = list(bank)
-        self.allocator = Poly1(protocol.VOICES * len(self.roles), steal)
-        self.tone: Tone | None = None
+        self.memory = memory
+        self.steal, self.priority = steal, priority
+        self.tones = {"upper": Tone(), "lower": Tone()}
         self.pedal = False
-        self._selected = 0
+        self.bend = self.modulation = 0
+        self._due: list[tuple[int, int, str, str, int, int]] = []  # chase: cycle, turn, on / off, half, key, velocity
+        self._turn = 0
+        self._chased: dict[int, int] = {}  # chase: when a key that is down was struck
+        self._set(Patch(key_mode="whole-a"))
+
+    # --- what is where ---
+
+    @property
+    def boards(self) -> dict[int, str]:
+        """The half each board plays, by its select."""
+        if len(self.roles) == 1:
+            return {self.roles[0]: "upper"}
+        mode = self.patch.plain()["key_mode"]
+        by_mode = {"whole-a": ("upper", "upper"), "whole-b": ("lower", "lower")}
+        return dict(zip(self.roles, by_mode.get(mode, ("lower", "upper")), strict=True))
+
+    @property
+    def halves(self) -> tuple[str, ...]:
+        """The halves that sound: one in whole modes and on a single board."""
+        return tuple(sorted(set(self.boards.values()), reverse=True))
+
+    def _set(self, patch: Patch) -> None:
+        """Take a patch over; whatever sounded is forgotten."""
+        self.patch = patch
+        self._due.clear()
+        self._chased.clear()
+        self.allocators = {
+            half: Allocator(
+                self._plain(half, "assign"),
+                tuple(role for role, played in self.boards.items() if played == half),
+                self.steal,
+                self.priority,
+            )
+            for half in self.halves
+        }
+
+    def _of(self, half: str, setting: str) -> int:
+        return getattr(self.patch, f"{half}_{setting}")
+
+    def _plain(self, half: str, setting: str) -> str:
+        return PATCH[f"{half}_{setting}"].plain(self._of(half, setting))
+
+    def _halves_of(self, part: str) -> tuple[str, ...]:
+        if part not in PARTS:
+            raise ValueError(f"part {part!r} is not known; choose one of {', '.join(PARTS)}")
+        return (part,) if part in self.halves else self.halves
+
+    def _boards_of(self, part: str) -> list[tuple[int, str]]:
+        """``(select, half)`` of the boards a part plays, one for both where they play the same."""
+        wanted = self._halves_of(part)
+        found = [(role, half) for role, half in self.boards.items() if half in wanted]
+        return [(protocol.BOTH, found[0][1])] if len(found) > 1 and len(wanted) == 1 else found
+
+    # --- the wire ---
+
+    def _to(self, role: int, data: bytes, at: int) -> None:
+        self._send(bytes([protocol.SELECT_OF_ROLE[role]]) + data, at)
 
     def boot(self, at: int) -> None:
-        """Greet the boards and set every control."""
+        """Greet the boards and put every control in its place."""
         self._send(bytes([protocol.SELECT_LOWER] * 8 + [protocol.SELECT_UPPER] * 8), at)
-        self._selected = protocol.UPPER
-        centre = 0x2C
-        data = protocol.tuning(centre, centre) + protocol.bender(0)
-        data += b"".join(protocol.parameter(CONTROLS[name], value) for name, value in POWER_ON.items())
+        controls = {"hold": 0, "modulation": 0, "aftertouch": 0, "volume": 127}
+        data = protocol.bender(0)
+        data += b"".join(protocol.parameter(CONTROLS[name], value) for name, value in controls.items())
         self._to(protocol.BOTH, data, at)
 
-    def load_tone(self, tone: Tone, at: int) -> None:
-        """Mute, send all parameters of a tone to every board, level last."""
-        self.tone = tone
-        self._to(protocol.BOTH, protocol.parameter(protocol.VCA_LEVEL, 0) + tone.wire(), at)
+    def load_tone(self, tone: Tone, at: int, program: int | None = None) -> None:
+        """Play one tone on all voices; its patch is plain."""
+        self.load_patch(whole(tone), tone, tone, at, program)
+
+    def load_patch(self, patch: Patch, upper: Tone, lower: Tone, at: int, program: int | None = None) -> None:
+        """Change to a patch with its two tones; what sounds ends. `program` goes to MIDI OUT."""
+        self.tones = {"upper": upper, "lower": lower}
+        self._set(patch)
+        p = protocol.parameter
+        everyone = protocol.BOTH
+        boards = self.boards
+        self._to(everyone, b"".join(p(number, 0) for number in _MUTED), at)
+        for role, half in boards.items():
+            self._to(role, self.tones[half].wire(), at)
+            self._to(role, p(protocol.PORTAMENTO_SWITCH, 0), at)
+        for role, half in boards.items():
+            self._to(role, p(protocol.VCA_LEVEL, self._level(half)), at)
+        glide = p(protocol.PORTAMENTO_TIME, patch.portamento_time)
+        self._to(everyone, glide, at)
+        self._to(everyone, p(protocol.BEND_RANGE, _BEND_CODES[patch.bend_range]), at)
+        self._to(everyone, self._routing() + glide, at)
+        for role in boards:
+            self._to(role, protocol.silence(), at)
+        for role, half in boards.items():
+            self._to(role, p(protocol.HOLD, self._hold(half)), at)
+        for role, half in boards.items():
+            self._to(role, p(protocol.CHECK_ENV, 0) + self._tuning(half), at)
+        for role, half in reversed(boards.items()):
+            self._to(role, self._tuning(half), at)
+        for role, half in boards.items():
+            self._to(role, p(protocol.PORTAMENTO_SWITCH, _ON * self._of(half, "portamento")), at)
+        if program is not None:
+            self._send(bytes((protocol.FORWARD, 0xC0, program)), at)
+
+    def _routing(self) -> bytes:
+        depths = [getattr(self.patch, name) for name, _, _ in _AFTER]
+        pairs = [
+            *((switch, _ON if depth else 0) for (_, switch, _), depth in zip(_AFTER, depths, strict=True)),
+            *((number, depth) for (_, _, number), depth in zip(_AFTER, depths, strict=True)),
+        ]
+        return b"".join(protocol.parameter(number, value) for number, value in pairs)
+
+    def _level(self, half: str) -> int:
+        level = round(self.tones[half].vca_level * self.patch.volume / 127)
+        if len(self.roles) == 1:
+            return level
+        balance = self.patch.balance if len(self.halves) == 2 else levels.WHOLE_BALANCE
+        return levels.balanced(level, half if len(self.halves) == 2 else "upper", balance)
+
+    def _hold(self, half: str) -> int:
+        return _ON if self.pedal and self._of(half, "hold") else 0
+
+    def _tuning(self, half: str) -> bytes:
+        first = levels.CENTRE_TUNE
+        if half == "lower" and len(self.halves) == 2 and self.patch.plain()["key_mode"] != "split":
+            first = levels.detuned(first, self.patch.dual_detune)
+        alike = self._plain(half, "assign") in ("poly1", "poly2", "mono1")
+        return protocol.tuning(first, first if alike else levels.detuned(first, self._of(half, "unison_detune")))
+
+    # --- events ---
 
     def handle(self, event: Event, at: int) -> None:
         """Play one event at machine cycle `at`. Raises ValueError for one that does not fit."""
-        kind, data = event.kind, event.data
-        if kind in CONTROLS:
-            self._control(kind, int(data), at)
-        elif handler := getattr(self, f"_on_{kind}", None):
-            handler(data, at)
+        self.advance(at)
+        if event.kind in CONTROLS:
+            self._control(event.kind, int(event.data), at, event.part)
+        elif handler := getattr(self, f"_on_{event.kind}", None):
+            handler(event.data, at, event.part)
         else:
-            raise ValueError(f"event {kind!r} is not known")
+            raise ValueError(f"event {event.kind!r} is not known")
 
-    def _to(self, boards: int, data: bytes, at: int) -> None:
-        select = b"" if boards == self._selected else bytes([protocol.SELECT_OF_ROLE[boards]])
-        self._selected = boards
-        self._send(select + data, at)
+    def advance(self, until: int) -> None:
+        """Do what is due up to cycle `until`: the later hits of chase play."""
+        while self._due and self._due[0][0] <= until:
+            at, _, what, half, key, velocity = heapq.heappop(self._due)
+            if half in self.allocators:
+                allocator = self.allocators[half]
+                strokes = allocator.press(key, velocity) if what == "on" else allocator.release(key, velocity)
+                self._play(half, strokes, at)
 
-    def _control(self, kind: str, value: int, at: int) -> None:
+    @property
+    def pending(self) -> int:
+        """Chase hits still to come."""
+        return len(self._due)
+
+    def _control(self, kind: str, value: int, at: int, part: str) -> None:
         if kind in SWITCHES:
-            value = 127 if value >= 1 else 0
+            value = _ON if value >= 1 else 0
+        self._halves_of(part)
         if kind == "hold":
             self.pedal = value > 0
-        self._to(protocol.BOTH, protocol.parameter(CONTROLS[kind], value), at)
+            self._each(part, at, lambda half: protocol.parameter(protocol.HOLD, self._hold(half)))
+        elif kind == "modulation":
+            self.modulation = value
+            self._each(part, at, self._modulated)
+        else:
+            self._to(protocol.BOTH, protocol.parameter(CONTROLS[kind], value), at)
 
-    def _to_voice(
-        self, voice: int, command: Callable[[int, int, int], bytes], note: int, velocity: int, at: int
-    ) -> None:
-        board, number = divmod(voice, protocol.VOICES)
-        self._to(self.roles[board], command(number, note, velocity), at)
+    def _modulated(self, half: str) -> bytes:
+        return protocol.parameter(protocol.MODULATION, round(self.modulation * self._of(half, "lfo") / 127))
 
-    def _on_note_on(self, data: tuple[int, int], at: int) -> None:
-        note, velocity = fold(int(data[0])), int(data[1])
+    def _bent(self, half: str) -> bytes:
+        return protocol.bender(self.bend if self._of(half, "bender") else 0)
+
+    def _each(self, part: str, at: int, data_of: Callable[[str], bytes]) -> None:
+        """Say to each board of a part what its half says; once to both where that is the same."""
+        boards = self._boards_of(part)
+        said = [data_of(half) for _, half in boards]
+        if len(boards) > 1 and len(set(said)) == 1:
+            self._to(protocol.BOTH, said[0], at)
+        else:
+            for (role, _), data in zip(boards, said, strict=True):
+                self._to(role, data, at)
+
+    def _play(self, half: str, strokes: Iterable[Stroke], at: int) -> None:
+        for stroke in strokes:
+            role, number = stroke.voice
+            note = fold(fold(stroke.key) + self._of(half, "shift") + stroke.interval)
+            command = protocol.voice_on if stroke.on else protocol.voice_off
+            self._to(role, command(number, note, stroke.velocity), at)
+
+    def _on_note_on(self, data: tuple[int, int], at: int, part: str) -> None:
+        key, velocity = int(data[0]), int(data[1])
         if velocity == 0:
-            self._on_note_off((note, 0), at)
+            self._on_note_off((key, 0), at, part)
+        elif part == "control" and len(self.halves) == 2:
+            self._strike(key, velocity, at)
+        else:
+            for half in self._halves_of(part):
+                self._play(half, self.allocators[half].press(key, velocity), at)
+
+    def _strike(self, key: int, velocity: int, at: int) -> None:
+        """A key of the control channel under a two-tone patch."""
+        wanted = levels.shares(self.patch, fold(key), velocity)
+        if self._chasing:
+            self._chased[key] = at
+            for hit, half in enumerate(self._hits):
+                self._later(
+                    at, hit, "on", half, key, velocity if hit == 0 else levels.chased(velocity, self.patch.chase_level)
+                )
+            self.advance(at)
             return
-        voice = self.allocator.press(note, self.pedal)
-        if voice is not None:
-            self._to_voice(voice, protocol.voice_on, note, velocity, at)
+        for half in self.halves:
+            if half in wanted:
+                self._play(half, self.allocators[half].press(key, wanted[half]), at)
 
-    def _on_note_off(self, data: int | tuple[int, int], at: int) -> None:
-        note, velocity = data if isinstance(data, tuple) else (data, 0)
-        note = fold(int(note))
-        voice = self.allocator.release(note)
-        if voice is not None:
-            self._to_voice(voice, protocol.voice_off, note, int(velocity), at)
+    @property
+    def _chasing(self) -> bool:
+        return bool(self.patch.chase) and self.patch.plain()["key_mode"] == "dual" and len(self.halves) == 2
 
-    def _on_bend(self, data: int, at: int) -> None:
+    @property
+    def _hits(self) -> tuple[str, ...]:
+        return levels.CHASE_HALVES[self.patch.plain()["chase_mode"]]
+
+    def _offset(self, hit: int) -> int:
+        return hit * cycles(levels.chase_seconds(self.patch.chase_time))
+
+    def _later(self, at: int, hit: int, what: str, half: str, key: int, velocity: int) -> None:
+        self._turn += 1
+        heapq.heappush(self._due, (at + self._offset(hit), self._turn, what, half, key, velocity))
+
+    def _on_note_off(self, data: int | tuple[int, int], at: int, part: str) -> None:
+        key, velocity = data if isinstance(data, tuple) else (data, 0)
+        key, velocity = int(key), int(velocity)
+        if part == "control" and key in self._chased:
+            self._unchase(key, velocity, at)
+        else:
+            for half in self._halves_of(part):
+                self._play(half, self.allocators[half].release(key, velocity), at)
+
+    def _unchase(self, key: int, velocity: int, at: int) -> None:
+        """A chased key goes up: every hit keeps the key's length, the last one on a half ends it."""
+        struck = self._chased.pop(key)
+        for hit, half in enumerate(self._hits):
+            end = at + self._offset(hit)
+            again = (n for n, other in enumerate(self._hits) if n > hit and other == half)
+            if all(struck + self._offset(n) > end for n in again):
+                self._later(at, hit, "off", half, key, velocity)
+        self.advance(at)
+
+    def _on_bend(self, data: int, at: int, part: str) -> None:
         if not -8192 <= data <= 8191:
             raise ValueError(f"bend {data} is outside -8192..8191")
-        self._to(protocol.BOTH, protocol.bender(int(data) >> 7), at)
+        self.bend = int(data) >> 7
+        self._each(part, at, self._bent)
 
-    def _on_program(self, data: int, at: int) -> None:
-        if self.bank:
-            self.load_tone(self.bank[int(data) % len(self.bank)], at)
+    def _on_program(self, data: int, at: int, part: str) -> None:
+        program = int(data)
+        if self.memory is None:
+            return
+        if len(self.roles) == 1:
+            tone = self.memory.jx8p_tone(program)
+            if tone is not None:
+                self.load_patch(self.patch.replace(tone.name), tone, tone, at, program)
+        elif part == "control":
+            patch = self.memory.patch(program)
+            if patch is not None and not self.memory.missing(patch):
+                self._on_patch(patch, at, part, program)
+        else:
+            tone = self.memory.tone(program)
+            if tone is not None:
+                self._on_tone(tone, at, part)
 
-    def _on_tone(self, data: Tone, at: int) -> None:
-        self.load_tone(data, at)
+    def _on_patch(self, data: Patch | tuple[Patch, Tone, Tone], at: int, part: str, program: int | None = None) -> None:
+        if isinstance(data, Patch):
+            mode = data.plain()["key_mode"]
+            numbers = {"whole-a": (data.upper_tone,) * 2, "whole-b": (data.lower_tone,) * 2}
+            data = (data, *map(self._tone, numbers.get(mode, (data.upper_tone, data.lower_tone))))
+        self.load_patch(*data, at, program)
 
-    def _on_parameter(self, data: tuple[str, int | str], at: int) -> None:
+    def _tone(self, number: int) -> Tone:
+        tone = self.memory.tone(number) if self.memory else None
+        if tone is None:
+            raise ValueError(f"the bank has no tone {number + 1}, which the patch asks for")
+        return tone
+
+    def _on_tone(self, data: Tone, at: int, part: str) -> None:
+        """A tone for the whole instrument, or for one half of the patch."""
+        if part == "control" or len(self.halves) == 1:
+            self.load_tone(data, at)
+            return
+        self.tones[part] = data
+        self._set(self.patch)
+        for role, _ in self._boards_of(part):
+            self._to(role, b"".join(protocol.parameter(number, 0) for number in _MUTED) + protocol.silence(), at)
+            self._to(role, data.wire(), at)
+            self._to(role, protocol.parameter(protocol.VCA_LEVEL, self._level(part)), at)
+
+    def _on_parameter(self, data: tuple[str, int | str], at: int, part: str) -> None:
         name, value = data
         if name not in PARAMETERS:
             raise ValueError(f"a tone has no parameter {name!r}")
+        for half in self._halves_of(part):
+            self.tones[half] = self.tones[half].replace(**{name: value})
         row = PARAMETERS[name]
-        self._to(protocol.BOTH, protocol.parameter(row.byte, row.encode(row.parse(value))), at)
 
-    def _on_tuning(self, data: tuple[int, int], at: int) -> None:
-        self._to(protocol.BOTH, protocol.tuning(*data), at)
+        def edited(half: str) -> bytes:
+            wire = self.tones[half].encode()[row.sysex] & 0x7F
+            return protocol.parameter(row.byte, self._level(half) if row.byte == protocol.VCA_LEVEL else wire)
 
-    def _on_all_notes_off(self, data: None, at: int) -> None:
-        for note in self.allocator.held():
-            self._on_note_off(note, at)
+        self._each(part, at, edited)
 
-    def _on_wire(self, data: bytes, at: int) -> None:
+    def _on_setting(self, data: tuple[str, int | str], at: int, part: str) -> None:
+        """Edit the patch; what crosses the wire is only what that changes."""
+        name, value = data
+        if name not in PATCH:
+            raise ValueError(f"a patch has no setting {name!r}")
+        before, patch = self.patch, self.patch.replace(**{name: value})
+        if name in ("key_mode", "upper_assign", "lower_assign", "upper_tone", "lower_tone"):
+            self._rearrange(patch, at)
+            return
+        self.patch = patch
+        p = protocol.parameter
+        single = {"portamento_time": (protocol.PORTAMENTO_TIME, patch.portamento_time),
+                  "bend_range": (protocol.BEND_RANGE, _BEND_CODES[patch.bend_range])}  # fmt: skip
+        if name in single:
+            self._to(protocol.BOTH, p(*single[name]), at)
+        elif name.startswith("after_"):
+            _, switch, depth = next(row for row in _AFTER if row[0] == name)
+            after = getattr(patch, name)
+            self._to(protocol.BOTH, p(switch, _ON if after else 0) + p(depth, after), at)
+        elif name in ("balance", "volume"):
+            self._each("control", at, lambda half: p(protocol.VCA_LEVEL, self._level(half)))
+        elif name == "dual_detune" or name.endswith("unison_detune"):
+            self._each("control", at, self._tuning)
+        elif name.endswith(("_hold", "_lfo", "_portamento", "_bender")) and patch != before:
+            half, _, what = name.partition("_")
+            said = {
+                "hold": lambda half: p(protocol.HOLD, self._hold(half)),
+                "lfo": self._modulated,
+                "portamento": lambda half: p(protocol.PORTAMENTO_SWITCH, _ON * self._of(half, "portamento")),
+                "bender": self._bent,
+            }
+            if half in self.halves:
+                self._each(half, at, said[what])
+
+    def _rearrange(self, patch: Patch, at: int) -> None:
+        """Another key mode, assign mode or tone: held keys are lost, as on the real machine."""
+        tones = dict(self.tones)
+        for half in ("upper", "lower"):
+            if getattr(patch, f"{half}_tone") != getattr(self.patch, f"{half}_tone"):
+                tones[half] = self._tone(getattr(patch, f"{half}_tone"))
+        self.load_patch(patch, tones["upper"], tones["lower"], at)
+
+    def _on_sysex(self, data: bytes, at: int, part: str) -> None:
+        """A sysex message for the edit buffers or the memory; others are passed over."""
+        data = bytes(data)
+        opcode, machine, level = sysex.kind_of(data)
+        if opcode == sysex.IPR and machine in (sysex.JX8P, sysex.MKS70):
+            self._edit(data, machine, level, at)
+            return
+        bank = Bank.decode(data)
+        half = "lower" if machine == sysex.MKS70 and data[6] == sysex.LOWER_GROUP else "upper"
+        if opcode == sysex.APR and bank.tones:
+            self._on_tone(bank.tones[0], at, half if len(self.halves) == 2 else "control")
+        elif opcode == sysex.APR and bank.chains:
+            self.load_patch(bank.chains[0].patch(self.tones["upper"].name), *self.tones.values(), at)
+        elif opcode == sysex.APR and bank.patches:
+            self._on_patch(bank.patches[0], at, part)
+        elif opcode == sysex.BLD and self.memory:
+            self.memory.internal.write(bank)
+        elif opcode == sysex.PGR and len(data) >= 10:
+            number = sysex.number_of(data)
+            if machine == sysex.MKS70 and number is not None:
+                self._on_program(number, at, "control" if level == sysex.PATCH_LEVEL else half)
+            elif number is not None and self.memory:
+                self.memory.internal.write(Bank([self.tones["upper"]], tone_numbers=[number]))
+
+    def _edit(self, data: bytes, machine: int, level: int, at: int) -> None:
+        """Single parameters: the ones that change are sent."""
+        half = "lower" if machine == sysex.MKS70 and data[6] == sysex.LOWER_GROUP else "upper"
+        pairs = sysex.pairs_of(data)
+        if level == sysex.TONE_LEVEL:
+            places = {row.sysex: row for row in PARAMETERS.values()}
+            for index, value in pairs:
+                if index in places and index < TONE_BYTES:
+                    row = places[index]
+                    self._on_parameter((row.name, row.decode(value)), at, half if half in self.halves else "control")
+            return
+        if machine == sysex.JX8P:
+            raw = bytearray(Chain().encode())
+            names = {0: "bend_range", 1: "portamento_time", 2: "upper_portamento", 3: "upper_assign", 5: "upper_lfo",
+                     6: "upper_unison_detune"}  # fmt: skip
+            for index, value in pairs:
+                if index in names:
+                    raw[index] = value
+                    edited = Chain.decode(bytes(raw)).patch()
+                    self._on_setting((names[index], getattr(edited, names[index])), at, "control")
+            return
+        buffer = bytearray(self.patch.encode_buffer())
+        for index, value in pairs:
+            if index < BUFFER_BYTES:
+                buffer[index] = value
+        edited = Patch.decode_buffer(bytes(buffer))
+        for name, value in edited:
+            if value != getattr(self.patch, name):
+                self._on_setting((name, value), at, "control")
+
+    def _on_tuning(self, data: tuple[int, int], at: int, part: str) -> None:
+        for role, _ in self._boards_of(part)[:1] if part == "control" else self._boards_of(part):
+            self._to(protocol.BOTH if part == "control" else role, protocol.tuning(*data), at)
+
+    def _on_all_notes_off(self, data: None, at: int, part: str) -> None:
+        for half in self._halves_of(part):
+            self._due = [due for due in self._due if due[3] != half]
+            heapq.heapify(self._due)
+            for key in self.allocators[half].held():
+                self._play(half, self._ended(half, key), at)
+        if part == "control":
+            self._chased.clear()
+
+    def _ended(self, half: str, key: int) -> list[Stroke]:
+        """What stops when a key goes up and no held key is to sound instead."""
+        allocator = self.allocators[half]
+        if allocator.keys:
+            allocator.keys = [held for held in allocator.keys if held[0] == allocator.units[0].key]
+        return allocator.release(key)
+
+    def _on_wire(self, data: bytes, at: int, part: str) -> None:
         self._send(bytes(data), at)
-        self._selected = 0
+
+    # --- saving ---
 
     def snapshot(self) -> dict:
         """All state as plain values, for `restore`."""
+        tones = Bank([self.tones["upper"], self.tones["lower"]], [self.patch])
+        memory = self.memory and [
+            bank and bank.encode("json")[0].decode() for bank in (self.memory.internal, self.memory.cartridge)
+        ]
         return {
-            "allocator": self.allocator.snapshot(),
-            "pedal": self.pedal,
-            "selected": self._selected,
-            "tone": [self.tone.name, self.tone.values()] if self.tone else None,
-            "bank": [[tone.name, tone.values()] for tone in self.bank],
+            "now": tones.encode("json")[0].decode(),
+            "memory": memory,
+            "rules": [self.steal, self.priority],
+            "controls": [self.pedal, self.bend, self.modulation],
+            "due": [self._turn, *(list(due) for due in self._due)],
+            "chased": list(self._chased.items()),
+            "allocators": {
+                half: [a.count, a.keys, [[unit.key, unit.down, unit.since] for unit in a.units]]
+                for half, a in self.allocators.items()
+            },
         }
 
     def restore(self, saved: dict) -> None:
         """Take over a `snapshot`."""
-        self.allocator.restore(saved["allocator"])
-        self.pedal, self._selected = saved["pedal"], saved["selected"]
-        self.tone = Tone(saved["tone"][0], **saved["tone"][1]) if saved["tone"] else None
-        self.bank = [Tone(name, **values) for name, values in saved["bank"]]
+        if saved["memory"]:
+            self.memory = Memory(*(text and Bank.decode(text.encode()) for text in saved["memory"]))
+        now = Bank.decode(saved["now"].encode())
+        self.steal, self.priority = saved["rules"]
+        self.tones = dict(zip(("upper", "lower"), now.tones, strict=True))
+        self._set(now.patches[0])
+        self.pedal, self.bend, self.modulation = saved["controls"]
+        self._turn, *due = saved["due"]
+        self._due = list(map(tuple, due))
+        self._chased = dict(map(tuple, saved["chased"]))
+        for half, (count, keys, units) in saved["allocators"].items():
+            allocator = self.allocators[half]
+            allocator.count, allocator.keys = count, [tuple(key) for key in keys]
+            for unit, (key, down, since) in zip(allocator.units, units, strict=True):
+                unit.key, unit.down, unit.since = key, down, since

@@ -3,17 +3,20 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from jxemu import clock, protocol
 from jxemu.machine import Event, Machine
+from jxemu.patch.bank import Bank
+from jxemu.patch.memory import Memory
+from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 from jxemu.render.score import Note, from_notes, in_order
 
-LEAD_IN = 0.1
-"""Seconds a machine runs before time 0, so that its boards are up and the tone is loaded."""
+LEAD_IN = 0.12
+"""Seconds a machine runs before time 0, so that its boards are up and a patch is loaded at real pace."""
 
 RING_OUT_LIMIT = 30.0
 """Longest tail in seconds after the last event of a rendering without a given length."""
@@ -24,29 +27,41 @@ TAIL = 0.05
 _BLOCK = 4096
 
 
-def _start(tone: Tone, machine: str, seed: int, sample_rate: int, oversample: int, pace: str, circuit: dict) -> Machine:
-    ready = Machine(machine, Machine.circuit_of(seed=seed, **circuit), sample_rate, oversample, pace)
-    ready.load_tone(tone)
+def _start(
+    sound: Tone | Patch, machine: str, seed: int, sample_rate: int, oversample: int, pace: str, bank: Bank | None,
+    circuit: dict,
+) -> Machine:  # fmt: skip
+    memory = Memory(bank) if bank else None
+    ready = Machine(machine, Machine.circuit_of(seed=seed, **circuit), sample_rate, oversample, pace, memory)
+    if isinstance(sound, Patch):
+        ready.load_patch(sound)
+    else:
+        ready.load_tone(sound)
     return ready
 
 
 def _shifted(events: Iterable[Event], by: float) -> list[Event]:
-    return [Event(event.at + by, event.kind, event.data) for event in events]
+    return [replace(event, at=event.at + by) for event in events]
 
 
-def render_blocks(machine: Machine, events: Iterable[Event], seconds: float | None = None) -> Iterator[np.ndarray]:
-    """Play events on a machine just switched on; yields float32 (n, 2) blocks, time 0 first.
+def render_blocks(
+    machine: Machine, events: Iterable[Event], seconds: float | None = None, lead_in: float = LEAD_IN, last: float = 0.0
+) -> Iterator[np.ndarray]:
+    """Play events on a machine just switched on; yields float32 (outputs, n, 2) blocks, time 0 first.
+
+    The outputs are those of `Machine.render_apart`.
 
     The machine's start-up and its converters' delay are not part of the sound. Without `seconds`
     it ends when the last voice has closed (at most `RING_OUT_LIMIT` after the last event). Memory
-    does not grow with the length.
+    does not grow with the length. lead_in : the machine's time at time 0.  last : its time when the
+    last byte of a replayed log arrives.
     """
     rate = machine.sample_rate
-    skip = round(LEAD_IN * rate + machine.engine.latency_frames)
-    waiting = iter(_shifted(in_order(events), LEAD_IN))
+    skip = round(lead_in * rate + machine.engine.latency_frames)
+    waiting = iter(_shifted(in_order(events), lead_in))
     event = next(waiting, None)
     wanted = None if seconds is None else round(seconds * rate)
-    last_at = LEAD_IN
+    last_at = max(lead_in, last)
     made = -skip
     closing: int | None = None
     while wanted is None or made < wanted:
@@ -56,10 +71,10 @@ def render_blocks(machine: Machine, events: Iterable[Event], seconds: float | No
             machine.play(event)
             last_at = event.at
             event = next(waiting, None)
-        block = machine.render(frames)
+        block = machine.render_apart(frames)
         made += frames
         if made > 0:
-            yield block[max(0, frames - made) :]
+            yield block[:, max(0, frames - made) :]
         if wanted is None and event is None:
             if machine.silent and machine.seconds > last_at:
                 closing = closing or made
@@ -69,8 +84,13 @@ def render_blocks(machine: Machine, events: Iterable[Event], seconds: float | No
                 return
 
 
+def mixed(outputs: np.ndarray) -> np.ndarray:
+    """Outputs (outputs, n, 2) as one sound (n, 2)."""
+    return outputs[0] if len(outputs) == 1 else outputs.sum(axis=0, dtype=np.float32)
+
+
 def render(
-    tone: Tone,
+    tone: Tone | Patch,
     notes: Sequence[Note] = (),
     seconds: float | None = None,
     machine: str = "jx8p",
@@ -79,26 +99,28 @@ def render(
     oversample: int = 4,
     *,
     events: Iterable[Event] = (),
+    bank: Bank | None = None,
     pace: str = "instant",
     **circuit: float | str,
 ) -> np.ndarray:
-    """Render notes of a tone: float32, shape (n, 2), full scale +-1.
+    """Render notes of a tone or a patch: float32, shape (n, 2), full scale +-1.
 
     notes : ``(note, velocity, start_seconds, duration_seconds)``.  events : all that is not a note,
         as `Event`s or ``(seconds, kind, data)``.  seconds : length; None lets the sound ring out.
+    bank : where a patch finds its tones (default: the factory's).
     machine : "jx8p", "superjx" or "mks70".  seed : the unit, 0 is nominal.
     pace : "instant" or "real", how fast bytes cross the wire.
     circuit : fields of `Circuit` (temperature, resonance, xmod, sync).
     The same arguments give the same bytes, whatever was rendered before.
     Raises ValueError for what is out of range.
     """
-    ready = _start(tone, machine, seed, sample_rate, oversample, pace, circuit)
+    ready = _start(tone, machine, seed, sample_rate, oversample, pace, bank, circuit)
     blocks = list(render_blocks(ready, [*from_notes(notes), *_as_events(events)], seconds))
-    return np.concatenate(blocks) if blocks else np.zeros((0, 2), np.float32)
+    return mixed(np.concatenate(blocks, axis=1)) if blocks else np.zeros((0, 2), np.float32)
 
 
 def trace(
-    tone: Tone,
+    tone: Tone | Patch,
     notes: Sequence[Note] = (),
     seconds: float | None = None,
     machine: str = "jx8p",
@@ -107,6 +129,7 @@ def trace(
     oversample: int = 4,
     *,
     events: Iterable[Event] = (),
+    bank: Bank | None = None,
     pace: str = "instant",
     **circuit: float | str,
 ) -> np.ndarray:
@@ -117,7 +140,7 @@ def trace(
     is lower or only; ``voice`` is whose pass wrote the row, 6 the common part; the other fields are
     the board's whole latch after that pass (see `jxemu.soundboard.state.LATCH`).
     """
-    ready = _start(tone, machine, seed, sample_rate, oversample, pace, circuit)
+    ready = _start(tone, machine, seed, sample_rate, oversample, pace, bank, circuit)
     played = in_order([*from_notes(notes), *_as_events(events)])
     if seconds is None:
         seconds = 1.0 + max((event.at for event in played), default=0.0)

@@ -1,6 +1,7 @@
 """Scores: lists of events, from notes or from a standard MIDI file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from jxemu.machine import Event
@@ -39,11 +40,13 @@ def in_order(events: Iterable[Event]) -> list[Event]:
     return sorted(events, key=lambda event: (event.at, event.kind != "note_off"))
 
 
-def load_midi(path: str | Path) -> list[Event]:
-    """Events of a standard MIDI file, all channels merged.
+def load_midi(path: str | Path, parts: Mapping[int, str] | None = None) -> list[Event]:
+    """Events of a standard MIDI file.
 
+    parts : MIDI channel 1..16 -> the part of the instrument it plays ("control", "upper", "lower");
+        other channels are left out. Without it every channel plays the patch.
     Notes, bend, modulation, portamento time and switch, volume, hold, channel aftertouch, program
-    change, all notes off (controllers 120 and 123..127). Raises OSError if the file cannot be
+    change, all notes off (controllers 120 and 123..127), sysex. Raises OSError if the file cannot be
     opened and MidiFileError if it is not a MIDI file or breaks off.
     """
     import mido
@@ -59,9 +62,11 @@ def load_midi(path: str | Path) -> list[Event]:
     events, now = [], 0.0
     for message in messages:
         now += message.time
+        channel = getattr(message, "channel", None)
+        part = "control" if parts is None or channel is None else parts.get(channel + 1)
         event = _event(now, message)
-        if event is not None:
-            events.append(event)
+        if event is not None and part is not None:
+            events.append(replace(event, part=part))
     return events
 
 
@@ -77,6 +82,8 @@ def _event(at: float, message) -> Event | None:
         return Event(at, "aftertouch", message.value)
     if kind == "program_change":
         return Event(at, "program", message.program)
+    if kind == "sysex":
+        return Event(at, "sysex", bytes((0xF0, *message.data, 0xF7)))
     if kind == "control_change":
         if message.control in _CONTROLLERS:
             return Event(at, _CONTROLLERS[message.control], message.value)
