@@ -6,6 +6,7 @@ import pytest
 import jxemu
 
 BANKS = Path(os.environ.get("JXEMU_BANKS", Path(__file__).parents[2] / "shared" / "banks"))
+TONES = Path(os.environ.get("JXEMU_TONES", Path(__file__).parents[2] / "shared" / "tones"))
 
 
 def pytest_addoption(parser):
@@ -23,6 +24,14 @@ def banks():
     if not BANKS.is_dir():
         pytest.skip(f"no real banks in {BANKS}; set JXEMU_BANKS to a folder of sysex files")
     return BANKS
+
+
+@pytest.fixture(scope="session")
+def tones_table():
+    """Table of real tones, which are other people's and not part of the project."""
+    if not (TONES / "real_tones.csv").is_file():
+        pytest.skip(f"no real_tones.csv in {TONES}; set JXEMU_TONES to its folder")
+    return TONES / "real_tones.csv"
 
 
 @pytest.fixture

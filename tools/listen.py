@@ -1,4 +1,4 @@
-"""Sounds and pictures of every circuit and every factory tone: ``python tools/listen.py [-o listen/] [--only NAME]``.
+"""Sounds and pictures of every circuit, every factory tone and the key modes: ``python tools/listen.py [-o listen/] [--only NAME]``.
 
 For each it writes NAME.wav (48 kHz, 24 bit) and NAME.png: waveform, spectrogram, what the firmware put on the
 latch (voltages, pitches), and two measurements; a circuit with a law is drawn over that law (black, dashed).
@@ -19,11 +19,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.progress import track
 from scipy import signal
+from wire_trace import draw
 
-from jxemu import Event, Tone, clock, render, trace
-from jxemu.patch.factory import factory_tones
+from jxemu import Event, Patch, SuperJX, Tone, clock, render, trace
+from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import CHORUSES, DYNAMICS, HPFS, LFO_WAVES, RANGES, WAVES
-from jxemu.render.score import Note
+from jxemu.render.offline import LEAD_IN, mixed, render_blocks
+from jxemu.render.score import Note, from_notes
 from jxemu.soundboard.parts import value
 
 matplotlib.use("Agg")
@@ -750,12 +752,48 @@ def tone_take(tone: Tone) -> Take:
     return Take(f"tone {tone.name}: a low note, a phrase, a chord", tone, notes, 5.5, excerpts, excerpt_seconds=0.04)
 
 
+# --- performances ----------------------------------------------------------------------------------
+
+_KEYS = (48, 55, 60, 64)
+_RISING = [(60, velocity, 0.5 * n, 0.4) for n, velocity in enumerate((20, 50, 70, 90, 110, 127))]
+_TONES = {"upper_tone": 1, "lower_tone": 2}
+PERFORMANCES: dict[str, tuple[str, Patch, Sequence[Note]]] = {
+    "chase": (
+        "chase play, A-B-A: short keys echo from half to half",
+        Patch("CHASE", chase=1, chase_mode="a-b-a", chase_time=10, chase_level=90, **_TONES),
+        [(note, 110, 1.2 * n, 0.15) for n, note in enumerate(_KEYS)],
+    ),
+    "split": (
+        "split: the halves overlap between C4 and C5",
+        Patch("SPLIT", key_mode="split", upper_split=39, lower_split=51, **_TONES),
+        [(note, 100, 0.4 * n, 0.35) for n, note in enumerate((36, 48, 59, 60, 66, 72, 73, 84))],
+    ),
+    "x_fade": ("X-Fade: the same key, softer to harder", Patch("FADE", key_mode="x-fade", **_TONES), _RISING),
+    "t_voice": (
+        "T-Voice: the same key, the upper tone from velocity 80",
+        Patch("TOUCH", key_mode="t-voice", upper_split=80, **_TONES),
+        _RISING,
+    ),
+}
+"""What a patch does with keys: what it shows, the patch, the keys."""
+
+
+def write_performance(name: str, folder: Path) -> None:
+    """Play a patch on a Super JX and write NAME.wav and NAME.png, the picture of its wire."""
+    about, patch, notes = PERFORMANCES[name]
+    machine = SuperJX(record=True)
+    machine.load_patch(patch)
+    sound = mixed(np.concatenate(list(render_blocks(machine, from_notes(notes))), axis=1))
+    soundfile.write(folder / f"{name}.wav", sound, RATE, subtype="PCM_24")
+    draw(machine.link.log, folder / f"{name}.png", about, sound, LEAD_IN, RATE)
+
+
 # --- files -----------------------------------------------------------------------------------------
 
 
 def takes() -> dict[str, Callable[[], Take]]:
     """Every circuit and every factory tone by file name."""
-    tones = {f"tone_{tone.name.lower().replace(' ', '_')}": tone for tone in factory_tones()}
+    tones = {f"tone_{tone.name.lower().replace(' ', '_')}": tone for tone in factory_bank().tones}
     return CIRCUITS | {name: lambda tone=tone: tone_take(tone) for name, tone in tones.items()}
 
 
@@ -781,13 +819,17 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("listen"),
     only: Annotated[list[str] | None, typer.Option(help="Only this circuit or tone; may be given again.")] = None,
 ) -> None:
-    """Write a WAV and a PNG of each circuit and each factory tone."""
+    """Write a WAV and a PNG of each circuit, each factory tone and each performance."""
     every = takes()
-    if unknown := set(only or ()) - set(every):
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))} is not among {', '.join(every)}", param_hint="--only")
+    names = [*every, *PERFORMANCES]
+    if unknown := set(only or ()) - set(names):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))} is not among {', '.join(names)}", param_hint="--only")
     output.mkdir(parents=True, exist_ok=True)
-    for name in track(only or list(every), "listening"):
-        write(name, every[name](), output)
+    for name in track(only or names, "listening"):
+        if name in PERFORMANCES:
+            write_performance(name, output)
+        else:
+            write(name, every[name](), output)
 
 
 if __name__ == "__main__":

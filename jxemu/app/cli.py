@@ -1,39 +1,49 @@
-"""The command line: ``jxemu render``."""
+"""The command line: ``jxemu render``, ``play-log``, ``sysex``, ``explore``."""
 
 import contextlib
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
+import numpy as np
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jxemu.clock import OVERSAMPLES, SAMPLE_RATES
-from jxemu.link import LogError, save_log
-from jxemu.machine import MACHINES, Machine
-from jxemu.patch.bank import find_tone, read_bank
-from jxemu.patch.factory import factory_tones
-from jxemu.patch.sysex import SysexError
+from jxemu.app import explore, sysex
+from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
+from jxemu.assigner.allocator import PRIORITY, STEAL
+from jxemu.clock import CYCLES_PER_SECOND, OVERSAMPLES, SAMPLE_RATES
+from jxemu.link import LogError, load_log, replay, save_log
+from jxemu.machine import MACHINES, Event, Machine
+from jxemu.patch.bank import find
+from jxemu.patch.memory import Memory, whole
+from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
-from jxemu.render.offline import LEAD_IN, render_blocks
+from jxemu.protocol import LOWER, UPPER, Decoder
+from jxemu.render.offline import LEAD_IN, mixed, render_blocks
 from jxemu.render.score import MidiFileError, load_midi
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
-_console = Console(stderr=True)
+app.add_typer(sysex.app, name="sysex")
+app.add_typer(explore.app, name="explore")
 
 SampleFormat = StrEnum("SampleFormat", {"PCM_16": "16", "PCM_24": "24", "FLOAT": "float"})
 MachineName = StrEnum("MachineName", {name: name for name in MACHINES})
 Pace = StrEnum("Pace", {"real": "real", "instant": "instant"})
+Stems = StrEnum("Stems", {"half": "half", "voice": "voice"})
+Steal = StrEnum("Steal", {name: name for name in STEAL})
+Priority = StrEnum("Priority", {name: name for name in PRIORITY})
 
-
-def _fail(message: str) -> NoReturn:
-    _console.print(f"jxemu: {message}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
+Rate = Annotated[int, typer.Option(help=f"Sample rate, one of {', '.join(map(str, SAMPLE_RATES))}.")]
+Format = Annotated[SampleFormat, typer.Option("--format", help="Sample format.")]
+Seed = Annotated[int, typer.Option(min=0, help="The unit: 0 is nominal, any other has its own tolerances.")]
+Quality = Annotated[int, typer.Option(help=f"Quality, one of {', '.join(map(str, OVERSAMPLES))}.")]
+Length = Annotated[float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")]
+Apart = Annotated[Stems | None, typer.Option(help="Also write one file a half (board) or a voice.")]
 
 
 @app.callback()
@@ -41,72 +51,220 @@ def _about() -> None:
     """A hardware-accurate Roland Super JX and JX-8P."""
 
 
+@dataclass
+class _Part:
+    """An instrument of the performance: what it plays on which MIDI channels, and its machine."""
+
+    sound: Patch
+    tone: Tone | None  # plays on all voices; without it the patch's own tones
+    channels: dict[int, str] | None
+    name: str
+    events: list[Event] = field(default_factory=list)
+    machine: Machine | None = None
+
+
 @app.command()
 def render(
     song: Annotated[Path, typer.Argument(help="Standard MIDI file to play.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="WAV or FLAC file to write.")],
-    bank: Annotated[Path | None, typer.Option(help="Sysex bank or cartridge image; default: factory tones.")] = None,
+    bank: Annotated[Path | None, typer.Option(help="Bank in internal memory; default: the factory bank.")] = None,
+    cartridge: Annotated[Path | None, typer.Option(help="Bank in the cartridge slot.")] = None,
     tone: Annotated[str | None, typer.Option(help="Name or number (from 1) of a tone; default: the first.")] = None,
-    rate: Annotated[int, typer.Option(help=f"Sample rate, one of {', '.join(map(str, SAMPLE_RATES))}.")] = 48_000,
-    sample_format: Annotated[SampleFormat, typer.Option("--format", help="Sample format.")] = SampleFormat.PCM_24,
-    machine: Annotated[MachineName, typer.Option(help="The instrument.")] = MachineName.jx8p,
-    seed: Annotated[int, typer.Option(min=0, help="The unit: 0 is nominal, any other has its own tolerances.")] = 0,
-    oversample: Annotated[int, typer.Option(help=f"Quality, one of {', '.join(map(str, OVERSAMPLES))}.")] = 4,
-    seconds: Annotated[
-        float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")
+    patch: Annotated[str | None, typer.Option(help="Name or number (from 1) of a patch.")] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="CHANNELS=NAME: an instrument of its own with a patch or tone, as '1-3=STRINGS'; repeat."),
     ] = None,
+    upper_channel: Annotated[int | None, typer.Option(min=1, max=16, help="MIDI channel of the upper tone.")] = None,
+    lower_channel: Annotated[int | None, typer.Option(min=1, max=16, help="MIDI channel of the lower tone.")] = None,
+    control_channel: Annotated[
+        int | None, typer.Option(min=1, max=16, help="MIDI channel of the patch; default: all channels.")
+    ] = None,
+    rate: Rate = 48_000,
+    sample_format: Format = SampleFormat.PCM_24,
+    machine: Annotated[MachineName | None, typer.Option(help="Default: jx8p, for a patch superjx.")] = None,
+    seed: Seed = 0,
+    oversample: Quality = 4,
+    seconds: Length = None,
     pace: Annotated[Pace, typer.Option(help="Speed of the wire: real (31250 baud) or instant.")] = Pace.real,
+    steal: Annotated[Steal, typer.Option(help="What gives way when every voice is taken.")] = Steal.oldest,
+    priority: Annotated[Priority, typer.Option(help="Which key sounds in the Mono modes.")] = Priority.last,
+    stems: Apart = None,
     jxlog: Annotated[Path | None, typer.Option(help="Also write what crossed the wire.")] = None,
 ) -> None:
-    """Play a MIDI file with a tone of a bank and write the sound."""
-    tones, chosen = _tone(bank, tone)
-    try:
-        events = load_midi(song)
-    except MidiFileError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"cannot read {song}: {error.strerror}")
-    try:
-        instrument = Machine(
-            machine.value, Machine.circuit_of(seed=seed), rate, oversample, pace.value, tones, record=jxlog is not None
-        )
-    except ValueError as error:
-        _fail(str(error))
-    instrument.load_tone(chosen)
-    length = seconds if seconds is not None else max((event.at for event in events), default=0.0)
-    with _sound_file(output, rate, sample_format) as file, _progress() as bar:
-        task = bar.add_task(f"{chosen.name.strip()}", total=max(length, 0.01))
-        for block in render_blocks(instrument, events, seconds):
-            try:
-                file.write(block)
-            except (OSError, RuntimeError) as error:
-                _fail(f"cannot write {output}: {error}")
-            bar.update(task, completed=min(instrument.seconds - LEAD_IN, length))
-        bar.update(task, completed=length or 0.01)
-    if jxlog:
-        _write_log(instrument, jxlog)
-    typer.echo(f"{output}: {instrument.seconds - LEAD_IN:.1f} s, {rate} Hz, {chosen.name.strip()}")
-
-
-def _tone(bank: Path | None, name: str | None) -> tuple[list[Tone], Tone]:
-    """Tones of the bank and the one that is asked for."""
-    if bank is None:
-        tones = factory_tones()
-    else:
+    """Play a MIDI file with tones and patches of a bank and write the sound."""
+    memory = Memory(*([read_bank(bank)] if bank else []), **({"cartridge": read_bank(cartridge)} if cartridge else {}))
+    named = {upper_channel: "upper", lower_channel: "lower", control_channel: "control"}
+    channels = {number: where for number, where in named.items() if number is not None} or None
+    if tone and patch:
+        fail("choose a tone or a patch, not both")
+    parts = _parts(part, memory) if part else [_Part(*_sound(memory, tone, patch), channels, "")]
+    if part and (tone or patch or channels):
+        fail("--part says what plays on which channel: leave --tone, --patch and the channel options out")
+    kind = machine.value if machine else "superjx" if patch else "jx8p"
+    for each in parts:
+        each.events = _events(song, each.channels)
+        _warn(each, memory, kind)
         try:
-            tones, skipped = read_bank(bank)
-        except SysexError as error:
-            _fail(str(error))
-        except OSError as error:
-            _fail(f"cannot read {bank}: {error.strerror}")
-        for part in skipped:
-            _console.print(f"{bank}: {part}", markup=False, highlight=False, soft_wrap=True)
-    if name is None:
-        return tones, tones[0]
+            each.machine = Machine(
+                kind, Machine.circuit_of(seed=seed), rate, oversample, pace.value, memory, steal.value, priority.value,
+                stems is Stems.voice, jxlog is not None,
+            )  # fmt: skip
+            each.machine.load_patch(each.sound, each.tone)
+        except ValueError as error:
+            fail(str(error))
+    length = seconds if seconds is not None else max((e.at for each in parts for e in each.events), default=0.0)
+    blocks = zip_longest(*(render_blocks(each.machine, each.events, seconds) for each in parts))
+    names = [_stem(each, name) for each in parts for name in each.machine.outputs] if stems else []
+    title = " + ".join(each.sound.name.strip() for each in parts)
+    made = _write(output, names, (_joined(parts, block) for block in blocks), rate, sample_format, title, length)
+    for each in parts:
+        if jxlog:
+            _write_log(each.machine, beside(jxlog, each.name) if each.name else jxlog)
+    typer.echo(f"{output}: {made / rate:.1f} s, {rate} Hz, {title}")
+
+
+def _sound(memory: Memory, tone: str | None, patch: str | None) -> tuple[Patch, Tone | None]:
+    """The patch that is asked for, or the tone and a plain patch for it."""
+    bank = memory.internal
     try:
-        return tones, tones[find_tone(tones, name)]
+        if patch is not None:
+            if not bank.patches:
+                fail("the bank holds no patch; choose a tone")
+            return bank.patches[find(bank.patches, patch)], None
+        if not bank.tones:
+            fail("the bank holds no tone; choose a patch")
+        place = find(bank.tones, tone) if tone is not None else 0
+        return whole(bank.tones[place]), bank.tones[place]
     except KeyError as error:
-        _fail(error.args[0])
+        fail(error.args[0])
+
+
+def _parts(texts: list[str], memory: Memory) -> list[_Part]:
+    parts = []
+    for text in texts:
+        channels, equals, name = text.partition("=")
+        numbers = _channels(channels)
+        if not equals or not numbers:
+            fail(f"--part {text!r} is not CHANNELS=NAME, as '1=STRINGS' or '2,4-6=BASS'")
+        is_patch = any(patch.name.strip().lower() == name.strip().lower() for patch in memory.internal.patches)
+        sound = _sound(memory, None if is_patch else name, name if is_patch else None)
+        parts.append(_Part(*sound, dict.fromkeys(numbers, "control"), str(len(parts) + 1)))
+    return parts
+
+
+def _channels(text: str) -> list[int]:
+    """Channels 1..16 out of ``1,3-5``; none if it is not such a list."""
+    numbers: list[int] = []
+    for piece in text.split(","):
+        first, _, last = piece.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            return []
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers if all(1 <= number <= 16 for number in numbers) else []
+
+
+def _events(song: Path, channels: dict[int, str] | None) -> list[Event]:
+    try:
+        return load_midi(song, channels)
+    except MidiFileError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot read {song}: {error.strerror}")
+
+
+def _warn(part: _Part, memory: Memory, kind: str) -> None:
+    """Say which programs of the song are nowhere and which ROM tones are played by others."""
+    programs = sorted({event.data for event in part.events if event.kind == "program"})
+    single = len(MACHINES[kind]) == 1
+    found = {program: (memory.jx8p_tone if single else memory.patch)(program) for program in programs}
+    if missing := [str(program + 1) for program, sound in found.items() if sound is None]:
+        say(f"the bank has nothing for program change {', '.join(missing)}: the sound before goes on")
+    patches = [sound for sound in found.values() if isinstance(sound, Patch)]
+    for sound in patches if part.tone else [part.sound, *patches]:
+        for number in memory.missing(sound):
+            fail(f"patch {sound.name.strip()} asks for tone {number + 1}, which the bank does not have")
+        for number, tone in memory.stand_ins(sound).items():
+            said = f"patch {sound.name.strip()} uses tone {number + 1} of the Super JX's ROM, which no file holds: "
+            say(said + f"factory tone {tone.name} stands in")
+
+
+def _stem(part: _Part, name: str) -> str:
+    return f"{part.name}-{name}" if part.name else name
+
+
+def _joined(parts: list[_Part], blocks: tuple[np.ndarray | None, ...]) -> np.ndarray:
+    """Blocks of all parts, one under the other; a part that is over is silent."""
+    length = max(block.shape[1] for block in blocks if block is not None)
+    rows = []
+    for part, block in zip(parts, blocks, strict=True):
+        whole_block = np.zeros((len(part.machine.outputs), length, 2), np.float32)
+        if block is not None:
+            whole_block[:, : block.shape[1]] = block
+        rows.append(whole_block)
+    return np.concatenate(rows)
+
+
+def _write(
+    output: Path, stems: list[str], blocks: Iterator[np.ndarray], rate: int, sample_format: SampleFormat, title: str,
+    length: float,
+) -> int:  # fmt: skip
+    """Write the mix and the stems of (outputs, n, 2) blocks; returns the number of frames."""
+    frames = 0
+    with contextlib.ExitStack() as open_files, _progress() as bar:
+        mix = open_files.enter_context(_sound_file(output, rate, sample_format))
+        apart = [open_files.enter_context(_sound_file(beside(output, name), rate, sample_format)) for name in stems]
+        task = bar.add_task(title, total=max(length, 0.01))
+        for block in blocks:
+            try:
+                mix.write(mixed(block))
+                for file, sound in zip(apart, block, strict=False):
+                    file.write(sound)
+            except (OSError, RuntimeError) as error:
+                fail(f"cannot write {output}: {error}")
+            frames += block.shape[1]
+            bar.update(task, completed=min(frames / rate, length))
+        bar.update(task, completed=length or 0.01)
+    return frames
+
+
+@app.command("play-log")
+def play_log(
+    log: Annotated[Path, typer.Argument(help="A .jxlog: what crossed the wire.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="WAV or FLAC file to write.")],
+    machine: Annotated[
+        MachineName | None, typer.Option(help="Whose boards hear it; default: superjx if it has two, else jx8p.")
+    ] = None,
+    start: Annotated[float, typer.Option(min=0.0, help="Seconds of the log to leave out of the file.")] = LEAD_IN,
+    rate: Rate = 48_000,
+    sample_format: Format = SampleFormat.PCM_24,
+    seed: Seed = 0,
+    oversample: Quality = 4,
+    seconds: Length = None,
+    stems: Apart = None,
+) -> None:
+    """Let the bytes of a log arrive again and write the sound.
+
+    A log of ``jxemu render`` begins before the song, while the boards start; --start 0 keeps that too.
+    """
+    try:
+        arrivals = load_log(log)
+        events = Decoder().feed(byte for _, byte in arrivals)
+        two = any(boards in (LOWER, UPPER) for _, boards, *_ in events)
+        kind = machine.value if machine else "superjx" if two else "jx8p"
+        instrument = Machine(
+            kind, Machine.circuit_of(seed=seed), rate, oversample, apart=stems is Stems.voice, boot=False
+        )
+        replay(arrivals, instrument.link)
+    except (LogError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot read {log}: {error.strerror}")
+    last = max((at for at, _ in arrivals), default=0) / CYCLES_PER_SECOND
+    length = seconds if seconds is not None else max(0.0, last - start)
+    blocks = render_blocks(instrument, [], seconds, lead_in=start, last=last)
+    made = _write(output, instrument.outputs if stems else [], blocks, rate, sample_format, log.name, length)
+    typer.echo(f"{output}: {made / rate:.1f} s, {rate} Hz, {len(arrivals)} bytes of {log}")
 
 
 @contextlib.contextmanager
@@ -116,26 +274,15 @@ def _sound_file(path: Path, rate: int, sample_format: SampleFormat) -> Iterator:
 
     kind = path.suffix.lower().lstrip(".")
     if kind not in ("wav", "flac"):
-        _fail(f"cannot write {path}: the name must end in .wav or .flac")
+        fail(f"cannot write {path}: the name must end in .wav or .flac")
     if kind == "flac" and sample_format is SampleFormat.FLOAT:
-        _fail(f"cannot write {path}: FLAC holds 16 or 24 bits, not float")
-    try:
-        handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".{kind}", dir=path.parent or ".")
-    except OSError as error:
-        _fail(f"cannot write {path}: {error.strerror}")
-    os.close(handle)
-    try:
-        with soundfile.SoundFile(part, "w", rate, 2, sample_format.name, format=kind.upper()) as file:
-            yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, path)
-    except (OSError, soundfile.SoundFileError) as error:
-        _fail(f"cannot write {path}: {error}")
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
+        fail(f"cannot write {path}: FLAC holds 16 or 24 bits, not float")
+    with whole_file(path) as part:
+        try:
+            with soundfile.SoundFile(str(part), "w", rate, 2, sample_format.name, format=kind.upper()) as file:
+                yield file
+        except soundfile.SoundFileError as error:
+            fail(f"cannot write {path}: {error}")
 
 
 def _progress() -> Progress:
@@ -145,14 +292,14 @@ def _progress() -> Progress:
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
-    return Progress(*columns, console=_console)
+    return Progress(*columns, console=console)
 
 
 def _write_log(instrument: Machine, path: Path) -> None:
     try:
         save_log(instrument.link, path)
     except (OSError, LogError) as error:
-        _fail(f"cannot write {path}: {error}")
+        fail(f"cannot write {path}: {error}")
 
 
 def main() -> None:
@@ -160,5 +307,5 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _console.print("jxemu: stopped")
+        say("jxemu: stopped")
         sys.exit(130)

@@ -1,0 +1,174 @@
+"""The commands that deal in patches, parts, logs and banks."""
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+from test_cli import SONG, jxemu
+
+from jxemu import Bank, Patch, Tone
+from jxemu.link import load_log
+from jxemu.protocol import OFF, ON, Decoder
+
+TONES = [Tone("SAW", mix_dco1=90), Tone("SQUARE", dco1_wave="square", mix_dco1=90, vcf_freq=60)]
+PATCHES = [
+    Patch("BOTH", upper_tone=0, lower_tone=1),
+    Patch("PARTED", key_mode="split", upper_tone=0, lower_tone=1),
+    Patch("FROM ROM", upper_tone=0, lower_tone=70),
+    Patch("NOWHERE", upper_tone=40, lower_tone=1),
+]
+
+
+@pytest.fixture
+def bank(tmp_path):
+    path = tmp_path / "bank.json"
+    path.write_bytes(Bank(TONES, PATCHES).encode("json")[0])
+    return path
+
+
+@pytest.fixture
+def song(tmp_path):
+    """Low note on channel 1, high note on channel 2, a program change between."""
+    file = mido.MidiFile(ticks_per_beat=480)
+    track = mido.MidiTrack()
+    file.tracks.append(track)
+    for message, ticks in (
+        (mido.Message("note_on", channel=0, note=40, velocity=100), 0),
+        (mido.Message("note_on", channel=1, note=80, velocity=100), 240),
+        (mido.Message("note_off", channel=0, note=40), 240),
+        (mido.Message("note_off", channel=1, note=80), 0),
+    ):
+        track.append(message.copy(time=ticks))
+    file.save(tmp_path / "song.mid")
+    return tmp_path / "song.mid"
+
+
+def done(*words):
+    result = jxemu(*words)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def notes_of(log):
+    return [(boards, note) for event, boards, _, note, _ in Decoder().feed(b for _, b in load_log(log)) if event == ON]
+
+
+def test_a_patch_plays_on_two_boards_and_its_log_gives_the_same_sound(tmp_path, song, bank):
+    out, log, again = tmp_path / "a.wav", tmp_path / "a.jxlog", tmp_path / "b.wav"
+    done("render", song, "--bank", bank, "--patch", "both", "-o", out, "--jxlog", log)
+    assert notes_of(log) == [(2, 40), (1, 40), (2, 80), (1, 80)]
+    done("play-log", log, "-o", again)
+    assert out.read_bytes() == again.read_bytes()
+
+
+def test_a_split_patch_gives_each_key_to_its_half(tmp_path, song, bank):
+    done("render", song, "--bank", bank, "--patch", "PARTED", "-o", tmp_path / "a.wav", "--jxlog", tmp_path / "a.jxlog")
+    assert notes_of(tmp_path / "a.jxlog") == [(1, 40), (2, 80)]
+
+
+def test_channels_choose_the_half(tmp_path, song, bank):
+    words = ("--upper-channel", 1, "--lower-channel", 3, "--jxlog", tmp_path / "a.jxlog")
+    done("render", song, "--bank", bank, "--patch", "BOTH", "-o", tmp_path / "a.wav", *words)
+    assert notes_of(tmp_path / "a.jxlog") == [(2, 40)]
+
+
+@pytest.mark.parametrize("stems, names", [
+    ("half", ["lower", "upper"]), ("voice", [f"{half}-{n}" for half in ("lower", "upper") for n in range(1, 7)]),
+])  # fmt: skip
+def test_stems_add_up_to_the_mix(tmp_path, song, bank, stems, names):
+    out = tmp_path / "a.wav"
+    done("render", song, "--bank", bank, "--patch", "BOTH", "-o", out, "--stems", stems, "--format", "float")
+    parts = [soundfile.read(tmp_path / f"a-{name}.wav")[0] for name in names]
+    assert np.abs(sum(parts) - soundfile.read(out)[0]).max() < 1e-6
+    assert sum(np.abs(part).max() > 1e-3 for part in parts) == (2 if stems == "half" else 4)
+
+
+def test_parts_are_instruments_of_their_own(tmp_path, song, bank):
+    out, log = tmp_path / "a.wav", tmp_path / "a.jxlog"
+    words = ("--part", "1=SAW", "--part", "2-4=PARTED", "--machine", "superjx", "--jxlog", log, "--stems", "half")
+    done("render", song, "--bank", bank, "-o", out, *words)
+    assert [note for _, note in notes_of(tmp_path / "a-1.jxlog")] == [40]
+    assert notes_of(tmp_path / "a-2.jxlog") == [(2, 80)]
+    assert (tmp_path / "a-2-upper.wav").exists()
+
+
+def test_what_the_bank_does_not_have_is_said(tmp_path, song, bank):
+    said = done("render", song, "--bank", bank, "--patch", "FROM ROM", "-o", tmp_path / "a.wav").stderr
+    assert "uses tone 71 of the Super JX's ROM" in said and "stands in" in said
+    result = jxemu("render", song, "--bank", bank, "--patch", "NOWHERE", "-o", tmp_path / "b.wav")
+    assert result.returncode == 2 and "asks for tone 41" in result.stderr and not (tmp_path / "b.wav").exists()
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (("--tone", "SAW", "--patch", "BOTH"), "not both"), (("--part", "SAW"), "CHANNELS=NAME"),
+    (("--part", "17=SAW"), "CHANNELS=NAME"), (("--part", "1=SAWW"), "near: SAW"), (("--patch", "BTH"), "near: BOTH"),
+    (("--part", "1=SAW", "--upper-channel", "2"), "leave"), (("--cartridge", "none.rom"), "cannot read none.rom"),
+])  # fmt: skip
+def test_bad_wishes_get_one_sentence(tmp_path, song, bank, words, sentence):
+    result = jxemu("render", song, "--bank", bank, "-o", tmp_path / "a.wav", *words)
+    assert result.returncode == 2 and sentence in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_log_that_is_none_is_refused_by_line(tmp_path):
+    (tmp_path / "a.jxlog").write_text("hello\n")
+    result = jxemu("play-log", tmp_path / "a.jxlog", "-o", tmp_path / "a.wav")
+    assert result.returncode == 2 and "line 1: not a jxlog" in result.stderr
+
+
+# --- jxemu sysex ---------------------------------------------------------------------------------
+
+
+def test_a_bank_is_listed_and_its_records_shown(bank):
+    listed = done("sysex", "list", bank).stdout
+    assert "4 patches, 2 tones" in listed and "lower 71 (not in this file)" in listed
+    assert "VCF CUTOFF FREQ" in done("sysex", "show", bank, "square").stdout
+    assert "C4  (39)" in done("sysex", "show", bank, "2", "--patch").stdout
+
+
+def test_a_bank_is_converted_there_and_back(tmp_path, bank):
+    for name in ("a.syx", "b.json", "c.rom", "d.syx"):
+        kind = ("--to", "jx8p") if name == "d.syx" else ()
+        done("sysex", "convert", bank, "-o", tmp_path / name, *kind)
+    sizes = [(tmp_path / name).stat().st_size for name in ("a.syx", "c.rom", "d.syx")]
+    assert sizes == [10234, 2048, 156]
+    assert Bank.load(tmp_path / "d.syx").tones == TONES and Bank.load(tmp_path / "a.syx").patches[:4] == PATCHES
+
+
+def test_banks_are_merged_without_duplicates_extracted_and_compared(tmp_path, bank):
+    both, one = tmp_path / "both.json", tmp_path / "one.json"
+    assert "tone 'SAW' is 'SAW'" in done("sysex", "dedupe", bank, bank, "-o", both).stdout
+    assert done("sysex", "diff", bank, both).stdout == "no difference\n"
+    done("sysex", "extract", bank, "--patch", "PARTED", "-o", one)
+    assert [tone.name for tone in Bank.load(one).tones] == ["SAW", "SQUARE"]
+    result = jxemu("sysex", "diff", bank, one)
+    assert result.returncode == 1 and "patch 1 BOTH: name BOTH -> PARTED, key_mode dual -> split" in result.stdout
+
+
+def test_an_unwritable_bank_leaves_nothing_behind(tmp_path, bank):
+    result = jxemu("sysex", "convert", bank, "-o", tmp_path / "nowhere" / "a.syx")
+    assert result.returncode == 2 and "cannot write" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank.json"]
+
+
+# --- jxemu explore -------------------------------------------------------------------------------
+
+
+def test_tones_are_made_at_random_near_another_and_between_two(tmp_path, bank):
+    for name in ("a.syx", "b.syx"):
+        done("explore", "random", "-n", 5, "--seed", 3, "-o", tmp_path / name)
+    assert (tmp_path / "a.syx").read_bytes() == (tmp_path / "b.syx").read_bytes()
+    done("explore", "mutate", bank, "SAW", "--section", "vcf", "-n", 4, "-o", tmp_path / "m.syx")
+    assert {tone.mix_dco1 for tone in Bank.load(tmp_path / "m.syx").tones} == {90}
+    done("explore", "morph", bank, "SAW", "SQUARE", "-n", 3, "-o", tmp_path / "x.syx")
+    assert [tone.vcf_freq for tone in Bank.load(tmp_path / "x.syx").tones] == [127, 94, 60]
+    result = jxemu("explore", "mutate", bank, "SAW", "--section", "filter", "-o", tmp_path / "y.syx")
+    assert result.returncode == 2 and "choose from dco1" in result.stderr
+
+
+def test_the_demo_song_ends_with_every_gate_off(tmp_path):
+    done("render", SONG, "-o", tmp_path / "a.wav", "--jxlog", tmp_path / "a.jxlog", "--machine", "superjx")
+    on = set()
+    for event, boards, voice, _, _ in Decoder().feed(byte for _, byte in load_log(tmp_path / "a.jxlog")):
+        if event in (ON, OFF):
+            (on.add if event == ON else on.discard)((boards, voice))
+    assert not on
