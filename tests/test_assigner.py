@@ -354,6 +354,31 @@ def test_sysex_reaches_the_edit_buffers():
     assert bench.assigner.patch.plain()["key_mode"] == "split"
 
 
+def relayed(data):
+    """What a board is told to pass on to MIDI OUT."""
+    return bytes(byte for event, _, _, byte, _ in protocol.Decoder().feed(data) if event == protocol.RELAY)
+
+
+def test_a_request_for_the_edit_buffer_is_answered_at_midi_out():
+    bench = Bench(TWO, patch()).play("sysex", bytes.fromhex("F0413D0024020107F7"))
+    bank = Bank.decode(relayed(bench.bytes))
+    assert bank.patches == [patch()] and [tone.name for tone in bank.tones] == ["UP", "LOW"]
+
+
+def test_a_cartridge_crosses_from_one_instrument_to_another():
+    from jxemu.patch import handshake, sysex
+
+    sender, receiver = Bench(TWO, memory=Memory(Bank([jxemu.Tone("MINE")]))), Bench(TWO, memory=Memory(Bank()))
+    said = [handshake.message(handshake.RQF, b"\0")]
+    while said:
+        for bench in (sender, receiver):
+            bench.sent.clear()
+            for message in said:
+                bench.play("sysex", message)
+            said = [item.message for item in sysex.messages(relayed(bench.bytes))[0]]
+    assert receiver.assigner.memory.cartridge.tones[0].name == "MINE"
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=80))
 def test_any_sysex_message_leaves_the_assigner_in_order(data):

@@ -1,6 +1,6 @@
 """Mutated sysex streams against the bank reader.
 
-    python tools/fuzz_sysex.py                 # 100,000 streams, about two minutes
+    python tools/fuzz_sysex.py                 # 100,000 streams, about four minutes
     python tools/fuzz_sysex.py --streams 1000 --seed 7 bank.syx ...
 
 Each stream is whole messages of made-up banks (and of the files named) between pieces with flipped

@@ -17,7 +17,7 @@ from jxemu import protocol
 from jxemu.assigner import levels
 from jxemu.assigner.allocator import Allocator, Stroke
 from jxemu.clock import cycles
-from jxemu.patch import sysex
+from jxemu.patch import handshake, sysex
 from jxemu.patch.bank import Bank
 from jxemu.patch.memory import Memory, whole
 from jxemu.patch.parameter import PARAMETERS
@@ -113,6 +113,8 @@ class Assigner:
         self._due: list[tuple[int, int, str, str, int, int]] = []  # chase: cycle, turn, on / off, half, key, velocity
         self._turn = 0
         self._chased: dict[int, int] = {}  # chase: when a key that is down was struck
+        self._sender: handshake.Sender | None = None
+        self._receiver = handshake.Receiver()
         self._set(Patch(key_mode="whole-a"))
 
     # --- what is where ---
@@ -461,10 +463,18 @@ class Assigner:
         self.load_patch(patch, tones["upper"], tones["lower"], at)
 
     def _on_sysex(self, data: bytes, at: int, part: str) -> None:
-        """A sysex message for the edit buffers or the memory; others are passed over."""
+        """A sysex message for the edit buffers or the memory, or a request; others are passed over."""
         data = bytes(data)
         opcode, machine, level = sysex.kind_of(data)
-        if opcode == sysex.IPR and machine in (sysex.JX8P, sysex.MKS70):
+        if handshake.operation_of(data) is not None:
+            self._transfer(data, at)
+            return
+        if (dump := handshake.answer(data, self.patch, list(self.tones.values()))) is not None:
+            self._out(b"".join(dump), at)
+            return
+        if len(data) < 8 or machine not in (sysex.JX8P, sysex.MKS70):
+            return
+        if opcode == sysex.IPR:
             self._edit(data, machine, level, at)
             return
         bank = Bank.decode(data)
@@ -483,6 +493,27 @@ class Assigner:
                 self._on_program(number, at, "control" if level == sysex.PATCH_LEVEL else half)
             elif number is not None and self.memory:
                 self.memory.internal.write(Bank([self.tones["upper"]], tone_numbers=[number]))
+
+    def _out(self, midi: bytes, at: int) -> None:
+        """Let a board relay bytes to MIDI OUT."""
+        self._send(protocol.forward(midi), at)
+
+    def _transfer(self, data: bytes, at: int) -> None:
+        """A message of a cartridge transfer: send the cartridge when asked, take one that is offered."""
+        if handshake.operation_of(data) == handshake.RQF and self.memory:
+            holder = self.memory.cartridge or self.memory.internal
+            images = holder.encode("cartridge")
+            self._sender = handshake.Sender(images[0], data[3] & 15) if images else None
+        try:
+            said = self._sender and self._sender.answer(data)
+        except handshake.TransferError:
+            said = self._sender = None
+        reply = self._receiver.answer(data)
+        if self._receiver.done and self.memory:
+            self.memory.cartridge = Bank.decode(self._receiver.image)
+        for message in (said, reply):
+            if message:
+                self._out(message, at)
 
     def _edit(self, data: bytes, machine: int, level: int, at: int) -> None:
         """Single parameters: the ones that change are sent."""

@@ -131,12 +131,13 @@ class Receiver:
     def answer(self, received: bytes) -> bytes | None:
         """ACK, ERR for a damaged message, RJC for one out of turn; None for what is not of a transfer."""
         operation = operation_of(received)
+        self.done = False
         if operation not in (WSF, DAT, EOF):
             return None
         if not is_sound(received):
             return message(ERR, channel=self.channel)
         if operation == WSF:
-            self.image, self._open, self.done = b"", True, False
+            self.image, self._open = b"", True
         elif not self._open or (operation == DAT and len(self.image) >= M64C):
             return message(RJC, channel=self.channel)
         elif operation == DAT:
