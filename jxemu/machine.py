@@ -80,6 +80,7 @@ class Machine:
             self.engine = self._engine([role for role, _ in outputs], voices, 8 * len(roles))
         else:
             self.engine = self._engine(roles, None, 8 * len(roles))
+        self._position, self._end = np.zeros((2, len(self.engine.boards)), np.int64)
         self.link = EmulatedLink(self.pace)
         if self._record:
             self.link.record()
@@ -154,8 +155,9 @@ class Machine:
     def _wires(self, until: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         self.assigner.advance(until)
         at, data = self.link.take(until)
-        boards = len(self.engine.boards)
-        return at, data, np.zeros(boards, np.int64), np.full(boards, len(at), np.int64)
+        self._position.fill(0)
+        self._end.fill(len(at))
+        return at, data, self._position, self._end
 
     def render(self, frames: int) -> np.ndarray:
         """The next `frames` frames, float32 (frames, 2); both boards summed."""
