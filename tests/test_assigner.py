@@ -321,8 +321,11 @@ def test_an_event_that_does_not_fit_is_refused(event):
         bytes_of(event)
 
 
-def test_notes_outside_21_to_108_are_folded_by_octaves():
+def test_notes_outside_the_machine_s_range_are_folded_by_octaves():
     assert [fold(n) for n in (0, 20, 21, 108, 109, 127)] == [24, 32, 21, 108, 97, 103]
+    assert Bench(ONE).play("note_on", (21, 1)).gates[protocol.LOWER, 0] == 21
+    assert Bench(TWO, patch()).play("note_on", (27, 1)).gates[protocol.LOWER, 0] == 39
+    assert Bench(TWO, patch()).play("note_on", (104, 1)).gates[protocol.LOWER, 0] == 92
 
 
 def test_a_program_change_takes_a_tone_and_tells_midi_out():

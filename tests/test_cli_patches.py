@@ -8,6 +8,7 @@ from test_cli import SONG, jxemu
 
 from jxemu import Bank, Patch, Tone
 from jxemu.link import load_log
+from jxemu.patch.patch import Chain
 from jxemu.protocol import OFF, ON, Decoder
 
 TONES = [Tone("SAW", mix_dco1=90), Tone("SQUARE", dco1_wave="square", mix_dco1=90, vcf_freq=60)]
@@ -107,6 +108,15 @@ def test_what_the_bank_does_not_have_is_said(tmp_path, song, bank):
 def test_bad_wishes_get_one_sentence(tmp_path, song, bank, words, sentence):
     result = jxemu("render", song, "--bank", bank, "-o", tmp_path / "a.wav", *words)
     assert result.returncode == 2 and sentence in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_the_patch_chain_of_a_jx8p_file_is_played(tmp_path, song):
+    chains = [Chain(tone=1, assign="unison1"), Chain(tone=0)]
+    (tmp_path / "chain.syx").write_bytes(Bank(TONES, chains=chains).encode("jx8p")[0])
+    log = tmp_path / "a.jxlog"
+    words = ("--bank", tmp_path / "chain.syx", "--patch", "SQUARE", "--machine", "jx8p", "--jxlog", log)
+    done("render", song, *words, "-o", tmp_path / "a.wav")
+    assert len(notes_of(log)) == 4 and b"\x81\x20" in bytes(byte for _, byte in load_log(log))
 
 
 def test_a_log_that_is_none_is_refused_by_line(tmp_path):

@@ -60,3 +60,20 @@ def test_listen_names_what_it_knows_when_asked_for_something_else(run, tmp_path)
     result = run("listen", "-o", tmp_path, "--only", "flanger")
     assert result.exit_code == 2
     assert "flanger" in result.stderr and "chorus" in result.stderr
+
+
+def test_listen_shows_the_wire_of_a_key_mode(run, tmp_path):
+    assert run("listen", "-o", tmp_path, "--only", "chase").exit_code == 0
+    sound, rate = soundfile.read(tmp_path / "chase.wav")
+    level = abs(sound[: rate * 48 // 10, 0]).reshape(-1, rate // 20).max(1)
+    onsets = (level[1:] > 1.5 * level[:-1]) & (level[1:] > 0.004)
+    assert onsets.sum() >= 8, "four keys and their echoes"
+    assert image.imread(tmp_path / "chase.png").std() > 0.05
+
+
+def test_a_wire_log_becomes_a_picture_of_its_voices(run, tmp_path):
+    (tmp_path / "a.jxlog").write_text("jxlog 1 spacing 320\n1000 F1 80 20 C0 3C 64\n900000 F1 D0 3C 00\n")
+    assert run("wire_trace", tmp_path / "a.jxlog", "-o", tmp_path / "a.png").exit_code == 0
+    assert image.imread(tmp_path / "a.png").std() > 0.05
+    result = run("wire_trace", tmp_path / "none.jxlog", "-o", tmp_path / "b.png")
+    assert result.exit_code == 2 and "none.jxlog" in result.stderr

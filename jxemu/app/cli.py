@@ -19,7 +19,7 @@ from jxemu.assigner.allocator import PRIORITY, STEAL
 from jxemu.clock import CYCLES_PER_SECOND, OVERSAMPLES, SAMPLE_RATES
 from jxemu.link import LogError, load_log, replay, save_log
 from jxemu.machine import MACHINES, Event, Machine
-from jxemu.patch.bank import find
+from jxemu.patch.bank import Bank, find
 from jxemu.patch.memory import Memory, whole
 from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
@@ -129,15 +129,22 @@ def _sound(memory: Memory, tone: str | None, patch: str | None) -> tuple[Patch, 
     bank = memory.internal
     try:
         if patch is not None:
-            if not bank.patches:
+            patches = bank.patches or _chained(bank)
+            if not patches:
                 fail("the bank holds no patch; choose a tone")
-            return bank.patches[find(bank.patches, patch)], None
+            return patches[find(patches, patch)], None
         if not bank.tones:
             fail("the bank holds no tone; choose a patch")
         place = find(bank.tones, tone) if tone is not None else 0
         return whole(bank.tones[place]), bank.tones[place]
     except KeyError as error:
         fail(error.args[0])
+
+
+def _chained(bank: Bank) -> list[Patch]:
+    """The patch chains of a JX-8P file as patches, each named after its tone."""
+    tones = [bank.tone(chain.tone) for chain in bank.chains]
+    return [chain.patch(tone.name if tone else "") for chain, tone in zip(bank.chains, tones, strict=True)]
 
 
 def _parts(texts: list[str], memory: Memory) -> list[_Part]:

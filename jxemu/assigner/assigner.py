@@ -24,7 +24,12 @@ from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import BUFFER_BYTES, PATCH, Chain, Patch
 from jxemu.patch.tone import TONE_BYTES, Tone
 
-LOWEST_NOTE, HIGHEST_NOTE = 21, 108
+PLAYABLE = (21, 108)
+"""Notes a sound board is asked for; the keys a JX-8P takes as they are. Source: OM8P."""
+
+SUPER_JX_KEYS = (28, 103)
+"""Keys that a Super JX takes as they are. Source: S8, S9."""
+
 PARTS = ("control", "upper", "lower")
 """What an event is meant for: the patch as the keyboard plays it, or one half. Source: S8."""
 
@@ -79,11 +84,11 @@ class Event:
     part: str = "control"
 
 
-def fold(note: int) -> int:
-    """A note outside the playable range 21..108, moved into it by octaves."""
-    while note < LOWEST_NOTE:
+def fold(note: int, playable: tuple[int, int] = PLAYABLE) -> int:
+    """A note outside a range, lowest and highest, moved into it by octaves."""
+    while note < playable[0]:
         note += 12
-    while note > HIGHEST_NOTE:
+    while note > playable[1]:
         note -= 12
     return note
 
@@ -105,6 +110,7 @@ class Assigner:
     ):
         self._send = send
         self.roles = tuple(roles)
+        self._keys = PLAYABLE if len(self.roles) == 1 else SUPER_JX_KEYS
         self.memory = memory
         self.steal, self.priority = steal, priority
         self.tones = {"upper": Tone(), "lower": Tone()}
@@ -295,7 +301,7 @@ class Assigner:
     def _play(self, half: str, strokes: Iterable[Stroke], at: int) -> None:
         for stroke in strokes:
             role, number = stroke.voice
-            note = fold(fold(stroke.key) + self._of(half, "shift") + stroke.interval)
+            note = fold(fold(stroke.key, self._keys) + self._of(half, "shift") + stroke.interval)
             command = protocol.voice_on if stroke.on else protocol.voice_off
             self._to(role, command(number, note, stroke.velocity), at)
 
@@ -311,7 +317,7 @@ class Assigner:
 
     def _strike(self, key: int, velocity: int, at: int) -> None:
         """A key of the control channel under a two-tone patch."""
-        wanted = levels.shares(self.patch, fold(key), velocity)
+        wanted = levels.shares(self.patch, fold(key, self._keys), velocity)
         if self._chasing:
             self._chased[key] = at
             for hit, half in enumerate(self._hits):
