@@ -1,7 +1,7 @@
 """What an instrument has in reach: its internal memory, a cartridge, and the tones in its ROM.
 
 The ROM tones of the real machines are Roland's and not here; the project's own factory tones stand
-in their places.
+in their places, those numbered like ROM tones in their own.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Memory:
         """A Super JX tone, 0..99; those of the ROM are factory tones. None where there is none."""
         tone = self.internal.tone(number)
         if tone is None and number in ROM_TONES:
-            return factory_bank().tone(number - ROM_TONES.start)
+            return factory_bank().tone(number % len(factory_bank().tones))
         return tone
 
     def patch(self, program: int) -> Patch | None:
