@@ -65,7 +65,7 @@ class Machine:
         self.circuit = circuit or Circuit()
         self.pace = pace
         self.apart = apart
-        self._memory, self._rules = memory or Memory(), (steal, priority)
+        self._memory, self._rules = memory, (steal, priority)
         self._rates = sample_rate, oversample
         self._record, self._boot = record, boot
         self.reset()

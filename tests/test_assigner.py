@@ -357,6 +357,15 @@ def test_sysex_reaches_the_edit_buffers():
     assert bench.assigner.patch.plain()["key_mode"] == "split"
 
 
+def test_writing_to_memory_leaves_other_instruments_alone():
+    from jxemu.patch import sysex
+    from jxemu.patch.factory import factory_bank
+
+    before = list(factory_bank().tones)
+    bench = Bench(TWO, memory=None).play("sysex", sysex.bulk_tone(jxemu.Tone("MINE"), 0))
+    assert bench.assigner.memory.tone(0).name == "MINE" and factory_bank().tones == before
+
+
 def relayed(data):
     """What a board is told to pass on to MIDI OUT."""
     return bytes(byte for event, _, _, byte, _ in protocol.Decoder().feed(data) if event == protocol.RELAY)

@@ -10,7 +10,7 @@ Source: ZOMBIE (order and length of a patch change), OM8P, CRAIG (see firmware_n
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jxemu import protocol
@@ -97,7 +97,7 @@ class Assigner:
     """Turns events into bytes.
 
     send : takes bytes and the machine cycle at which they leave.  roles : the boards' selects.
-    memory : where programs come from.  steal, priority : see `jxemu.assigner.allocator`.
+    memory : where programs come from (default: the factory bank).  steal, priority : see `jxemu.assigner.allocator`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Assigner:
         self._send = send
         self.roles = tuple(roles)
         self._keys = PLAYABLE if len(self.roles) == 1 else SUPER_JX_KEYS
-        self.memory = memory
+        self._memory = memory
         self.steal, self.priority = steal, priority
         self.tones = {"upper": Tone(), "lower": Tone()}
         self.pedal = False
@@ -124,6 +124,19 @@ class Assigner:
         self._set(Patch(key_mode="whole-a"))
 
     # --- what is where ---
+
+    @property
+    def memory(self) -> Memory:
+        """Internal memory and cartridge as they are now; the factory bank is read when first asked for."""
+        if self._memory is None:
+            self._memory = Memory()
+        return self._memory
+
+    def _remember(self, bank: Bank) -> None:
+        """Write tones and patches into internal memory; banks that others hold stay as they are."""
+        internal = self.memory.internal.copy()
+        internal.write(bank)
+        self._memory = replace(self.memory, internal=internal)
 
     @property
     def boards(self) -> dict[int, str]:
@@ -372,8 +385,6 @@ class Assigner:
 
     def _on_program(self, data: int, at: int, part: str) -> None:
         program = int(data)
-        if self.memory is None:
-            return
         if len(self.roles) == 1:
             tone = self.memory.jx8p_tone(program)
             if tone is not None:
@@ -395,7 +406,7 @@ class Assigner:
         self.load_patch(*data, at, program)
 
     def _tone(self, number: int) -> Tone:
-        tone = self.memory.tone(number) if self.memory else None
+        tone = self.memory.tone(number)
         if tone is None:
             raise ValueError(f"the bank has no tone {number + 1}, which the patch asks for")
         return tone
@@ -491,14 +502,14 @@ class Assigner:
             self.load_patch(bank.chains[0].patch(self.tones["upper"].name), *self.tones.values(), at)
         elif opcode == sysex.APR and bank.patches:
             self._on_patch(bank.patches[0], at, part)
-        elif opcode == sysex.BLD and self.memory:
-            self.memory.internal.write(bank)
+        elif opcode == sysex.BLD:
+            self._remember(bank)
         elif opcode == sysex.PGR and len(data) >= 10:
             number = sysex.number_of(data)
             if machine == sysex.MKS70 and number is not None:
                 self._on_program(number, at, "control" if level == sysex.PATCH_LEVEL else half)
-            elif number is not None and self.memory:
-                self.memory.internal.write(Bank([self.tones["upper"]], tone_numbers=[number]))
+            elif number is not None:
+                self._remember(Bank([self.tones["upper"]], tone_numbers=[number]))
 
     def _out(self, midi: bytes, at: int) -> None:
         """Let a board relay bytes to MIDI OUT."""
@@ -506,7 +517,7 @@ class Assigner:
 
     def _transfer(self, data: bytes, at: int) -> None:
         """A message of a cartridge transfer: send the cartridge when asked, take one that is offered."""
-        if handshake.operation_of(data) == handshake.RQF and self.memory:
+        if handshake.operation_of(data) == handshake.RQF:
             holder = self.memory.cartridge or self.memory.internal
             images = holder.encode("cartridge")
             self._sender = handshake.Sender(images[0], data[3] & 15) if images else None
@@ -515,8 +526,8 @@ class Assigner:
         except handshake.TransferError:
             said = self._sender = None
         reply = self._receiver.answer(data)
-        if self._receiver.done and self.memory:
-            self.memory.cartridge = Bank.decode(self._receiver.image)
+        if self._receiver.done:
+            self._memory = replace(self.memory, cartridge=Bank.decode(self._receiver.image))
         for message in (said, reply):
             if message:
                 self._out(message, at)
@@ -579,8 +590,8 @@ class Assigner:
     def snapshot(self) -> dict:
         """All state as plain values, for `restore`."""
         tones = Bank([self.tones["upper"], self.tones["lower"]], [self.patch])
-        memory = self.memory and [
-            bank and bank.encode("json")[0].decode() for bank in (self.memory.internal, self.memory.cartridge)
+        memory = self._memory and [
+            bank and bank.encode("json")[0].decode() for bank in (self._memory.internal, self._memory.cartridge)
         ]
         return {
             "now": tones.encode("json")[0].decode(),
@@ -598,7 +609,7 @@ class Assigner:
     def restore(self, saved: dict) -> None:
         """Take over a `snapshot`."""
         if saved["memory"]:
-            self.memory = Memory(*(text and Bank.decode(text.encode()) for text in saved["memory"]))
+            self._memory = Memory(*(text and Bank.decode(text.encode()) for text in saved["memory"]))
         now = Bank.decode(saved["now"].encode())
         self.steal, self.priority = saved["rules"]
         self.tones = dict(zip(("upper", "lower"), now.tones, strict=True))

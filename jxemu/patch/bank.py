@@ -14,7 +14,7 @@ Besides these, Vecoven v4 bulk dumps and JX-10 cartridge transfers are read.
 import difflib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,11 @@ class Bank:
     def patch(self, number: int) -> Patch | None:
         """The patch in memory `number`, or None."""
         return self.patches[self.patch_numbers.index(number)] if number in self.patch_numbers else None
+
+    def copy(self) -> "Bank":
+        """The same bank, to be written to on its own."""
+        lists = {row.name: list(value) for row in fields(self) if isinstance(value := getattr(self, row.name), list)}
+        return replace(self, **lists)
 
     def write(self, other: "Bank") -> None:
         """Put another bank's tones and patches into the memories they name."""
