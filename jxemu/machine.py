@@ -6,6 +6,7 @@
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -89,7 +90,7 @@ class Machine:
             self.assigner.boot(0)
 
     def _engine(self, roles: Sequence[int], voices: Sequence[Sequence[int]] | None, width: int) -> Engine:
-        return Engine(roles, [self.circuit] * len(roles), *self._rates, voices, width)
+        return Engine(roles, [self.circuit] * len(roles), *self._rates, voices, width, silent_rest=False)
 
     @staticmethod
     def circuit_of(**fields: float | str) -> Circuit:
@@ -207,7 +208,16 @@ class Machine:
             arrays = np.load(io.BytesIO(saved))
             about = json.loads(bytes(arrays["about"]))
             version = about["version"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+        ) as error:
             raise ValueError("not a saved machine") from error
         if version != SAVE_VERSION:
             raise ValueError(f"saved by another version of jxemu (format {version}, this one reads {SAVE_VERSION})")
@@ -223,6 +233,7 @@ class Machine:
         machine.link.restore(about["link"])
         machine.assigner.restore(about["assigner"])
         machine._memory = machine.assigner.memory
+        machine._rules = machine.assigner.steal, machine.assigner.priority
         return machine
 
 

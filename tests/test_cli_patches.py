@@ -93,6 +93,43 @@ def test_parts_are_instruments_of_their_own(tmp_path, song, bank):
     assert (tmp_path / "a-2-upper.wav").exists()
 
 
+def test_a_key_of_no_length_ends(tmp_path, bank):
+    file = mido.MidiFile()
+    track = mido.MidiTrack()
+    file.tracks.append(track)
+    track += [mido.Message("note_on", note=60, velocity=100), mido.Message("note_off", note=60)]
+    file.save(tmp_path / "zero.mid")
+    done("render", tmp_path / "zero.mid", "--bank", bank, "-o", tmp_path / "a.wav")
+    assert soundfile.info(tmp_path / "a.wav").duration < 5
+
+
+def test_stems_of_voices_are_as_long_as_the_song_without(tmp_path, song, bank):
+    for name, words in (("a.wav", ()), ("b.wav", ("--stems", "voice"))):
+        done("render", song, "--bank", bank, "--patch", "BOTH", "-o", tmp_path / name, "--format", "float", *words)
+    one, other = (soundfile.read(tmp_path / name)[0] for name in ("a.wav", "b.wav"))
+    assert len(one) == len(other) and np.abs(one - other).max() < 1e-6
+
+
+def test_a_patch_among_the_parts_brings_two_boards(tmp_path, song, bank):
+    done(
+        "render", song, "--bank", bank, "--part", "1-2=BOTH", "-o", tmp_path / "a.wav", "--jxlog", tmp_path / "a.jxlog"
+    )
+    assert {board for board, _ in notes_of(tmp_path / "a-1.jxlog")} == {1, 2}
+
+
+def test_a_setting_changes_the_patch(tmp_path, song, bank):
+    words = ("--set", "key_mode=split", "--set", "lower_tone=SQUARE", "--jxlog", tmp_path / "a.jxlog")
+    done("render", song, "--bank", bank, "--tone", "SAW", *words, "-o", tmp_path / "a.wav")
+    assert notes_of(tmp_path / "a.jxlog") == [(1, 40), (2, 80)]
+
+
+def test_names_that_look_like_markup_are_names(tmp_path, song):
+    path = tmp_path / "odd.json"
+    path.write_bytes(Bank([Tone("[/BASS]")]).encode("json")[0])
+    assert "[/BASS]" in done("sysex", "show", path, "1").stdout
+    done("render", song, "--bank", path, "-o", tmp_path / "a.wav", "--seconds", "0.1")
+
+
 def test_what_the_bank_does_not_have_is_said(tmp_path, song, bank):
     said = done("render", song, "--bank", bank, "--patch", "FROM ROM", "-o", tmp_path / "a.wav").stderr
     assert "uses tone 71 of the Super JX's ROM" in said and "stands in" in said
@@ -103,7 +140,9 @@ def test_what_the_bank_does_not_have_is_said(tmp_path, song, bank):
 @pytest.mark.parametrize("words, sentence", [
     (("--tone", "SAW", "--patch", "BOTH"), "not both"), (("--part", "SAW"), "CHANNELS=NAME"),
     (("--part", "17=SAW"), "CHANNELS=NAME"), (("--part", "1=SAWW"), "near: SAW"), (("--patch", "BTH"), "near: BOTH"),
-    (("--part", "1=SAW", "--upper-channel", "2"), "leave"), (("--cartridge", "none.rom"), "cannot read none.rom"),
+    (("--part", "1=SAW", "--upper-channel", "2"), "leave"), (("--part", "1-99999999999=SAW"), "CHANNELS=NAME"),
+    (("--upper-channel", "1", "--lower-channel", "1"), "given twice"), (("--seconds", "inf"), "not a length"),
+    (("--set", "key_mod=dual"), "key_mode"), (("--tone", "\u00b2"), "no tone"), (("--cartridge", "none.rom"), "cannot read none.rom"),
 ])  # fmt: skip
 def test_bad_wishes_get_one_sentence(tmp_path, song, bank, words, sentence):
     result = jxemu("render", song, "--bank", bank, "-o", tmp_path / "a.wav", *words)

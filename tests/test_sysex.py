@@ -7,14 +7,14 @@ from test_patch import tones
 
 import jxemu
 from jxemu.patch import editing, handshake, sysex
-from jxemu.patch.bank import FORMATS, Bank
+from jxemu.patch.bank import FORMATS, Bank, merged
 from jxemu.patch.patch import CHAIN, PATCH, Chain, Patch
 from jxemu.patch.sysex import SysexError
 
 BYTES = {"jx8p": 78, "cartridge": 2048, "mks70": 10234}
 patches = st.builds(
     lambda values, name: Patch(name, **dict(zip(PATCH, values, strict=True))),
-    st.tuples(*(st.integers(row.smallest, row.top) for row in PATCH.values())),
+    st.tuples(*(st.integers(row.smallest, min(row.top, 127)) for row in PATCH.values())),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=18),
 )
 chains = st.builds(
@@ -127,7 +127,10 @@ def test_a_file_without_anything_is_refused_by_name(tmp_path):
 @given(soup=st.binary(max_size=400))
 def test_any_bytes_are_read_without_an_exception_and_nothing_is_lost_silently(soup):
     bank = Bank.decode(soup)
-    assert bank.tones or bank.patches or bank.chains or bank.skipped or not soup or 0xF0 in soup
+    found, lost = sysex.messages(soup)
+    assert sum(part.length for part in lost) + sum(len(item.message) for item in found) <= len(soup)
+    assert len(bank.tones) + len(bank.patches) + len(bank.chains) + len(bank.skipped) >= len(lost)
+    assert bank.skipped or not soup or found
 
 
 def test_mutated_streams_raise_nothing_and_keep_their_whole_messages():
@@ -135,6 +138,44 @@ def test_mutated_streams_raise_nothing_and_keep_their_whole_messages():
     from fuzz_sysex import run
 
     run(2000, seed=1)
+
+
+def test_two_dumps_in_one_file_keep_their_tones_apart():
+    one, two = (Bank([jxemu.Tone(name)], [Patch(name, upper_tone=0, lower_tone=0)]) for name in "AB")
+    both = Bank.decode(one.encode("mks70")[0] + two.encode("mks70")[0])
+    patches = [patch for patch in both.patches if patch.name in "AB"]
+    assert [both.tone(patch.upper_tone).name for patch in patches] == ["A", "B"] and len(both.tones) == 100
+
+
+def test_a_hundred_tones_with_patches_become_dumps_that_hold_what_their_patches_ask_for():
+    tones = [jxemu.Tone(f"T{n}", vcf_freq=n) for n in range(120)]
+    for bank in (Bank(tones), Bank.decode(Bank(tones).encode("apr")[0])):
+        dumps = [Bank.decode(data) for data in bank.encode("mks70")]
+        named = [(p.name, dump.tone(p.upper_tone).name) for dump in dumps for p in dump.patches if p.name[0] == "T"]
+        assert len(dumps) == 3 and sorted(named) == sorted((tone.name, tone.name) for tone in tones)
+
+
+def test_an_edit_buffer_dump_keeps_the_numbers_of_its_tones():
+    sent = handshake.answer(bytes.fromhex("F0413D0024020107F7"), Patch("P", upper_tone=7, lower_tone=3),
+                            [jxemu.Tone("U"), jxemu.Tone("L")], 0)  # fmt: skip
+    bank = Bank.decode(b"".join(sent))
+    assert bank.tone(7).name == "U" and bank.tone(3).name == "L"
+
+
+@pytest.mark.parametrize("wrong", [
+    '{"format": "jxemu bank 1", "tones": [{"vcf_freq": Infinity}]}', '{"format": "jxemu bank 1", "tones": [{"number": "x"}]}',
+    '{"format": "jxemu bank 1", "tones": [{"stored": "00"}]}', '{"format": "jxemu bank 1", "channel": "x"}',
+    '{"format": "jxemu bank 1", "tones": 5}', '{"format": "jxemu bank 1", "tones": [{"name": "a\\u0007"}]}',
+    '{"format": "jxemu bank 1", "chain_area": "00"}',
+])  # fmt: skip
+def test_wrong_json_is_refused_in_a_sentence(wrong):
+    with pytest.raises(SysexError, match="not a jxemu bank in JSON"):
+        Bank.decode(wrong.encode())
+
+
+def test_a_transfer_that_breaks_off_is_reported():
+    said = handshake.dump(Bank([jxemu.Tone("A")]).encode("cartridge")[0])[:-1]
+    assert "breaks off after 16 blocks" in str(Bank.decode(b"".join(said)).skipped[0])
 
 
 # --- real files ----------------------------------------------------------------------------------
@@ -241,7 +282,7 @@ def test_a_request_is_answered_with_patch_and_both_tones():
 
 def test_merging_renumbers_tones_and_patches_follow():
     one = Bank([jxemu.Tone("A"), jxemu.Tone("B")], [Patch("1", upper_tone=1, lower_tone=60)])
-    both = editing.merged([one, one])
+    both = merged([one, one])
     assert [patch.upper_tone for patch in both.patches] == [1, 3] and both.patches[1].lower_tone == 60
 
 

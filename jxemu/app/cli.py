@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app import explore, sysex
@@ -19,7 +20,7 @@ from jxemu.assigner.allocator import PRIORITY, STEAL
 from jxemu.clock import CYCLES_PER_SECOND, OVERSAMPLES, SAMPLE_RATES
 from jxemu.link import LogError, load_log, replay, save_log
 from jxemu.machine import MACHINES, Event, Machine
-from jxemu.patch.bank import Bank, find
+from jxemu.patch.bank import find
 from jxemu.patch.memory import Memory, whole
 from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
@@ -71,6 +72,12 @@ def render(
     cartridge: Annotated[Path | None, typer.Option(help="Bank in the cartridge slot.")] = None,
     tone: Annotated[str | None, typer.Option(help="Name or number (from 1) of a tone; default: the first.")] = None,
     patch: Annotated[str | None, typer.Option(help="Name or number (from 1) of a patch.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="SETTING=VALUE: change the patch, as key_mode=split or 'lower_tone=BASS 1'; repeat."
+        ),
+    ] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(help="CHANNELS=NAME: an instrument of its own with a patch or tone, as '1-3=STRINGS'; repeat."),
@@ -93,6 +100,15 @@ def render(
     jxlog: Annotated[Path | None, typer.Option(help="Also write what crossed the wire.")] = None,
 ) -> None:
     """Play a MIDI file with tones and patches of a bank and write the sound."""
+    if upper_channel is not None and upper_channel in (lower_channel, control_channel):
+        fail(
+            f"channel {upper_channel} is given twice: to play both halves on one channel, give it as --control-channel"
+        )
+    if lower_channel is not None and lower_channel == control_channel:
+        fail(
+            f"channel {lower_channel} is given twice: to play both halves on one channel, give it as --control-channel"
+        )
+    _finite(seconds)
     memory = Memory(*([read_bank(bank)] if bank else []), **({"cartridge": read_bank(cartridge)} if cartridge else {}))
     named = {upper_channel: "upper", lower_channel: "lower", control_channel: "control"}
     channels = {number: where for number, where in named.items() if number is not None} or None
@@ -101,7 +117,9 @@ def render(
     parts = _parts(part, memory) if part else [_Part(*_sound(memory, tone, patch), channels, "")]
     if part and (tone or patch or channels):
         fail("--part says what plays on which channel: leave --tone, --patch and the channel options out")
-    kind = machine.value if machine else "superjx" if patch else "jx8p"
+    for each in parts if setting else []:
+        each.sound, each.tone = _changed(each.sound, setting, memory), None
+    kind = machine.value if machine else "superjx" if any(each.tone is None for each in parts) or setting else "jx8p"
     for each in parts:
         each.events = _events(song, each.channels)
         _warn(each, memory, kind)
@@ -129,22 +147,46 @@ def _sound(memory: Memory, tone: str | None, patch: str | None) -> tuple[Patch, 
     bank = memory.internal
     try:
         if patch is not None:
-            patches = bank.patches or _chained(bank)
-            if not patches:
+            if not bank.patches and bank.chains:
+                chained = _chained(memory)
+                return chained[find([played for played, _ in chained], patch)]
+            if not bank.patches:
                 fail("the bank holds no patch; choose a tone")
-            return patches[find(patches, patch)], None
+            return bank.patches[find(bank.patches, patch, bank.patch_numbers)], None
         if not bank.tones:
             fail("the bank holds no tone; choose a patch")
-        place = find(bank.tones, tone) if tone is not None else 0
-        return whole(bank.tones[place]), bank.tones[place]
+        place = find(bank.tones, tone, bank.tone_numbers) if tone is not None else 0
+        return whole(bank.tones[place], bank.tone_numbers[place]), bank.tones[place]
     except KeyError as error:
         fail(error.args[0])
 
 
-def _chained(bank: Bank) -> list[Patch]:
-    """The patch chains of a JX-8P file as patches, each named after its tone."""
-    tones = [bank.tone(chain.tone) for chain in bank.chains]
-    return [chain.patch(tone.name if tone else "") for chain, tone in zip(bank.chains, tones, strict=True)]
+def _chained(memory: Memory) -> list[tuple[Patch, Tone | None]]:
+    """The patch chains of a JX-8P file as patches, each named after its tone, and that tone."""
+    chains = memory.internal.chains
+    tones = [memory.jx8p_tone(chain.program) for chain in chains]
+    return [(chain.patch(tone.name if tone else ""), tone) for chain, tone in zip(chains, tones, strict=True)]
+
+
+def _changed(sound: Patch, texts: list[str], memory: Memory) -> Patch:
+    """The patch with what ``--set`` asks for; a tone may be given by its name."""
+    bank = memory.internal
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            if name.endswith("_tone"):
+                value = str(bank.tone_numbers[find(bank.tones, value, bank.tone_numbers)])
+            sound = sound.replace(**{name: value})
+        except (TypeError, ValueError) as error:
+            fail(f"--set {text}: {error}")
+        except KeyError as error:
+            fail(f"--set {text}: {error.args[0]}")
+    return sound
+
+
+def _finite(seconds: float | None) -> None:
+    if seconds is not None and not seconds < 1e9:
+        fail(f"--seconds {seconds} is not a length that can be rendered")
 
 
 def _parts(texts: list[str], memory: Memory) -> list[_Part]:
@@ -165,10 +207,11 @@ def _channels(text: str) -> list[int]:
     numbers: list[int] = []
     for piece in text.split(","):
         first, _, last = piece.strip().partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
+        ends = [end for end in (first, last or first) if end.isascii() and end.isdecimal() and 1 <= int(end) <= 16]
+        if len(ends) != 2:
             return []
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers if all(1 <= number <= 16 for number in numbers) else []
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    return numbers
 
 
 def _events(song: Path, channels: dict[int, str] | None) -> list[Event]:
@@ -182,15 +225,18 @@ def _events(song: Path, channels: dict[int, str] | None) -> list[Event]:
 
 def _warn(part: _Part, memory: Memory, kind: str) -> None:
     """Say which programs of the song are nowhere and which ROM tones are played by others."""
-    programs = sorted({event.data for event in part.events if event.kind == "program"})
+    programs = sorted({event.data for event in part.events if event.kind == "program" and event.part == "control"})
     single = len(MACHINES[kind]) == 1
     found = {program: (memory.jx8p_tone if single else memory.patch)(program) for program in programs}
     if missing := [str(program + 1) for program, sound in found.items() if sound is None]:
         say(f"the bank has nothing for program change {', '.join(missing)}: the sound before goes on")
     patches = [sound for sound in found.values() if isinstance(sound, Patch)]
+    for number in [] if part.tone else memory.missing(part.sound):
+        fail(f"patch {part.sound.name.strip()} asks for tone {number + 1}, which the bank does not have")
     for sound in patches if part.tone else [part.sound, *patches]:
         for number in memory.missing(sound):
-            fail(f"patch {sound.name.strip()} asks for tone {number + 1}, which the bank does not have")
+            said = f"patch {sound.name.strip()} asks for tone {number + 1}, which the bank does not have: "
+            say(said + "the sound before goes on")
         for number, tone in memory.stand_ins(sound).items():
             said = f"patch {sound.name.strip()} uses tone {number + 1} of the Super JX's ROM, which no file holds: "
             say(said + f"factory tone {tone.name} stands in")
@@ -221,7 +267,7 @@ def _write(
     with contextlib.ExitStack() as open_files, _progress() as bar:
         mix = open_files.enter_context(_sound_file(output, rate, sample_format))
         apart = [open_files.enter_context(_sound_file(beside(output, name), rate, sample_format)) for name in stems]
-        task = bar.add_task(title, total=max(length, 0.01))
+        task = bar.add_task(escape(title), total=max(length, 0.01))
         for block in blocks:
             try:
                 mix.write(mixed(block))
@@ -254,6 +300,7 @@ def play_log(
 
     A log of ``jxemu render`` begins before the song, while the boards start; --start 0 keeps that too.
     """
+    _finite(seconds)
     try:
         arrivals = load_log(log)
         events = Decoder().feed(byte for _, byte in arrivals)

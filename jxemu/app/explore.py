@@ -13,6 +13,9 @@ from jxemu.patch.tone import Tone
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="New tones: random, near another, between two.")
 
+APART = 1_000_000
+"""From the tones of one seed to those of the next."""
+
 File = Annotated[Path, typer.Argument(help="A bank.")]
 Count = Annotated[int, typer.Option("-n", "--count", min=1, help="How many tones.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same tones.")]
@@ -24,7 +27,7 @@ Sections = Annotated[
 @app.command("random")
 def random_(output: Output, count: Count = 32, seed: Seed = 1, to: To = None) -> None:
     """Tones as real ones are: drawn from statistics of 386 of them."""
-    write_bank(Bank([random_tone(seed + n) for n in range(count)]), output, to)
+    write_bank(Bank([random_tone(seed * APART + n) for n in range(count)]), output, to)
 
 
 @app.command("mutate")
@@ -41,7 +44,7 @@ def mutate_(
     """Tones near another one; sections that are not named stay as they are."""
     start = _tone(file, tone)
     try:
-        tones = [mutate(start, seed + n, amount, sections) for n in range(count)]
+        tones = [mutate(start, seed * APART + n, amount, sections) for n in range(count)]
     except ValueError as error:
         fail(str(error))
     write_bank(Bank(tones), output, to)
@@ -67,4 +70,4 @@ def morph_(
 
 
 def _tone(file: Path, name: str) -> Tone:
-    return found(read_bank(file).tones, name, "tone", file)
+    return found(read_bank(file), name, "tone", file)

@@ -42,7 +42,10 @@ def read_bank(path: Path) -> Bank:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write under another name, which becomes `path` when it is whole."""
+    """A file to write under another name, which becomes `path` when it is whole; links are followed."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        fail(f"cannot write {path}: it is not a plain file")
     try:
         handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent or ".")
     except OSError as error:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jxemu.app.files import beside, fail, read_bank, whole_file
 from jxemu.patch import editing
-from jxemu.patch.bank import FORMATS, Bank, find
+from jxemu.patch.bank import FORMATS, Bank, find, merged
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import LOWEST_SPLIT_NOTE
 from jxemu.patch.record import Record
@@ -58,11 +59,11 @@ def show(
 ) -> None:
     """Every setting of a tone or patch, as the panel words it."""
     bank = read_bank(file)
-    record = found(bank.patches if patch else bank.tones, name, "patch" if patch else "tone", file)
-    table = Table("setting", "panel", "value", title=record.name.strip() or None)
+    record = found(bank, name, "patch" if patch else "tone", file)
+    table = Table("setting", "panel", "value", title=escape(record.name.strip()) or None)
     for key, value in record:
         if patch:
-            table.add_row(key, "", _patch_text(bank, key, record))
+            table.add_row(key, "", escape(_patch_text(bank, key, record)))
         else:
             row = PARAMETERS[key]
             table.add_row(key, f"{row.panel} {row.text}", row.format(value) + ("" if row.labels else f"  ({value})"))
@@ -81,12 +82,22 @@ def _patch_text(bank: Bank, key: str, patch: Record) -> str:
     return f"{value:+d}" if key.endswith("_shift") else str(value)
 
 
-def found(records: list, name: str, kind: str, file: Path) -> Record:
-    """The record of that name or number; ends the command with near matches if there is none."""
+def found(bank: Bank, name: str, kind: str, file: Path) -> Record:
+    """The tone or patch of that name or memory number; ends the command with near matches if there is none."""
+    return _records(bank, kind)[place_of(bank, name, kind, file)]
+
+
+def _records(bank: Bank, kind: str) -> list:
+    return bank.tones if kind == "tone" else bank.patches
+
+
+def place_of(bank: Bank, name: str, kind: str, file: Path) -> int:
+    """Where in the bank that tone or patch stands."""
+    records = _records(bank, kind)
     if not records:
         fail(f"{file} holds no {kind}")
     try:
-        return records[find(records, name)]
+        return find(records, name, bank.tone_numbers if kind == "tone" else bank.patch_numbers)
     except KeyError as error:
         fail(f"{file}: {error.args[0]}")
 
@@ -96,7 +107,7 @@ def convert(files: Files, output: Output, to: To = None) -> None:
     """Write banks in another format, several as one: JX-8P, cartridge, MKS-70 or JSON text."""
     banks = [read_bank(path) for path in files]
     try:
-        bank = banks[0] if len(banks) == 1 else editing.merged(banks)
+        bank = banks[0] if len(banks) == 1 else merged(banks)
     except ValueError as error:
         fail(f"cannot merge {len(banks)} banks: {error}")
     write_bank(bank, output, to)
@@ -114,8 +125,8 @@ def extract(
     if not tone and not patch:
         fail("name something to extract with --tone or --patch")
     bank = read_bank(file)
-    tones = [bank.tones.index(found(bank.tones, name, "tone", file)) for name in tone or []]
-    patches = [bank.patches.index(found(bank.patches, name, "patch", file)) for name in patch or []]
+    tones = [place_of(bank, name, "tone", file) for name in tone or []]
+    patches = [place_of(bank, name, "patch", file) for name in patch or []]
     write_bank(editing.extracted(bank, tones, patches), output, to)
 
 
@@ -123,7 +134,7 @@ def extract(
 def dedupe(files: Files, output: Output, to: To = None) -> None:
     """Write banks as one, each sound once; names do not count."""
     try:
-        bank, dropped = editing.deduplicated(editing.merged([read_bank(path) for path in files]))
+        bank, dropped = editing.deduplicated(merged([read_bank(path) for path in files]))
     except ValueError as error:
         fail(f"cannot merge: {error}")
     for record, kept in dropped:

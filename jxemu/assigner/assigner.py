@@ -18,11 +18,11 @@ from jxemu.assigner import levels
 from jxemu.assigner.allocator import Allocator, Stroke
 from jxemu.clock import cycles
 from jxemu.patch import handshake, sysex
-from jxemu.patch.bank import Bank
+from jxemu.patch.bank import CARTRIDGE_GROUP, Bank
 from jxemu.patch.memory import Memory, whole
 from jxemu.patch.parameter import PARAMETERS
-from jxemu.patch.patch import BUFFER_BYTES, PATCH, Chain, Patch
-from jxemu.patch.tone import TONE_BYTES, Tone
+from jxemu.patch.patch import APR_BYTES, HALVES, PATCH, Chain, Patch
+from jxemu.patch.tone import Tone
 
 PLAYABLE = (21, 108)
 """Notes a sound board is asked for; the keys a JX-8P takes as they are. Source: OM8P."""
@@ -93,6 +93,15 @@ def fold(note: int, playable: tuple[int, int] = PLAYABLE) -> int:
     return note
 
 
+def _edited(data: bytes, pairs: Iterable[tuple[int, int]]) -> bytes:
+    """Data with single bytes replaced; indices that it does not have are passed over."""
+    out = bytearray(data)
+    for index, value in pairs:
+        if index < len(out):
+            out[index] = value
+    return bytes(out)
+
+
 class Assigner:
     """Turns events into bytes.
 
@@ -114,14 +123,20 @@ class Assigner:
         self._memory = memory
         self.steal, self.priority = steal, priority
         self.tones = {"upper": Tone(), "lower": Tone()}
-        self.pedal = False
-        self.bend = self.modulation = 0
-        self._due: list[tuple[int, int, str, str, int, int]] = []  # chase: cycle, turn, on / off, half, key, velocity
+        self.chain = Chain()
+        self.program = 0
+        self.pedal = dict.fromkeys(HALVES, False)
+        self.bend = dict.fromkeys(HALVES, 0)
+        self.modulation = dict.fromkeys(HALVES, 0)
+        # Chase hits to come: cycle, turn, on / off, half, key, velocity, strike they belong to.
+        self._due: list[tuple[int, int, str, str, int, int, int]] = []
         self._turn = 0
-        self._chased: dict[int, int] = {}  # chase: when a key that is down was struck
+        # Chase keys that are down: strike, when, the hits' halves and cycles between them.
+        self._chased: dict[int, tuple[int, int, tuple[str, ...], int]] = {}
+        self._sounding: dict[tuple[str, int], int] = {}  # which strike of a key a half plays
         self._sender: handshake.Sender | None = None
         self._receiver = handshake.Receiver()
-        self._set(Patch(key_mode="whole-a"))
+        self._set(whole(Tone()))
 
     # --- what is where ---
 
@@ -133,10 +148,11 @@ class Assigner:
         return self._memory
 
     def _remember(self, bank: Bank) -> None:
-        """Write tones and patches into internal memory; banks that others hold stay as they are."""
-        internal = self.memory.internal.copy()
-        internal.write(bank)
-        self._memory = replace(self.memory, internal=internal)
+        """Write tones and patches into the memory they name; banks that others hold stay as they are."""
+        place = "cartridge" if bank.group == CARTRIDGE_GROUP else "internal"
+        held = (getattr(self.memory, place) or Bank()).copy()
+        held.write(bank)
+        self._memory = replace(self.memory, **{place: held})
 
     @property
     def boards(self) -> dict[int, str]:
@@ -157,15 +173,12 @@ class Assigner:
         self.patch = patch
         self._due.clear()
         self._chased.clear()
-        self.allocators = {
-            half: Allocator(
-                self._plain(half, "assign"),
-                tuple(role for role, played in self.boards.items() if played == half),
-                self.steal,
-                self.priority,
-            )
-            for half in self.halves
-        }
+        self._sounding.clear()
+        self.allocators = {half: self._allocator(half) for half in self.halves}
+
+    def _allocator(self, half: str) -> Allocator:
+        boards = tuple(role for role, played in self.boards.items() if played == half)
+        return Allocator(self._plain(half, "assign"), boards, self.steal, self.priority)
 
     def _of(self, half: str, setting: str) -> int:
         return getattr(self.patch, f"{half}_{setting}")
@@ -204,6 +217,7 @@ class Assigner:
     def load_patch(self, patch: Patch, upper: Tone, lower: Tone, at: int, program: int | None = None) -> None:
         """Change to a patch with its two tones; what sounds ends. `program` goes to MIDI OUT."""
         self.tones = {"upper": upper, "lower": lower}
+        self.program = self.program if program is None else program
         self._set(patch)
         p = protocol.parameter
         everyone = protocol.BOTH
@@ -247,7 +261,7 @@ class Assigner:
         return levels.balanced(level, half if len(self.halves) == 2 else "upper", balance)
 
     def _hold(self, half: str) -> int:
-        return _ON if self.pedal and self._of(half, "hold") else 0
+        return _ON if self.pedal[half] and self._of(half, "hold") else 0
 
     def _tuning(self, half: str) -> bytes:
         first = levels.CENTRE_TUNE
@@ -271,11 +285,17 @@ class Assigner:
     def advance(self, until: int) -> None:
         """Do what is due up to cycle `until`: the later hits of chase play."""
         while self._due and self._due[0][0] <= until:
-            at, _, what, half, key, velocity = heapq.heappop(self._due)
-            if half in self.allocators:
-                allocator = self.allocators[half]
-                strokes = allocator.press(key, velocity) if what == "on" else allocator.release(key, velocity)
-                self._play(half, strokes, at)
+            at, _, what, half, key, velocity, strike = heapq.heappop(self._due)
+            if half not in self.allocators:
+                continue
+            if what == "on":
+                self._press(half, key, velocity, at, strike)
+            elif self._sounding.get((half, key)) == strike:
+                self._play(half, self.allocators[half].release(key, velocity), at)
+
+    def _press(self, half: str, key: int, velocity: int, at: int, strike: int) -> None:
+        self._sounding[half, key] = strike
+        self._play(half, self.allocators[half].press(key, velocity), at)
 
     @property
     def pending(self) -> int:
@@ -285,21 +305,21 @@ class Assigner:
     def _control(self, kind: str, value: int, at: int, part: str) -> None:
         if kind in SWITCHES:
             value = _ON if value >= 1 else 0
-        self._halves_of(part)
+        halves = self._halves_of(part)
         if kind == "hold":
-            self.pedal = value > 0
+            self.pedal |= dict.fromkeys(halves, value > 0)
             self._each(part, at, lambda half: protocol.parameter(protocol.HOLD, self._hold(half)))
         elif kind == "modulation":
-            self.modulation = value
+            self.modulation |= dict.fromkeys(halves, value)
             self._each(part, at, self._modulated)
         else:
-            self._to(protocol.BOTH, protocol.parameter(CONTROLS[kind], value), at)
+            self._each(part, at, lambda half: protocol.parameter(CONTROLS[kind], value))
 
     def _modulated(self, half: str) -> bytes:
-        return protocol.parameter(protocol.MODULATION, round(self.modulation * self._of(half, "lfo") / 127))
+        return protocol.parameter(protocol.MODULATION, round(self.modulation[half] * self._of(half, "lfo") / 127))
 
     def _bent(self, half: str) -> bytes:
-        return protocol.bender(self.bend if self._of(half, "bender") else 0)
+        return protocol.bender(self.bend[half] if self._of(half, "bender") else 0)
 
     def _each(self, part: str, at: int, data_of: Callable[[str], bytes]) -> None:
         """Say to each board of a part what its half says; once to both where that is the same."""
@@ -326,22 +346,28 @@ class Assigner:
             self._strike(key, velocity, at)
         else:
             for half in self._halves_of(part):
-                self._play(half, self.allocators[half].press(key, velocity), at)
+                self._press(half, key, velocity, at, self._next())
+
+    def _next(self) -> int:
+        """A number of its own for each strike and each hit to come."""
+        self._turn += 1
+        return self._turn
 
     def _strike(self, key: int, velocity: int, at: int) -> None:
         """A key of the control channel under a two-tone patch."""
-        wanted = levels.shares(self.patch, fold(key, self._keys), velocity)
+        strike = self._next()
         if self._chasing:
-            self._chased[key] = at
-            for hit, half in enumerate(self._hits):
-                self._later(
-                    at, hit, "on", half, key, velocity if hit == 0 else levels.chased(velocity, self.patch.chase_level)
-                )
+            hits, apart = self._hits, cycles(levels.chase_seconds(self.patch.chase_time))
+            self._chased[key] = strike, at, hits, apart
+            for n, half in enumerate(hits):
+                share = velocity if n == 0 else levels.chased(velocity, self.patch.chase_level)
+                self._later(at + n * apart, "on", half, key, share, strike)
             self.advance(at)
             return
+        wanted = levels.shares(self.patch, fold(key, self._keys), velocity)
         for half in self.halves:
             if half in wanted:
-                self._play(half, self.allocators[half].press(key, wanted[half]), at)
+                self._press(half, key, wanted[half], at, strike)
 
     @property
     def _chasing(self) -> bool:
@@ -351,12 +377,8 @@ class Assigner:
     def _hits(self) -> tuple[str, ...]:
         return levels.CHASE_HALVES[self.patch.plain()["chase_mode"]]
 
-    def _offset(self, hit: int) -> int:
-        return hit * cycles(levels.chase_seconds(self.patch.chase_time))
-
-    def _later(self, at: int, hit: int, what: str, half: str, key: int, velocity: int) -> None:
-        self._turn += 1
-        heapq.heappush(self._due, (at + self._offset(hit), self._turn, what, half, key, velocity))
+    def _later(self, at: int, what: str, half: str, key: int, velocity: int, strike: int) -> None:
+        heapq.heappush(self._due, (at, self._next(), what, half, key, velocity, strike))
 
     def _on_note_off(self, data: int | tuple[int, int], at: int, part: str) -> None:
         key, velocity = data if isinstance(data, tuple) else (data, 0)
@@ -369,18 +391,18 @@ class Assigner:
 
     def _unchase(self, key: int, velocity: int, at: int) -> None:
         """A chased key goes up: every hit keeps the key's length, the last one on a half ends it."""
-        struck = self._chased.pop(key)
-        for hit, half in enumerate(self._hits):
-            end = at + self._offset(hit)
-            again = (n for n, other in enumerate(self._hits) if n > hit and other == half)
-            if all(struck + self._offset(n) > end for n in again):
-                self._later(at, hit, "off", half, key, velocity)
+        strike, struck, hits, apart = self._chased.pop(key)
+        for n, half in enumerate(hits):
+            end = at + n * apart
+            again = (m for m in range(n + 1, len(hits)) if hits[m] == half)
+            if all(struck + m * apart > end for m in again):
+                self._later(end, "off", half, key, velocity, strike)
         self.advance(at)
 
     def _on_bend(self, data: int, at: int, part: str) -> None:
         if not -8192 <= data <= 8191:
             raise ValueError(f"bend {data} is outside -8192..8191")
-        self.bend = int(data) >> 7
+        self.bend |= dict.fromkeys(self._halves_of(part), int(data) >> 7)
         self._each(part, at, self._bent)
 
     def _on_program(self, data: int, at: int, part: str) -> None:
@@ -388,40 +410,42 @@ class Assigner:
         if len(self.roles) == 1:
             tone = self.memory.jx8p_tone(program)
             if tone is not None:
-                self.load_patch(self.patch.replace(tone.name), tone, tone, at, program)
+                self._alone(tone, at, program)
         elif part == "control":
-            patch = self.memory.patch(program)
-            if patch is not None and not self.memory.missing(patch):
-                self._on_patch(patch, at, part, program)
+            patch, memory = self.memory.patch(program), self.memory.holder(program)
+            if patch is not None and not memory.missing(patch):
+                self.load_patch(patch, *memory.tones(patch), at, program)
         else:
             tone = self.memory.tone(program)
             if tone is not None:
                 self._on_tone(tone, at, part)
 
-    def _on_patch(self, data: Patch | tuple[Patch, Tone, Tone], at: int, part: str, program: int | None = None) -> None:
+    def _on_patch(self, data: Patch | tuple[Patch, Tone, Tone], at: int, part: str) -> None:
         if isinstance(data, Patch):
-            mode = data.plain()["key_mode"]
-            numbers = {"whole-a": (data.upper_tone,) * 2, "whole-b": (data.lower_tone,) * 2}
-            data = (data, *map(self._tone, numbers.get(mode, (data.upper_tone, data.lower_tone))))
-        self.load_patch(*data, at, program)
+            if missing := self.memory.missing(data):
+                raise ValueError(f"the bank has no tone {missing[0] + 1}, which the patch asks for")
+            data = (data, *self.memory.tones(data))
+        self.load_patch(*data, at)
 
-    def _tone(self, number: int) -> Tone:
-        tone = self.memory.tone(number)
-        if tone is None:
-            raise ValueError(f"the bank has no tone {number + 1}, which the patch asks for")
-        return tone
+    def _alone(self, tone: Tone, at: int, program: int | None = None) -> None:
+        """One tone on every voice, played as the patch says."""
+        self.load_patch(self.patch.replace(tone.name), tone, tone, at, program)
 
     def _on_tone(self, data: Tone, at: int, part: str) -> None:
         """A tone for the whole instrument, or for one half of the patch."""
-        if part == "control" or len(self.halves) == 1:
+        if len(self.halves) == 1:
+            self._alone(data, at)
+        elif part == "control":
             self.load_tone(data, at)
-            return
-        self.tones[part] = data
-        self._set(self.patch)
-        for role, _ in self._boards_of(part):
-            self._to(role, b"".join(protocol.parameter(number, 0) for number in _MUTED) + protocol.silence(), at)
-            self._to(role, data.wire(), at)
-            self._to(role, protocol.parameter(protocol.VCA_LEVEL, self._level(part)), at)
+        else:
+            self.tones[part] = data
+            self.allocators[part] = self._allocator(part)
+            self._due = [due for due in self._due if due[3] != part]
+            heapq.heapify(self._due)
+            for role, _ in self._boards_of(part):
+                self._to(role, b"".join(protocol.parameter(number, 0) for number in _MUTED) + protocol.silence(), at)
+                self._to(role, data.wire(), at)
+                self._to(role, protocol.parameter(protocol.VCA_LEVEL, self._level(part)), at)
 
     def _on_parameter(self, data: tuple[str, int | str], at: int, part: str) -> None:
         name, value = data
@@ -474,9 +498,12 @@ class Assigner:
     def _rearrange(self, patch: Patch, at: int) -> None:
         """Another key mode, assign mode or tone: held keys are lost, as on the real machine."""
         tones = dict(self.tones)
-        for half in ("upper", "lower"):
-            if getattr(patch, f"{half}_tone") != getattr(self.patch, f"{half}_tone"):
-                tones[half] = self._tone(getattr(patch, f"{half}_tone"))
+        for half in HALVES:
+            number = getattr(patch, f"{half}_tone")
+            if number != getattr(self.patch, f"{half}_tone"):
+                tones[half] = self.memory.tone(number)
+                if tones[half] is None:
+                    raise ValueError(f"the bank has no tone {number + 1}, which the patch asks for")
         self.load_patch(patch, tones["upper"], tones["lower"], at)
 
     def _on_sysex(self, data: bytes, at: int, part: str) -> None:
@@ -486,7 +513,7 @@ class Assigner:
         if handshake.operation_of(data) is not None:
             self._transfer(data, at)
             return
-        if (dump := handshake.answer(data, self.patch, list(self.tones.values()))) is not None:
+        if (dump := handshake.answer(data, self.patch, list(self.tones.values()), self.program)) is not None:
             self._out(b"".join(dump), at)
             return
         if len(data) < 8 or machine not in (sysex.JX8P, sysex.MKS70):
@@ -497,11 +524,14 @@ class Assigner:
         bank = Bank.decode(data)
         half = "lower" if machine == sysex.MKS70 and data[6] == sysex.LOWER_GROUP else "upper"
         if opcode == sysex.APR and bank.tones:
-            self._on_tone(bank.tones[0], at, half if len(self.halves) == 2 else "control")
+            self._on_tone(bank.tones[0], at, half)
         elif opcode == sysex.APR and bank.chains:
-            self.load_patch(bank.chains[0].patch(self.tones["upper"].name), *self.tones.values(), at)
+            self._chain(bank.chains[0], at)
         elif opcode == sysex.APR and bank.patches:
-            self._on_patch(bank.patches[0], at, part)
+            # X-Fade, T-Voice and bend 12 have no place in the message: they stay as an IPR has set them.
+            patch = Patch.decode_buffer(sysex.data_of(data) + self.patch.encode_buffer()[APR_BYTES:])
+            if not self.memory.missing(patch):
+                self._on_patch(patch, at, part)
         elif opcode == sysex.BLD:
             self._remember(bank)
         elif opcode == sysex.PGR and len(data) >= 10:
@@ -525,9 +555,10 @@ class Assigner:
             said = self._sender and self._sender.answer(data)
         except handshake.TransferError:
             said = self._sender = None
+        self._receiver.channel = data[3] & 15
         reply = self._receiver.answer(data)
-        if self._receiver.done:
-            self._memory = replace(self.memory, cartridge=Bank.decode(self._receiver.image))
+        if self._receiver.done and (bank := Bank.decode(self._receiver.image)).tones:
+            self._memory = replace(self.memory, cartridge=bank)
         for message in (said, reply):
             if message:
                 self._out(message, at)
@@ -539,28 +570,27 @@ class Assigner:
         if level == sysex.TONE_LEVEL:
             places = {row.sysex: row for row in PARAMETERS.values()}
             for index, value in pairs:
-                if index in places and index < TONE_BYTES:
-                    row = places[index]
+                if row := places.get(index):
                     self._on_parameter((row.name, row.decode(value)), at, half if half in self.halves else "control")
             return
         if machine == sysex.JX8P:
-            raw = bytearray(Chain().encode())
-            names = {0: "bend_range", 1: "portamento_time", 2: "upper_portamento", 3: "upper_assign", 5: "upper_lfo",
-                     6: "upper_unison_detune"}  # fmt: skip
-            for index, value in pairs:
-                if index in names:
-                    raw[index] = value
-                    edited = Chain.decode(bytes(raw)).patch()
-                    self._on_setting((names[index], getattr(edited, names[index])), at, "control")
+            self._chain(Chain.decode(_edited(self.chain.encode(), pairs)), at)
             return
-        buffer = bytearray(self.patch.encode_buffer())
-        for index, value in pairs:
-            if index < BUFFER_BYTES:
-                buffer[index] = value
-        edited = Patch.decode_buffer(bytes(buffer))
+        edited = Patch.decode_buffer(_edited(self.patch.encode_buffer(), pairs))
         for name, value in edited:
-            if value != getattr(self.patch, name):
+            nowhere = name.endswith("_tone") and self.memory.tone(value) is None
+            if value != getattr(self.patch, name) and not nowhere:
                 self._on_setting((name, value), at, "control")
+
+    def _chain(self, chain: Chain, at: int) -> None:
+        """A JX-8P's patch chain: what it changes is changed, its tone is loaded if it names another."""
+        before, self.chain = self.chain, chain
+        now, then = before.patch(), chain.patch()
+        for name, value in then:
+            if value != getattr(now, name) and not name.endswith("_tone"):
+                self._on_setting((name, value), at, "control")
+        if chain.program != before.program and (tone := self.memory.jx8p_tone(chain.program)):
+            self._alone(tone, at)
 
     def _on_tuning(self, data: tuple[int, int], at: int, part: str) -> None:
         for role, _ in self._boards_of(part)[:1] if part == "control" else self._boards_of(part):
@@ -600,6 +630,9 @@ class Assigner:
             "controls": [self.pedal, self.bend, self.modulation],
             "due": [self._turn, *(list(due) for due in self._due)],
             "chased": list(self._chased.items()),
+            "sounding": [[*place, strike] for place, strike in self._sounding.items()],
+            "chain": self.chain.encode().hex(),
+            "program": self.program,
             "allocators": {
                 half: [a.count, a.keys, [[unit.key, unit.down, unit.since] for unit in a.units]]
                 for half, a in self.allocators.items()
@@ -617,7 +650,9 @@ class Assigner:
         self.pedal, self.bend, self.modulation = saved["controls"]
         self._turn, *due = saved["due"]
         self._due = list(map(tuple, due))
-        self._chased = dict(map(tuple, saved["chased"]))
+        self._chased = {key: (strike, at, tuple(hits), apart) for key, (strike, at, hits, apart) in saved["chased"]}
+        self._sounding = {(half, key): strike for half, key, strike in saved["sounding"]}
+        self.chain, self.program = Chain.decode(bytes.fromhex(saved["chain"])), saved["program"]
         for half, (count, keys, units) in saved["allocators"].items():
             allocator = self.allocators[half]
             allocator.count, allocator.keys = count, [tuple(key) for key in keys]

@@ -13,20 +13,21 @@ Besides these, Vecoven v4 bulk dumps and JX-10 cartridge transfers are read.
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from jxemu.patch import handshake, sysex, vecoven4
-from jxemu.patch.patch import BUFFER_BYTES, Chain, Patch
+from jxemu.patch.patch import BUFFER_BYTES, HALVES, LARGEST_TONE, Chain, Patch
 from jxemu.patch.record import Record
 from jxemu.patch.sysex import APR, BLD, IPR, JX8P, MKS70, PATCH_LEVEL, PGR, TONE_LEVEL, V4_BLD, Skipped, SysexError
 from jxemu.patch.tone import TONE_BYTES, Tone
 
 CARTRIDGE_BYTES = 2048
 CARTRIDGE_TONES = 32
+INTERNAL_GROUP, CARTRIDGE_GROUP = 1, 2
 _CHAIN_AREA = CARTRIDGE_BYTES - CARTRIDGE_TONES * TONE_BYTES
 JX8P_TONES = 32
 MKS70_TONES, MKS70_PATCHES = 50, 64
@@ -51,7 +52,7 @@ class Bank:
     tone_numbers: list[int] = field(default_factory=list)
     patch_numbers: list[int] = field(default_factory=list)
     channel: int = 0
-    group: int = 1
+    group: int = INTERNAL_GROUP
     chain_area: bytes = bytes(_CHAIN_AREA)
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -75,20 +76,18 @@ class Bank:
     @classmethod
     def decode(cls, data: bytes) -> "Bank":
         """What is in a file's bytes, of any format. Raises SysexError for damaged JSON only."""
-        if _ANY_MESSAGE not in data:
-            if data.lstrip()[:1] == b"{" and b'"format"' in data:
-                return _from_json(data)
-            if len(data) == CARTRIDGE_BYTES:
-                return _from_image(data)
-        reader = _Reader()
-        found, reader.bank.skipped = sysex.messages(data)
+        if _ANY_MESSAGE not in data and b'"format"' in data and data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{":
+            return _from_json(data)
+        found, skipped = sysex.messages(data)
+        if len(data) == CARTRIDGE_BYTES and not any(f.message[1:2] == _ANY_MESSAGE[1:] for f in found):
+            return _from_image(data)
         images, transfers, found = handshake.images(found)
+        reader = _Reader()
         for offset, message in ((item.offset, item.message) for item in found):
             reader.take(offset, message)
-        reader.finish()
-        bank = reader.bank
+        bank = reader.finish()
+        bank.skipped += skipped + transfers
         bank.skipped += [Skipped(f.offset, 0, "its F7 is missing, taken all the same") for f in found if not f.complete]
-        bank.skipped += transfers
         for image in images:
             bank.chain_area = image[:_CHAIN_AREA]
             bank.tone_numbers += range(len(bank.tones), len(bank.tones) + CARTRIDGE_TONES)
@@ -134,11 +133,18 @@ class Bank:
 
 @dataclass
 class _Reader:
-    """Messages one after another, as the instrument's edit buffers would take them."""
+    """Messages one after another, as the instrument's edit buffers would take them.
+
+    Where a memory number comes again, another dump begins.
+    """
 
     bank: Bank = field(default_factory=Bank)
+    before: list[Bank] = field(default_factory=list)  # dumps that are over
+    skipped: list[Skipped] = field(default_factory=list)
     _edits: list[tuple[int, list[tuple[int, int]]]] = field(default_factory=list)  # patch IPRs that wait for an APR
-    _number: int | None = None  # memory that a PGR has named for the next patch
+    _patch_number: int | None = None  # memories that PGRs have named for the next patch and tones
+    _tone_numbers: dict[int, int] = field(default_factory=dict)
+    _last: dict[int, int] = field(default_factory=dict)  # place of the last tone of each half
 
     def take(self, offset: int, message: bytes) -> None:
         opcode, machine, level = sysex.kind_of(message)
@@ -157,53 +163,78 @@ class _Reader:
                 why = f"an operation that holds no tone or patch here (opcode {opcode:02X})"
             else:
                 self.bank.channel = message[3] & 15
-                self.bank.group = message[6] if opcode == BLD else self.bank.group
                 why = handler(self, offset, message)
         if why:
             self._skip(offset, message, why)
 
-    def finish(self) -> None:
-        """Single patch parameters that no APR followed belong to the last patch."""
+    def finish(self) -> Bank:
+        """All that was read; single patch parameters that no APR followed belong to the last patch."""
         for offset, pairs in self._edits:
-            if not self.bank.patches:
-                length = 8 + 2 * len(pairs)
-                self.bank.skipped.append(
-                    Skipped(offset, length, "single parameters of a patch that is not in the file")
-                )
-            else:
+            if self.bank.patches:
                 self.bank.patches[-1] = _edited_patch(self.bank.patches[-1], pairs)
-        self._edits = []
+            else:
+                length = 8 + 2 * len(pairs)
+                self.skipped.append(Skipped(offset, length, "single parameters of a patch that is not in the file"))
+        bank = merged([*self.before, self.bank]) if self.before else self.bank
+        bank.channel, bank.group = self.bank.channel, self.bank.group
+        bank.skipped = self.skipped
+        return bank
 
     def _skip(self, offset: int, message: bytes, why: str) -> None:
-        self.bank.skipped.append(Skipped(offset, len(message), why))
+        self.skipped.append(Skipped(offset, len(message), why))
 
-    def _add_tone(self, tone: Tone, number: int | None = None) -> None:
+    def _room_for(self, numbers: list[int], number: int | None, group: int | None = None) -> int:
+        """The memory for what comes; a new dump begins where it is taken or in another group."""
+        other_group = group is not None and group != self.bank.group and bool(self.bank.tones or self.bank.patches)
+        if number in numbers or other_group:
+            self.before.append(self.bank)
+            self.bank = Bank(channel=self.bank.channel)
+            self._last = {}
+            numbers = []
+        if group is not None:
+            self.bank.group = group
+        return number if number is not None else next(n for n in range(len(numbers) + 1) if n not in numbers)
+
+    def _add_tone(self, tone: Tone, number: int | None = None, half: int = 0, group: int | None = None) -> None:
+        number = self._room_for(self.bank.tone_numbers, number, group)
+        self._last[half] = len(self.bank.tones)
         self.bank.tones.append(tone)
-        self.bank.tone_numbers.append(len(self.bank.tones) - 1 if number is None else number)
+        self.bank.tone_numbers.append(number)
 
-    def _add_patch(self, patch: Patch, number: int | None = None) -> None:
+    def _add_patch(self, patch: Patch, number: int | None = None, group: int | None = None) -> None:
+        number = self._room_for(self.bank.patch_numbers, number, group)
         self.bank.patches.append(patch)
-        self.bank.patch_numbers.append(len(self.bank.patches) - 1 if number is None else number)
+        self.bank.patch_numbers.append(number)
 
     def _tone_apr(self, offset: int, message: bytes) -> None:
-        self._add_tone(Tone.decode(sysex.data_of(message)))
+        half = message[6]
+        self._add_tone(Tone.decode(sysex.data_of(message)), self._tone_numbers.pop(half, None), half)
 
     def _tone_bulk(self, offset: int, message: bytes) -> None:
-        self._add_tone(Tone.decode(sysex.data_of(message)), sysex.number_of(message))
+        self._add_tone(Tone.decode(sysex.data_of(message)), sysex.number_of(message), group=message[6])
 
     def _tone_ipr(self, offset: int, message: bytes) -> str | None:
-        if not self.bank.tones:
+        place = self._last.get(message[6])
+        if place is None:
             return "single parameters of a tone that is not in the file"
-        data = bytearray(self.bank.tones[-1].encode())
+        data = bytearray(self.bank.tones[place].encode())
         for index, value in sysex.pairs_of(message):
             if index < TONE_BYTES:
                 data[index] = value
-        self.bank.tones[-1] = Tone.decode(bytes(data))
+        self.bank.tones[place] = Tone.decode(bytes(data))
         return None
 
     def _jx8p_pgr(self, offset: int, message: bytes) -> None:
+        """Stores the tone before it."""
         number = sysex.number_of(message)
-        if number is not None and self.bank.tones:
+        if number is None or not self.bank.tones:
+            return
+        numbers = self.bank.tone_numbers[:-1]
+        if number in numbers:
+            tone = self.bank.tones.pop()
+            self.bank.tone_numbers.pop()
+            self._add_tone(tone, number, message[6])
+        else:
             self.bank.tone_numbers[-1] = number
 
     def _chain_apr(self, offset: int, message: bytes) -> None:
@@ -220,7 +251,11 @@ class _Reader:
         return None
 
     def _patch_pgr(self, offset: int, message: bytes) -> None:
-        self._number = sysex.number_of(message)
+        self._patch_number = sysex.number_of(message)
+
+    def _tone_pgr(self, offset: int, message: bytes) -> None:
+        if (number := sysex.number_of(message)) is not None:
+            self._tone_numbers[message[6]] = number
 
     def _patch_ipr(self, offset: int, message: bytes) -> None:
         self._edits.append((offset, sysex.pairs_of(message)))
@@ -228,16 +263,20 @@ class _Reader:
     def _patch_apr(self, offset: int, message: bytes) -> None:
         # The instrument sends what an APR has no place for as IPRs before it.
         buffer = bytearray(BUFFER_BYTES)
-        for index, value in (pair for _, pairs in self._edits for pair in pairs):
-            if index < BUFFER_BYTES:
-                buffer[index] = value
         data = sysex.data_of(message)
+        for at, pairs in self._edits:
+            for index, value in pairs:
+                if index < BUFFER_BYTES:
+                    buffer[index] = value
+            if any(index < len(data) and data[index] != value for index, value in pairs):
+                length = 8 + 2 * len(pairs)
+                self.skipped.append(Skipped(at, length, "single parameters that the patch behind them overwrites"))
         buffer[: len(data)] = data
-        self._add_patch(Patch.decode_buffer(bytes(buffer)), self._number)
-        self._edits, self._number = [], None
+        self._add_patch(Patch.decode_buffer(bytes(buffer)), self._patch_number)
+        self._edits, self._patch_number = [], None
 
     def _patch_bulk(self, offset: int, message: bytes) -> None:
-        self._add_patch(Patch.decode_image(sysex.data_of(message)), sysex.number_of(message))
+        self._add_patch(Patch.decode_image(sysex.data_of(message)), sysex.number_of(message), message[6])
 
     def _v4_tone(self, offset: int, message: bytes) -> None:
         self._add_tone(vecoven4.decode_tone(message), vecoven4.decode_number(message))
@@ -249,10 +288,7 @@ class _Reader:
 
     def _v4_check(self, offset: int, message: bytes) -> None:
         if not vecoven4.is_sound(message):
-            self.bank.skipped.append(Skipped(offset, 0, "its checksum does not fit, taken all the same"))
-
-    def _nothing(self, offset: int, message: bytes) -> None:
-        pass
+            self.skipped.append(Skipped(offset, 0, "its checksum does not fit, taken all the same"))
 
 
 _Handler = Callable[[_Reader, int, bytes], str | None]
@@ -264,7 +300,7 @@ _HANDLERS: dict[tuple[int, int, int], _Handler] = {
     (IPR, JX8P, PATCH_LEVEL): _Reader._chain_ipr,
     (APR, MKS70, TONE_LEVEL): _Reader._tone_apr,
     (IPR, MKS70, TONE_LEVEL): _Reader._tone_ipr,
-    (PGR, MKS70, TONE_LEVEL): _Reader._nothing,
+    (PGR, MKS70, TONE_LEVEL): _Reader._tone_pgr,
     (BLD, MKS70, TONE_LEVEL): _Reader._tone_bulk,
     (APR, MKS70, PATCH_LEVEL): _Reader._patch_apr,
     (IPR, MKS70, PATCH_LEVEL): _Reader._patch_ipr,
@@ -297,71 +333,124 @@ def _from_image(image: bytes) -> Bank:
 
 def _to_images(bank: Bank) -> list[bytes]:
     return [
-        bank.chain_area + b"".join(tone.encode() for tone in _filled(part, CARTRIDGE_TONES))
+        bank.chain_area
+        + b"".join((tone or Tone("INIT TONE")).encode() for tone in [*part, *[None] * (CARTRIDGE_TONES - len(part))])
         for part in _parts(bank.tones, CARTRIDGE_TONES)
     ]
 
 
 def _to_jx8p(bank: Bank) -> list[bytes]:
-    files = []
-    for tones, chains in zip_longest(_parts(bank.tones, JX8P_TONES), _parts(bank.chains, JX8P_TONES), fillvalue=()):
-        # A chain comes before its tone, as the panel sends them.
-        files.append(
-            b"".join(
-                (sysex.jx8p_chain(chain, bank.channel) if chain else b"")
-                + (sysex.jx8p_tone(tone, number, bank.channel) if tone else b"")
-                for number, (tone, chain) in enumerate(zip_longest(tones, chains))
-            )
+    own = len(set(bank.tone_numbers)) == len(bank.tones) and max(bank.tone_numbers, default=0) < JX8P_TONES
+    numbers = bank.tone_numbers if own else [place % JX8P_TONES for place in range(len(bank.tones))]
+    rows = list(zip_longest(numbers, bank.tones, bank.chains))
+    # A chain comes before its tone, as the panel sends them.
+    return [
+        b"".join(
+            (sysex.jx8p_chain(chain, bank.channel) if chain else b"")
+            + (sysex.jx8p_tone(tone, number, bank.channel) if tone else b"")
+            for number, tone, chain in part
         )
-    return files
+        for part in _parts(rows, JX8P_TONES)
+    ]
 
 
 def _to_bulk(bank: Bank) -> list[bytes]:
-    """A bank without patches gets one for each tone, whole and otherwise plain."""
+    """One dump if all is in its place in the unit's memory, else as many as it takes, patches with their tones.
+
+    A bank without patches gets one for each tone, whole and otherwise plain.
+    """
+    if not bank.patches:
+        plain = [
+            Patch(tone.name, key_mode="whole-a", upper_tone=number, lower_tone=number)
+            for number, tone in zip(bank.tone_numbers, bank.tones, strict=True)
+        ]
+        bank = replace(bank, patches=plain, patch_numbers=[])
+    in_place = _one_each(bank.tone_numbers, MKS70_TONES) and _one_each(bank.patch_numbers, MKS70_PATCHES)
+    dumps = [bank] if in_place else packed(bank, MKS70_TONES, MKS70_PATCHES)
     files = []
-    patches = list(bank.patches) or [
-        Patch(tone.name, key_mode="whole-a", upper_tone=number % MKS70_TONES, lower_tone=number % MKS70_TONES)
-        for number, tone in enumerate(bank.tones)
-    ]
-    parts = zip_longest(
-        _in_memory(patches, bank.patch_numbers if bank.patches else [], MKS70_PATCHES),
-        _in_memory(bank.tones, bank.tone_numbers, MKS70_TONES),
-        fillvalue=(),
-    )
-    for some_patches, some_tones in parts:
+    for dump in dumps:
+        patches = (dump.patch(number) or Patch("INIT PATCH") for number in range(MKS70_PATCHES))
+        tones = (dump.tone(number) or Tone("INIT TONE") for number in range(MKS70_TONES))
         files.append(
-            b"".join(
-                sysex.bulk_patch(patch, number, bank.channel, bank.group)
-                for number, patch in enumerate(_filled(some_patches, MKS70_PATCHES, Patch("INIT PATCH")))
-            )
-            + b"".join(
-                sysex.bulk_tone(tone, number, bank.channel, bank.group)
-                for number, tone in enumerate(_filled(some_tones, MKS70_TONES))
-            )
+            b"".join(sysex.bulk_patch(patch, n, bank.channel, bank.group) for n, patch in enumerate(patches))
+            + b"".join(sysex.bulk_tone(tone, n, bank.channel, bank.group) for n, tone in enumerate(tones))
         )
     return files
 
 
-def _in_memory(records: Sequence, numbers: Sequence[int], room: int) -> list[list]:
-    """Records by memory number if each has its own within `room`, else one after another."""
-    if numbers and len(set(numbers)) == len(records) and max(numbers) < room:
-        slots: list = [None] * room
-        for number, record in zip(numbers, records, strict=True):
-            slots[number] = record
-        return [slots]
-    return [list(part) for part in _parts(records, room)]
+def _one_each(numbers: Sequence[int], room: int) -> bool:
+    return len(set(numbers)) == len(numbers) and max(numbers, default=0) < room
 
 
-def _filled(records: Sequence, room: int, blank: Record | None = None) -> list:
-    blank = blank or Tone("INIT TONE")
-    return [record or blank for record in [*records, *[None] * (room - len(records))]]
+def packed(bank: Bank, tones: int, patches: int) -> list[Bank]:
+    """A bank as several, none with more tones or patches than there is room for; patches keep their tones."""
+    out: list[Bank] = [Bank()]
+    places: dict[int, int] = {}
+
+    def room_for(numbers: list[int]) -> Bank:
+        new = [number for number in numbers if number not in places]
+        if len(places) + len(new) > tones or len(out[-1].patches) == patches:
+            out.append(Bank())
+            places.clear()
+            new = numbers
+        for number in new:
+            places[number] = len(out[-1].tones)
+            out[-1].tones.append(bank.tone(number))
+            out[-1].tone_numbers.append(places[number])
+        return out[-1]
+
+    used: set[int] = set()
+    for patch in bank.patches:
+        wanted = {n for n in (patch.upper_tone, patch.lower_tone) if bank.tone(n) is not None}
+        used |= wanted
+        dump = room_for(sorted(wanted))
+        dump.patch_numbers.append(len(dump.patches))
+        dump.patches.append(renumbered(patch, places))
+    for number in bank.tone_numbers:
+        if number not in used:
+            if len(places) == tones:
+                out.append(Bank())
+                places.clear()
+            places[number] = len(out[-1].tones)
+            out[-1].tones.append(bank.tone(number))
+            out[-1].tone_numbers.append(places[number])
+    return out
+
+
+def renumbered(patch: Patch, places: Mapping[int, int]) -> Patch:
+    """A patch whose tones have moved; those that are not in `places` stay."""
+    return patch.replace(
+        **{f"{half}_tone": places[n] for half in HALVES if (n := getattr(patch, f"{half}_tone")) in places}
+    )
+
+
+def free_number(place: int) -> int:
+    """Memory number of the tone at a place; 50 to 127 stay free, since patches mean the ROM by them."""
+    return place if place < ROM_TONES.start else place - ROM_TONES.start + 128
+
+
+def merged(banks: Sequence[Bank]) -> Bank:
+    """Banks one after another; tones are numbered anew and patches follow theirs."""
+    out = Bank()
+    patched = any(bank.patches for bank in banks)
+    for bank in banks:
+        places = {}
+        for number, tone in zip(bank.tone_numbers, bank.tones, strict=True):
+            places[number] = free_number(len(out.tones)) if patched else len(out.tones)
+            out.tones.append(tone)
+            out.tone_numbers.append(places[number])
+        out.patches += [renumbered(patch, places) for patch in bank.patches]
+        out.chains += bank.chains
+    out.patch_numbers = list(range(len(out.patches)))
+    return out
 
 
 def _to_apr(bank: Bank) -> list[bytes]:
     out = bytearray()
     for number, patch in zip(bank.patch_numbers, bank.patches, strict=True):
         out += sysex.program(number, "patch", bank.channel) + sysex.patch_apr(patch, bank.channel)
-    for tone in bank.tones:
+    for number, tone in zip(bank.tone_numbers, bank.tones, strict=True):
+        out += sysex.program(number, "tone", bank.channel) if number < 128 else b""
         out += sysex.tone_apr(tone, "upper", bank.channel)
     return [bytes(out)]
 
@@ -391,30 +480,42 @@ def _to_json(bank: Bank) -> list[bytes]:
 
 
 def _from_json(data: bytes) -> Bank:
+    def records(kind: type[Record], rows: list[dict]) -> list:
+        out = []
+        for row in rows:
+            record = kind(**{k: v for k, v in row.items() if k not in ("number", "stored")})
+            if not record.name.isprintable() or not record.name.isascii():
+                raise ValueError(f"{kind.KIND} name {record.name!r} is not plain ASCII")
+            stored = bytes.fromhex(row["stored"]) if "stored" in row else None
+            if stored is not None and len(stored) not in kind.STORED:
+                raise ValueError(f"stored bytes of {kind.KIND} {record.name!r} are {len(stored)}, not {kind.STORED}")
+            out.append(kind(record.name, stored=stored, **record.values()))
+        return out
+
+    def numbers(rows: list[dict]) -> list[int]:
+        return [_whole(row.get("number", place), LARGEST_TONE, "number") for place, row in enumerate(rows)]
+
     try:
-        text = json.loads(data)
+        text = json.loads(data.decode("utf-8-sig"))
         if text.get("format") != _JSON:
             raise ValueError(f"its format is {text.get('format')!r}, not {_JSON!r}")
-
-        def records(kind: type[Record], rows: list[dict]) -> list:
-            stored = [bytes.fromhex(row["stored"]) if "stored" in row else None for row in rows]
-            return [
-                kind(stored=old, **{k: v for k, v in row.items() if k not in ("number", "stored")})
-                for row, old in zip(rows, stored, strict=True)
-            ]
-
+        tones, patches = text.get("tones", []), text.get("patches", [])
+        area = bytes.fromhex(text.get("chain_area", "")) or bytes(_CHAIN_AREA)
+        if len(area) != _CHAIN_AREA:
+            raise ValueError(f"chain_area is {len(area)} bytes, not {_CHAIN_AREA}")
         return Bank(
-            records(Tone, text.get("tones", [])),
-            records(Patch, text.get("patches", [])),
-            records(Chain, text.get("chains", [])),
-            [row.get("number", i) for i, row in enumerate(text.get("tones", []))],
-            [row.get("number", i) for i, row in enumerate(text.get("patches", []))],
-            text.get("channel", 0),
-            text.get("group", 1),
-            bytes.fromhex(text.get("chain_area", "")) or bytes(_CHAIN_AREA),
-        )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+            records(Tone, tones), records(Patch, patches), records(Chain, text.get("chains", [])),
+            numbers(tones), numbers(patches), _whole(text.get("channel", 0), 15, "channel"),
+            _whole(text.get("group", INTERNAL_GROUP), 127, "group"), area,
+        )  # fmt: skip
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise SysexError(f"not a jxemu bank in JSON: {error}") from None
+
+
+def _whole(value: object, largest: int, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
+        raise ValueError(f"{what} {value!r} is not a whole number from 0 to {largest}")
+    return value
 
 
 FORMATS: dict[str, Callable[[Bank], list[bytes]]] = {
@@ -441,8 +542,10 @@ def load_bank(path: str | Path) -> list[Tone]:
     return bank.tones
 
 
-def find(records: Sequence[Record], name: str) -> int:
+def find(records: Sequence[Record], name: str, numbers: Sequence[int] | None = None) -> int:
     """Index of the tone or patch called `name`, case and outer blanks aside, or with that number from 1.
+
+    numbers : the memory numbers of the records, from 0 (default: their places).
 
     Raises KeyError with near matches.
     """
@@ -450,8 +553,9 @@ def find(records: Sequence[Record], name: str) -> int:
     names = [record.name.strip().lower() for record in records]
     if wanted in names:
         return names.index(wanted)
-    if wanted.isdigit() and 1 <= int(wanted) <= len(records):
-        return int(wanted) - 1
+    numbers = list(range(len(records)) if numbers is None else numbers)
+    if wanted.isascii() and wanted.isdecimal() and int(wanted) - 1 in numbers:
+        return numbers.index(int(wanted) - 1)
     kind = records[0].KIND if records else "tone or patch"
     near = difflib.get_close_matches(wanted, names, 3, 0.4)
     listed = [records[names.index(n)].name for n in near] or [record.name for record in records[:5]]

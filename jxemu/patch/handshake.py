@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jxemu.patch import sysex
-from jxemu.patch.patch import Patch
+from jxemu.patch.patch import HALVES, Patch
 from jxemu.patch.sysex import MKS70, ROLAND, Found, Skipped
 from jxemu.patch.tone import Tone
 
@@ -122,7 +122,7 @@ class Receiver:
     channel: int = 0
     done: bool = False
     image: bytes = b""
-    _open: bool = False
+    under_way: bool = False
 
     def request(self) -> bytes:
         """The message that asks for a transfer."""
@@ -137,36 +137,48 @@ class Receiver:
         if not is_sound(received):
             return message(ERR, channel=self.channel)
         if operation == WSF:
-            self.image, self._open = b"", True
-        elif not self._open or (operation == DAT and len(self.image) >= M64C):
+            self.image, self.under_way = b"", True
+        elif not self.under_way or (operation == DAT and len(self.image) >= M64C):
             return message(RJC, channel=self.channel)
         elif operation == DAT:
             self.image += _block(received)
         else:
-            self._open, self.done = False, len(self.image) in (M16C, M64C)
+            self.under_way, self.done = False, len(self.image) in (M16C, M64C)
             if not self.done:
                 return message(RJC, channel=self.channel)
         return message(ACK, channel=self.channel)
+
+    def take_back(self) -> None:
+        """Forget the last block: it will be sent again."""
+        self.image = self.image[:-BLOCK]
 
 
 def images(found: Sequence[Found]) -> tuple[list[bytes], list[Skipped], list[Found]]:
     """M-16C images that transfers in a file hold, what was skipped of them, and the other messages."""
     receiver, taken, skipped, rest = Receiver(), [], [], []
+    begun, fresh = 0, False
     for item in found:
         operation = operation_of(item.message)
         if operation is None:
             rest.append(item)
             continue
-        reply = receiver.answer(item.message)
-        why = None
+        reply, why = receiver.answer(item.message), None
         if reply is not None and operation_of(reply) != ACK:
             why = f"a damaged or misplaced {OPERATIONS[operation]} of a cartridge transfer"
         elif operation == EOF and len(receiver.image) == M64C:
             why = "the end of an M-64C cartridge, whose layout is not known"
         elif operation == EOF:
             taken.append(receiver.image)
+        elif operation == WSF:
+            begun = item.offset
+        elif operation == ERR and fresh:
+            receiver.take_back()
+        fresh = operation == DAT and why is None
         if why:
             skipped.append(Skipped(item.offset, len(item.message), why))
+    if receiver.under_way:
+        blocks = len(receiver.image) // BLOCK
+        skipped.append(Skipped(begun, 0, f"a cartridge transfer breaks off after {blocks} blocks, without its EOF"))
     return taken, skipped, rest
 
 
@@ -184,7 +196,9 @@ def answer(
         return []
     channel = request[3] & 15
     out = [sysex.program(number, "patch", channel), sysex.patch_apr(patch, channel)]
-    for half, tone in zip(("upper", "lower"), tones, strict=False):
-        memory = patch.upper_tone if half == "upper" else patch.lower_tone
+    memories = {"whole-a": (patch.upper_tone,) * 2, "whole-b": (patch.lower_tone,) * 2}.get(
+        str(patch.plain()["key_mode"]), (patch.upper_tone, patch.lower_tone)
+    )
+    for half, tone, memory in zip(HALVES, tones, memories, strict=False):
         out += [sysex.program(memory, "tone", channel, half), sysex.tone_apr(tone, half, channel)]
     return out

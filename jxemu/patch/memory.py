@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jxemu.patch.bank import ROM_TONES, Bank
 from jxemu.patch.factory import factory_bank
-from jxemu.patch.patch import HALVES, Patch
+from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 
 JX8P_CARTRIDGE, JX8P_PRESETS, PATCH_CARTRIDGE = 32, 64, 64
@@ -41,15 +41,24 @@ class Memory:
         tone = self.tone(program)
         return None if tone is None else whole(tone, program)
 
+    def holder(self, program: int) -> "Memory":
+        """Where the tones of a patch are: those of a cartridge's patches on the cartridge."""
+        return Memory(self.cartridge) if program >= PATCH_CARTRIDGE and self.cartridge else self
+
     def missing(self, patch: Patch) -> list[int]:
         """Tone numbers a patch asks for that are nowhere."""
-        wanted = {"whole-a": ["upper"], "whole-b": ["lower"]}.get(patch.plain()["key_mode"], list(HALVES))
-        return sorted({number for half in wanted if self.tone(number := getattr(patch, f"{half}_tone")) is None})
+        return sorted({number for number in _numbers(patch) if self.tone(number) is None})
+
+    def tones(self, patch: Patch) -> tuple[Tone, Tone]:
+        """Upper and lower tone of a patch; in whole modes the one tone twice. Plain ones where one is missing."""
+        upper, lower = (self.tone(number) or Tone() for number in _numbers(patch))
+        return upper, lower
 
     def stand_ins(self, patch: Patch) -> dict[int, Tone]:
         """ROM tones a patch asks for, and the factory tones that sound in their place."""
-        numbers = {patch.upper_tone, patch.lower_tone}
-        return {n: self.tone(n) for n in sorted(numbers) if n in ROM_TONES and self.internal.tone(n) is None}
+        return {
+            n: self.tone(n) for n in sorted(set(_numbers(patch))) if n in ROM_TONES and self.internal.tone(n) is None
+        }
 
     def jx8p_tone(self, program: int) -> Tone | None:
         """A JX-8P tone: 0..31 internal, 32..63 cartridge, 64..127 presets (factory tones).
@@ -66,3 +75,9 @@ class Memory:
 def whole(tone: Tone, number: int = 0) -> Patch:
     """The patch that plays one tone on all voices and lets every controller through whole."""
     return Patch(tone.name, key_mode="whole-a", upper_tone=number, lower_tone=number, upper_lfo=127, lower_lfo=127)
+
+
+def _numbers(patch: Patch) -> tuple[int, int]:
+    """Tone numbers of the upper and the lower half as they sound."""
+    whole_of = {"whole-a": (patch.upper_tone,) * 2, "whole-b": (patch.lower_tone,) * 2}
+    return whole_of.get(str(patch.plain()["key_mode"]), (patch.upper_tone, patch.lower_tone))

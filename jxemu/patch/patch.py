@@ -18,6 +18,9 @@ APR_BYTES = 51
 BUFFER_BYTES = 53
 """All indices of a patch: the APR's, then key mode bb and bend 12, which only IPR messages carry."""
 
+LARGEST_TONE = 9999
+"""Tone numbers of a patch in a bank of its own; a unit's go to 127, its memory and ROM to 99."""
+
 LOWEST_SPLIT_NOTE = 21
 """MIDI note of split value 0. Source: S2."""
 
@@ -45,7 +48,7 @@ class Place(Setting):
 
 def _half(half: str, index: int, byte: int, assign: int) -> tuple[Place, ...]:
     return (
-        Place(f"{half}_tone", 0 if half == "upper" else 1, index=index, bits=((byte, 0, 7),)),
+        Place(f"{half}_tone", 0 if half == "upper" else 1, LARGEST_TONE, index=index, bits=((byte, 0, 7),)),
         Place(f"{half}_shift", 0, 24, -24, index=index + 1, bits=((byte + 1, 0, 8),)),
         Place(f"{half}_assign", 0, labels=ASSIGN_MODES, index=index + 2, bits=((assign, 5, 3),)),
         Place(f"{half}_unison_detune", 64, index=index + 3, bits=((byte + 2, 0, 7),)),
@@ -112,7 +115,13 @@ def _of_image(row: Place, raw: int) -> int:
     return min(raw, 1) if row.labels == SWITCH else row.clip(raw)
 
 
+def _fits(row: Place, value: int) -> None:
+    if row.largest == LARGEST_TONE and value > 127:
+        raise ValueError(f"{row.name} {value} has no place in a patch of 7-bit tone numbers")
+
+
 def _to_image(row: Place, value: int) -> int:
+    _fits(row, value)
     if row.name == "key_mode":
         return {_X_FADE: 8, _T_VOICE: 4}.get(value, value)
     if row.name == "bend_range":
@@ -135,6 +144,7 @@ def _of_buffer(row: Place, data: bytes) -> int:
 
 
 def _to_buffer(row: Place, value: int, data: bytearray) -> None:
+    _fits(row, value)
     if row.name == "key_mode":
         data[_KEY_BB] = {_X_FADE: 1, _T_VOICE: 2}.get(value, 0)
         value = _DUAL if data[_KEY_BB] else value
@@ -170,6 +180,7 @@ class Patch(Record):
     KIND = "patch"
     TABLE = PATCH
     NAME_LENGTH = NAME_LENGTH
+    STORED = (IMAGE_BYTES, BUFFER_BYTES)
 
     @classmethod
     def decode_image(cls, image: bytes) -> "Patch":
@@ -245,6 +256,7 @@ class Chain(Record):
     KIND = "chain"
     TABLE = CHAIN
     NAME_LENGTH = 0
+    STORED = (CHAIN_BYTES,)
 
     @classmethod
     def decode(cls, data: bytes) -> "Chain":
@@ -271,6 +283,11 @@ class Chain(Record):
         before = Chain.decode(self.stored).values()
         same = (before[name] == value for name, value in self)
         return bytes(old if kept else new for old, new, kept in zip(self.stored, clean, same, strict=True))
+
+    @property
+    def program(self) -> int:
+        """The MIDI program number of its tone, 0..127."""
+        return 32 * self.bank + self.tone
 
     def patch(self, name: str = "") -> Patch:
         """The patch of a single board that plays the same way."""

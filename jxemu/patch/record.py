@@ -27,10 +27,15 @@ class Setting:
             text = value.strip().lower()
             if text in self.labels:
                 return self.labels.index(text)
-            if not text.lstrip("+-").isdigit():
+            if not (text.isascii() and text.lstrip("+-").isdecimal()):
                 raise ValueError(f"{self.name} cannot be {value!r}; {self._choices()}")
             value = int(text)
-        if int(value) != value or not self.smallest <= value <= self.top:
+        if (
+            value != value
+            or value in (float("inf"), float("-inf"))
+            or int(value) != value
+            or not self.smallest <= value <= self.top
+        ):
             raise ValueError(f"{self.name} cannot be {value!r}; {self._choices()}")
         return int(value)
 
@@ -62,6 +67,8 @@ class Record:
     KIND: ClassVar[str] = "record"
     TABLE: ClassVar[Mapping[str, Setting]] = {}
     NAME_LENGTH: ClassVar[int] = 10
+    STORED: ClassVar[tuple[int, ...]] = ()
+    """Lengths of the bytes it is stored in."""
 
     def __init__(self, name: str = "", *, stored: bytes | None = None, **params: int | str):
         for key in params:
@@ -69,7 +76,7 @@ class Record:
                 near = difflib.get_close_matches(key, self.TABLE, 3)
                 hint = f"; did you mean {' or '.join(near)}?" if near else ""
                 raise TypeError(f"a {self.KIND} has no parameter {key!r}{hint}")
-        object.__setattr__(self, "name", str(name)[: self.NAME_LENGTH])
+        object.__setattr__(self, "name", str(name)[: self.NAME_LENGTH].rstrip())
         object.__setattr__(self, "stored", stored)
         values = {key: row.parse(params.get(key, row.default)) for key, row in self.TABLE.items()}
         object.__setattr__(self, "_values", values)

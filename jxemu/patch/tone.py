@@ -23,6 +23,7 @@ class Tone(Record):
     KIND = "tone"
     TABLE = PARAMETERS
     NAME_LENGTH = NAME_LENGTH
+    STORED = (TONE_BYTES,)
 
     @classmethod
     def decode(cls, data: bytes) -> "Tone":
@@ -44,7 +45,7 @@ class Tone(Record):
         return bytes(data)
 
     def wire(self) -> bytes:
-        """Its 43 pairs but the VCA level and the unnamed one, as they cross the wire after a patch change."""
+        """Its 44 pairs of a patch change: 43 parameters, the VCA level apart, and the unnamed one."""
         data = self.encode()
         places = sorted(row.sysex for row in PARAMETERS.values() if row.byte != protocol.VCA_LEVEL)
         first = PARAMETERS["dco1_range"]

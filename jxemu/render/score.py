@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jxemu.machine import Event
+from jxemu.patch.sysex import ROLAND
 
 Note = tuple[int, int, float, float]
 """``(note, velocity, start_seconds, duration_seconds)``."""
@@ -36,8 +37,25 @@ def from_notes(notes: Iterable[Note]) -> list[Event]:
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """Events by time; at one instant releases before everything else, then as given."""
-    return sorted(events, key=lambda event: (event.at, event.kind != "note_off"))
+    """Events by time; at one instant releases before everything else, then as given.
+
+    The release of a key that is struck in the same instant stays behind the stroke.
+    """
+    given = list(events)
+    struck: dict[tuple[float, str, int], int] = {}
+    for place, event in enumerate(given):
+        if event.kind == "note_on":
+            struck.setdefault((event.at, event.part, event.data[0]), place)
+
+    def first(place: int) -> bool:
+        event = given[place]
+        if event.kind != "note_off":
+            return False
+        key = event.data[0] if isinstance(event.data, tuple) else event.data
+        return struck.get((event.at, event.part, key), place) >= place
+
+    order = sorted(range(len(given)), key=lambda place: (given[place].at, not first(place), place))
+    return [given[place] for place in order]
 
 
 def load_midi(path: str | Path, parts: Mapping[int, str] | None = None) -> list[Event]:
@@ -57,13 +75,17 @@ def load_midi(path: str | Path, parts: Mapping[int, str] | None = None) -> list[
     try:
         file = mido.MidiFile(str(path))
         messages = list(file)
-    except (EOFError, OSError, ValueError, IndexError, KeyError, TypeError) as error:
+    except Exception as error:  # mido lets through whatever a wrong byte leads to
         raise MidiFileError(f"{path}: damaged MIDI file ({error or 'it breaks off'})") from error
     events, now = [], 0.0
     for message in messages:
         now += message.time
         channel = getattr(message, "channel", None)
+        if message.type == "sysex" and len(message.data) > 2 and message.data[0] == ROLAND:
+            channel = message.data[2] & 15
         part = "control" if parts is None or channel is None else parts.get(channel + 1)
+        if part is not None and message.type == "sysex":
+            part = "control"
         event = _event(now, message)
         if event is not None and part is not None:
             events.append(replace(event, part=part))

@@ -30,7 +30,8 @@ class Engine:
 
     roles : which selects each board answers to (`protocol.LOWER`, `UPPER` or `BOTH`).
     circuits : one a board.  voices : the voices of each board that are ever played (default all).
-    width : lanes of a group, 8, 16 or 32.
+    width : lanes of a group, 8, 16 or 32.  silent_rest : whether the other voices are never
+        started, so that their passes can be left out.
     Raises ValueError for a rate, factor or width that is not supported.
     """
 
@@ -42,6 +43,7 @@ class Engine:
         oversample: int = 4,
         voices: Sequence[Sequence[int]] | None = None,
         width: int = 8,
+        silent_rest: bool = True,
     ):
         if width not in LANE_WIDTHS:
             raise ValueError(f"{width} lanes are not supported; choose one of {LANE_WIDTHS}")
@@ -56,7 +58,7 @@ class Engine:
         self.time[0].hold = soldering.hold_share(sample_rate)
         self.boards = zeros(state.BOARD, len(roles))
         for board, role, circuit, played in zip(self.boards, roles, circuits, voices, strict=True):
-            _power_on(board, role, circuit, played)
+            _power_on(board, role, circuit, played if silent_rest else ALL_VOICES)
         self._single = all(len(played) == 1 for played in voices)
         slots = _lane_slots(voices, self._single)
         self.groups = zeros(state.lanes(width), -(-len(slots) // width))
