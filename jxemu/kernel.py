@@ -694,7 +694,8 @@ def tanh(x):
 def _read_mxcsr(typingctx):
     def codegen(context, builder, sig, args):
         slot = cgutils.alloca_once(builder, ir.IntType(32))
-        slot.align = 64
+        # An aligned slot aligns the kernel's whole stack: spilled vectors then do not straddle cache lines.
+        slot.align = CACHE_LINE
         pointer = builder.bitcast(slot, ir.IntType(8).as_pointer())
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [pointer.type]), "llvm.x86.sse.stmxcsr"

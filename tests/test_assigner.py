@@ -1,5 +1,3 @@
-from collections import defaultdict
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -213,18 +211,6 @@ def check(bench):
     playing = [(voice if len(bench.assigner.roles) > 1 else (role, voice[1])) for unit in down for voice in unit.voices
                for role in (TWO if len(bench.assigner.roles) == 1 else [0])]  # fmt: skip
     assert len(playing) == len(set(playing)) and set(playing) == set(bench.listen())
-
-
-def test_one_voice_never_sounds_for_two_keys_at_once():
-    bench = Bench(TWO, patch())
-    owners = defaultdict(set)
-    for key in range(40, 60):
-        bench.play("note_on", (key, 90))
-    for allocator in bench.assigner.allocators.values():
-        for unit in allocator.units:
-            for voice in unit.voices:
-                owners[voice].add(unit.key)
-    assert len(owners) == 12 and all(len(keys) == 1 for keys in owners.values())
 
 
 # --- key modes -----------------------------------------------------------------------------------

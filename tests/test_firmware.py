@@ -95,7 +95,9 @@ def test_the_lfo_waits_and_then_fades_in_for_as_long(delay):
         0 if n < hold else (256 if hold == 0 else min(256, 256 * (n - hold + 1) // hold)) for n in range(len(heard))
     ]
     wanted = [(8191 * (127 * part >> 8) * 256 >> 16) // 4 for part in depth]
-    assert np.abs(np.abs(heard[2 : 2 * hold + 2]) - wanted[1 : 2 * hold + 1]).max(initial=0) <= 40
+    # Exact but for the loop it begins in and the rounding of the wave's lower half: one loop's step and one of the DAC.
+    step = max(np.diff(wanted), default=0) + 1
+    assert np.abs(np.abs(heard[2 : 2 * hold + 2]) - wanted[1 : 2 * hold + 1]).max(initial=0) <= step
 
 
 def test_a_loop_takes_ten_milliseconds_and_voices_are_staggered():

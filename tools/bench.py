@@ -20,6 +20,7 @@ from rich.table import Table
 
 import jxemu
 from jxemu.machine import Machine
+from jxemu.patch.factory import factory_bank
 
 CHORD = (48, 55, 60, 64, 67, 72)
 TONE = jxemu.Tone(
@@ -83,6 +84,12 @@ def notes_rate(lanes: int, oversample: int = 4) -> float:
     return len(items) * NOTE_SECONDS / used
 
 
+def bank_seconds() -> float:
+    """CPU seconds to load a bank of 64 patches and 50 tones."""
+    dump = factory_bank().encode("mks70")[0]
+    return best(lambda: jxemu.Bank.decode(dump))
+
+
 def first_sample_seconds() -> float:
     """Seconds from the start of a process to its first sample, with a warm cache."""
     code = "import jxemu; m = jxemu.JX8P(); m.render(64)"
@@ -129,6 +136,7 @@ def main(with_peers: Annotated[bool, typer.Option("--peers/--no-peers")] = True)
         table.add_row(f"single notes, {lanes} lanes, 4x", f"{rate:.0f} voice-s / CPU-s", f"{rate / rates[8]:.2f}")
     fast = notes_rate(16, oversample=2)
     table.add_row("single notes, 16 lanes, 2x", f"{fast:.0f} voice-s / CPU-s", f"{fast / rates[8]:.2f}")
+    table.add_row("loading a bank of 64 patches", f"{bank_seconds() * 1000:.0f} ms", "")
     table.add_row("process start to first sample", f"{first_sample_seconds():.2f} s", "")
     if with_peers:
         _peers(table, board, {4: max(rates.values()), 2: fast})

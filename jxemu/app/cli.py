@@ -21,6 +21,7 @@ from jxemu.clock import CYCLES_PER_SECOND, OVERSAMPLES, SAMPLE_RATES
 from jxemu.link import LogError, load_log, replay, save_log
 from jxemu.machine import MACHINES, Event, Machine
 from jxemu.patch.bank import find
+from jxemu.patch.factory import factory_bank
 from jxemu.patch.memory import Memory, whole
 from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
@@ -109,7 +110,7 @@ def render(
             f"channel {lower_channel} is given twice: to play both halves on one channel, give it as --control-channel"
         )
     _finite(seconds)
-    memory = Memory(*([read_bank(bank)] if bank else []), **({"cartridge": read_bank(cartridge)} if cartridge else {}))
+    memory = Memory(read_bank(bank) if bank else factory_bank(), read_bank(cartridge) if cartridge else None)
     named = {upper_channel: "upper", lower_channel: "lower", control_channel: "control"}
     channels = {number: where for number, where in named.items() if number is not None} or None
     if tone and patch:

@@ -93,15 +93,6 @@ def fold(note: int, playable: tuple[int, int] = PLAYABLE) -> int:
     return note
 
 
-def _edited(data: bytes, pairs: Iterable[tuple[int, int]]) -> bytes:
-    """Data with single bytes replaced; indices that it does not have are passed over."""
-    out = bytearray(data)
-    for index, value in pairs:
-        if index < len(out):
-            out[index] = value
-    return bytes(out)
-
-
 class Assigner:
     """Turns events into bytes.
 
@@ -574,9 +565,9 @@ class Assigner:
                     self._on_parameter((row.name, row.decode(value)), at, half if half in self.halves else "control")
             return
         if machine == sysex.JX8P:
-            self._chain(Chain.decode(_edited(self.chain.encode(), pairs)), at)
+            self._chain(Chain.decode(sysex.edited(self.chain.encode(), pairs)), at)
             return
-        edited = Patch.decode_buffer(_edited(self.patch.encode_buffer(), pairs))
+        edited = Patch.decode_buffer(sysex.edited(self.patch.encode_buffer(), pairs))
         for name, value in edited:
             nowhere = name.endswith("_tone") and self.memory.tone(value) is None
             if value != getattr(self.patch, name) and not nowhere:
@@ -593,8 +584,7 @@ class Assigner:
             self._alone(tone, at)
 
     def _on_tuning(self, data: tuple[int, int], at: int, part: str) -> None:
-        for role, _ in self._boards_of(part)[:1] if part == "control" else self._boards_of(part):
-            self._to(protocol.BOTH if part == "control" else role, protocol.tuning(*data), at)
+        self._each(part, at, lambda half: protocol.tuning(*data))
 
     def _on_all_notes_off(self, data: None, at: int, part: str) -> None:
         for half in self._halves_of(part):

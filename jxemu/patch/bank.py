@@ -171,7 +171,8 @@ class _Reader:
         """All that was read; single patch parameters that no APR followed belong to the last patch."""
         for offset, pairs in self._edits:
             if self.bank.patches:
-                self.bank.patches[-1] = _edited_patch(self.bank.patches[-1], pairs)
+                buffer = sysex.edited(self.bank.patches[-1].encode_buffer(), pairs)
+                self.bank.patches[-1] = Patch.decode_buffer(buffer)
             else:
                 length = 8 + 2 * len(pairs)
                 self.skipped.append(Skipped(offset, length, "single parameters of a patch that is not in the file"))
@@ -217,11 +218,8 @@ class _Reader:
         place = self._last.get(message[6])
         if place is None:
             return "single parameters of a tone that is not in the file"
-        data = bytearray(self.bank.tones[place].encode())
-        for index, value in sysex.pairs_of(message):
-            if index < TONE_BYTES:
-                data[index] = value
-        self.bank.tones[place] = Tone.decode(bytes(data))
+        data = sysex.edited(self.bank.tones[place].encode(), sysex.pairs_of(message))
+        self.bank.tones[place] = Tone.decode(data)
         return None
 
     def _jx8p_pgr(self, offset: int, message: bytes) -> None:
@@ -243,11 +241,7 @@ class _Reader:
     def _chain_ipr(self, offset: int, message: bytes) -> str | None:
         if not self.bank.chains:
             return "single parameters of a patch chain that is not in the file"
-        data = bytearray(self.bank.chains[-1].encode())
-        for index, value in sysex.pairs_of(message):
-            if index < len(data):
-                data[index] = value
-        self.bank.chains[-1] = Chain.decode(bytes(data))
+        self.bank.chains[-1] = Chain.decode(sysex.edited(self.bank.chains[-1].encode(), sysex.pairs_of(message)))
         return None
 
     def _patch_pgr(self, offset: int, message: bytes) -> None:
@@ -262,17 +256,14 @@ class _Reader:
 
     def _patch_apr(self, offset: int, message: bytes) -> None:
         # The instrument sends what an APR has no place for as IPRs before it.
-        buffer = bytearray(BUFFER_BYTES)
+        buffer = bytes(BUFFER_BYTES)
         data = sysex.data_of(message)
         for at, pairs in self._edits:
-            for index, value in pairs:
-                if index < BUFFER_BYTES:
-                    buffer[index] = value
+            buffer = sysex.edited(buffer, pairs)
             if any(index < len(data) and data[index] != value for index, value in pairs):
                 length = 8 + 2 * len(pairs)
                 self.skipped.append(Skipped(at, length, "single parameters that the patch behind them overwrites"))
-        buffer[: len(data)] = data
-        self._add_patch(Patch.decode_buffer(bytes(buffer)), self._patch_number)
+        self._add_patch(Patch.decode_buffer(data + buffer[len(data) :]), self._patch_number)
         self._edits, self._patch_number = [], None
 
     def _patch_bulk(self, offset: int, message: bytes) -> None:
@@ -309,14 +300,6 @@ _HANDLERS: dict[tuple[int, int, int], _Handler] = {
     (V4_BLD, MKS70, TONE_LEVEL): _Reader._v4_tone,
     (V4_BLD, MKS70, PATCH_LEVEL): _Reader._v4_patch,
 }
-
-
-def _edited_patch(patch: Patch, pairs: list[tuple[int, int]]) -> Patch:
-    buffer = bytearray(patch.encode_buffer())
-    for index, value in pairs:
-        if index < BUFFER_BYTES:
-            buffer[index] = value
-    return Patch.decode_buffer(bytes(buffer))
 
 
 # --- formats -------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import random
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
@@ -114,7 +113,7 @@ class Prior:
 
 @cache
 def _own_prior() -> Prior:
-    return Prior(tomllib.loads(files("jxemu.patch").joinpath("prior.toml").read_text()))
+    return Prior(tomllib.loads(Path(__file__).with_name("prior.toml").read_text()))
 
 
 def random_tone(seed: int, prior: Prior | None = None, name: str | None = None) -> Tone:

@@ -2,7 +2,7 @@
 
 import functools
 import tomllib
-from importlib.resources import files
+from pathlib import Path
 
 from jxemu.patch.bank import Bank
 from jxemu.patch.patch import Patch
@@ -12,7 +12,7 @@ from jxemu.patch.tone import Tone
 @functools.cache
 def factory_bank() -> Bank:
     """The factory tones and patches in their order."""
-    text = tomllib.loads(files("jxemu.patch").joinpath("factory.toml").read_text())
+    text = tomllib.loads(Path(__file__).with_name("factory.toml").read_text())
     names = {row["name"]: number for number, row in enumerate(text["tone"])}
 
     def numbered(row: dict) -> dict:

@@ -226,6 +226,9 @@ class Patch(Record):
 # --- the JX-8P -----------------------------------------------------------------------------------
 
 CHAIN_BYTES = 9
+VIBRATO_DEPTH, BRILLIANCE_DEPTH, VOLUME_DEPTH = 32, 64, 64
+"""Aftertouch depths that the chain's three bits stand for: a choice; question: aftertouch-bits."""
+
 TONE_BANKS = ("internal", "cartridge", "preset1", "preset2")
 _AFTER_VIBRATO, _AFTER_BRILLIANCE, _AFTER_VOLUME = 1, 2, 4
 
@@ -295,7 +298,7 @@ class Chain(Record):
             name, key_mode="whole-a", bend_range=self.bend_range, portamento_time=self.portamento_time,
             upper_portamento=self.portamento, upper_assign=self.assign, upper_lfo=self.lfo,
             upper_unison_detune=self.unison_detune, upper_tone=self.tone,
-            after_vibrato=32 if self.aftertouch & _AFTER_VIBRATO else 0,
-            after_brilliance=64 if self.aftertouch & _AFTER_BRILLIANCE else 0,
-            after_volume=64 if self.aftertouch & _AFTER_VOLUME else 0,
+            after_vibrato=VIBRATO_DEPTH if self.aftertouch & _AFTER_VIBRATO else 0,
+            after_brilliance=BRILLIANCE_DEPTH if self.aftertouch & _AFTER_BRILLIANCE else 0,
+            after_volume=VOLUME_DEPTH if self.aftertouch & _AFTER_VOLUME else 0,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """What a tone, a patch and a patch chain have in common: a name and settings out of one table."""
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -30,12 +31,7 @@ class Setting:
             if not (text.isascii() and text.lstrip("+-").isdecimal()):
                 raise ValueError(f"{self.name} cannot be {value!r}; {self._choices()}")
             value = int(text)
-        if (
-            value != value
-            or value in (float("inf"), float("-inf"))
-            or int(value) != value
-            or not self.smallest <= value <= self.top
-        ):
+        if not math.isfinite(value) or int(value) != value or not self.smallest <= value <= self.top:
             raise ValueError(f"{self.name} cannot be {value!r}; {self._choices()}")
         return int(value)
 

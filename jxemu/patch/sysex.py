@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from jxemu.patch.patch import APR_BYTES, CHAIN_BYTES, IMAGE_BYTES, Chain, Patch
 from jxemu.patch.tone import TONE_BYTES, Tone
+from jxemu.patch.vecoven4 import PATCH_MESSAGE, TONE_MESSAGE
 
 ROLAND = 0x41
 PGR, APR, IPR, BLD = 0x34, 0x35, 0x36, 0x37
@@ -30,8 +31,8 @@ WHOLE = {
     (APR, MKS70, PATCH_LEVEL): _HEADER + APR_BYTES + 1,
     (BLD, MKS70, TONE_LEVEL): _BULK_HEADER + TONE_BYTES + 1,
     (BLD, MKS70, PATCH_LEVEL): _BULK_HEADER + 2 * IMAGE_BYTES + 1,
-    (V4_BLD, MKS70, TONE_LEVEL): 88,
-    (V4_BLD, MKS70, PATCH_LEVEL): 66,
+    (V4_BLD, MKS70, TONE_LEVEL): TONE_MESSAGE,
+    (V4_BLD, MKS70, PATCH_LEVEL): PATCH_MESSAGE,
 }
 """Length of a whole message by opcode, format and level."""
 
@@ -193,6 +194,15 @@ def number_of(message: bytes) -> int | None:
     if machine == JX8P:
         return message[8] if len(message) == 11 and message[9] == _WRITE else None
     return message[7] if len(message) >= 10 else None
+
+
+def edited(data: bytes, pairs: Iterable[tuple[int, int]]) -> bytes:
+    """Data with single bytes replaced; indices that it does not have are passed over."""
+    out = bytearray(data)
+    for index, value in pairs:
+        if index < len(out):
+            out[index] = value
+    return bytes(out)
 
 
 def pairs_of(message: bytes) -> list[tuple[int, int]]:
