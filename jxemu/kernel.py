@@ -33,7 +33,7 @@ from numba.extending import intrinsic, overload, register_model
 from numba.np import linalg as numba_linalg
 
 PACKAGE = Path(__file__).parent
-KERNEL_SOURCES = ("kernel.py", "clock.py", "protocol.py", "chips", "soundboard")
+KERNEL_SOURCES = ("kernel.py", "clock.py", "protocol.py", "chips", "soundboard", "live/callback.py")
 
 
 def source_hash() -> str:
@@ -97,6 +97,18 @@ def entry(function: Callable, *args: object) -> Callable:
     Says so on the error stream when it has to compile.
     """
     return function.compile(tuple(numba.typeof(arg) for arg in args)) if JIT else function
+
+
+def c_function(*signature: types.Type) -> Callable:
+    """Decorator: compile a function to be called from C, cached on disk; `signature` is result, arguments.
+
+    The compiled function has an `address` (see numba.cfunc). Raises RuntimeError where numba is
+    switched off, since nothing but machine code can be called without the GIL.
+    """
+    if not JIT:
+        raise RuntimeError("live playing needs compiled kernels: unset NUMBA_DISABLE_JIT")
+    result, *arguments = signature
+    return numba.cfunc(result(*arguments), cache=True, error_model="numpy", fastmath=False)
 
 
 class _Announce(Listener):
@@ -685,6 +697,70 @@ def tanh(x):
     """Hyperbolic tangent of any lanes x; absolute error below 6e-5."""
     clipped, secant = clipped_and_secant(x)
     return clipped * secant
+
+
+# --- talking to C and to other threads ------------------------------------------------------------
+
+
+@intrinsic
+def pointer(typingctx, address):
+    """The integer `address` as a pointer, for `numba.carray`."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), codegen
+
+
+@intrinsic
+def address_of(typingctx, pointer):
+    """A pointer as an integer."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(types.voidptr), codegen
+
+
+@intrinsic
+def call_native(typingctx, address, a, b, c):
+    """Call the C function at `address` with up to three integers or pointers; returns its result register.
+
+    A function that takes fewer does not look at the rest. Results narrower than 64 bits need a mask.
+    """
+
+    def codegen(context, builder, sig, args):
+        word = ir.IntType(64)
+        function = builder.inttoptr(args[0], ir.FunctionType(word, [word] * 3).as_pointer())
+        return builder.call(function, args[1:])
+
+    return types.int64(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+def _word(context, builder, array_type, array, index):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+@intrinsic
+def load_acquire(typingctx, words, index):
+    """Element `index` of an int64 array that another thread writes with `store_release`."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load_atomic(_word(context, builder, sig.args[0], args[0], args[1]), "acquire", 8)
+
+    return types.int64(words, types.intp), codegen
+
+
+@intrinsic
+def store_release(typingctx, words, index, value):
+    """Write element `index` of an int64 array: who reads it with `load_acquire` sees all that was written before."""
+
+    def codegen(context, builder, sig, args):
+        builder.store_atomic(args[2], _word(context, builder, sig.args[0], args[0], args[1]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(words, types.intp, types.int64), codegen
 
 
 # --- denormals -----------------------------------------------------------------------------------

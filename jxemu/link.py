@@ -72,9 +72,14 @@ class EmulatedLink:
         n = bisect.bisect_right(self._at, until)
         if n == 0:
             return _NO_ARRIVALS, _NO_BYTES
-        at, data = np.array(self._at[:n], np.int64), np.frombuffer(bytes(self._bytes[:n]), np.uint8)
+        at, data = np.array(self._at[:n], np.int64), np.frombuffer(self._bytes[:n], np.uint8)
         del self._at[:n], self._bytes[:n]
         return at, data
+
+    @property
+    def free_at(self) -> int:
+        """Cycle at which the last byte has arrived and the line is free."""
+        return self._free_at
 
     @property
     def pending(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from jxemu import clock, protocol
 from jxemu.assigner.assigner import Assigner, Event
+from jxemu.assigner.controllers import event_of, part_of
 from jxemu.link import EmulatedLink
 from jxemu.patch.memory import Memory
 from jxemu.patch.patch import Patch
@@ -28,10 +29,10 @@ MACHINES = {
 }
 """By name: the selects its boards answer to."""
 
-SAVE_VERSION = 3
+SAVE_VERSION = 4
 _RECORDS = ("time", "boards", "groups", "stages")
 
-__all__ = ["JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX"]
+__all__ = ["JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX", "event_of", "part_of"]
 
 
 class Machine:

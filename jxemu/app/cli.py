@@ -1,10 +1,9 @@
-"""The command line: ``jxemu render``, ``play-log``, ``sysex``, ``explore``."""
+"""The command line: ``jxemu play``, ``devices``, ``render``, ``play-log``, ``sysex``, ``explore``."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +15,38 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app import explore, sysex
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
-from jxemu.assigner.allocator import PRIORITY, STEAL
-from jxemu.clock import CYCLES_PER_SECOND, OVERSAMPLES, SAMPLE_RATES
+from jxemu.app.options import (
+    Apart,
+    BankFile,
+    Cartridge,
+    ControlChannel,
+    Format,
+    Length,
+    LowerChannel,
+    MachineName,
+    Pace,
+    PaceName,
+    PatchName,
+    Priority,
+    PriorityName,
+    Quality,
+    Rate,
+    SampleFormat,
+    Seed,
+    Steal,
+    StealName,
+    StemsName,
+    ToneName,
+    UpperChannel,
+)  # fmt: skip
+from jxemu.app.play import devices, play
+from jxemu.app.sounds import chosen_sound, part_channels
+from jxemu.clock import CYCLES_PER_SECOND
 from jxemu.link import LogError, load_log, replay, save_log
 from jxemu.machine import MACHINES, Event, Machine
 from jxemu.patch.bank import find
 from jxemu.patch.factory import factory_bank
-from jxemu.patch.memory import Memory, whole
+from jxemu.patch.memory import Memory
 from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 from jxemu.protocol import LOWER, UPPER, Decoder
@@ -32,20 +56,8 @@ from jxemu.render.score import MidiFileError, load_midi
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(sysex.app, name="sysex")
 app.add_typer(explore.app, name="explore")
-
-SampleFormat = StrEnum("SampleFormat", {"PCM_16": "16", "PCM_24": "24", "FLOAT": "float"})
-MachineName = StrEnum("MachineName", {name: name for name in MACHINES})
-Pace = StrEnum("Pace", {"real": "real", "instant": "instant"})
-Stems = StrEnum("Stems", {"half": "half", "voice": "voice"})
-Steal = StrEnum("Steal", {name: name for name in STEAL})
-Priority = StrEnum("Priority", {name: name for name in PRIORITY})
-
-Rate = Annotated[int, typer.Option(help=f"Sample rate, one of {', '.join(map(str, SAMPLE_RATES))}.")]
-Format = Annotated[SampleFormat, typer.Option("--format", help="Sample format.")]
-Seed = Annotated[int, typer.Option(min=0, help="The unit: 0 is nominal, any other has its own tolerances.")]
-Quality = Annotated[int, typer.Option(help=f"Quality, one of {', '.join(map(str, OVERSAMPLES))}.")]
-Length = Annotated[float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")]
-Apart = Annotated[Stems | None, typer.Option(help="Also write one file a half (board) or a voice.")]
+app.command()(play)
+app.command()(devices)
 
 
 @app.callback()
@@ -69,10 +81,10 @@ class _Part:
 def render(
     song: Annotated[Path, typer.Argument(help="Standard MIDI file to play.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="WAV or FLAC file to write.")],
-    bank: Annotated[Path | None, typer.Option(help="Bank in internal memory; default: the factory bank.")] = None,
-    cartridge: Annotated[Path | None, typer.Option(help="Bank in the cartridge slot.")] = None,
-    tone: Annotated[str | None, typer.Option(help="Name or number (from 1) of a tone; default: the first.")] = None,
-    patch: Annotated[str | None, typer.Option(help="Name or number (from 1) of a patch.")] = None,
+    bank: BankFile = None,
+    cartridge: Cartridge = None,
+    tone: ToneName = None,
+    patch: PatchName = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,39 +95,26 @@ def render(
         list[str] | None,
         typer.Option(help="CHANNELS=NAME: an instrument of its own with a patch or tone, as '1-3=STRINGS'; repeat."),
     ] = None,
-    upper_channel: Annotated[int | None, typer.Option(min=1, max=16, help="MIDI channel of the upper tone.")] = None,
-    lower_channel: Annotated[int | None, typer.Option(min=1, max=16, help="MIDI channel of the lower tone.")] = None,
-    control_channel: Annotated[
-        int | None, typer.Option(min=1, max=16, help="MIDI channel of the patch; default: all channels.")
-    ] = None,
+    upper_channel: UpperChannel = None,
+    lower_channel: LowerChannel = None,
+    control_channel: ControlChannel = None,
     rate: Rate = 48_000,
     sample_format: Format = SampleFormat.PCM_24,
     machine: Annotated[MachineName | None, typer.Option(help="Default: jx8p, for a patch superjx.")] = None,
     seed: Seed = 0,
     oversample: Quality = 4,
     seconds: Length = None,
-    pace: Annotated[Pace, typer.Option(help="Speed of the wire: real (31250 baud) or instant.")] = Pace.real,
-    steal: Annotated[Steal, typer.Option(help="What gives way when every voice is taken.")] = Steal.oldest,
-    priority: Annotated[Priority, typer.Option(help="Which key sounds in the Mono modes.")] = Priority.last,
+    pace: Pace = PaceName.real,
+    steal: Steal = StealName.oldest,
+    priority: Priority = PriorityName.last,
     stems: Apart = None,
     jxlog: Annotated[Path | None, typer.Option(help="Also write what crossed the wire.")] = None,
 ) -> None:
     """Play a MIDI file with tones and patches of a bank and write the sound."""
-    if upper_channel is not None and upper_channel in (lower_channel, control_channel):
-        fail(
-            f"channel {upper_channel} is given twice: to play both halves on one channel, give it as --control-channel"
-        )
-    if lower_channel is not None and lower_channel == control_channel:
-        fail(
-            f"channel {lower_channel} is given twice: to play both halves on one channel, give it as --control-channel"
-        )
     _finite(seconds)
     memory = Memory(read_bank(bank) if bank else factory_bank(), read_bank(cartridge) if cartridge else None)
-    named = {upper_channel: "upper", lower_channel: "lower", control_channel: "control"}
-    channels = {number: where for number, where in named.items() if number is not None} or None
-    if tone and patch:
-        fail("choose a tone or a patch, not both")
-    parts = _parts(part, memory) if part else [_Part(*_sound(memory, tone, patch), channels, "")]
+    channels = part_channels(upper_channel, lower_channel, control_channel)
+    parts = _parts(part, memory) if part else [_Part(*chosen_sound(memory, tone, patch), channels, "")]
     if part and (tone or patch or channels):
         fail("--part says what plays on which channel: leave --tone, --patch and the channel options out")
     for each in parts if setting else []:
@@ -127,7 +126,7 @@ def render(
         try:
             each.machine = Machine(
                 kind, Machine.circuit_of(seed=seed), rate, oversample, pace.value, memory, steal.value, priority.value,
-                stems is Stems.voice, jxlog is not None,
+                stems is StemsName.voice, jxlog is not None,
             )  # fmt: skip
             each.machine.load_patch(each.sound, each.tone)
         except ValueError as error:
@@ -141,32 +140,6 @@ def render(
         if jxlog:
             _write_log(each.machine, beside(jxlog, each.name) if each.name else jxlog)
     typer.echo(f"{output}: {made / rate:.1f} s, {rate} Hz, {title}")
-
-
-def _sound(memory: Memory, tone: str | None, patch: str | None) -> tuple[Patch, Tone | None]:
-    """The patch that is asked for, or the tone and a plain patch for it."""
-    bank = memory.internal
-    try:
-        if patch is not None:
-            if not bank.patches and bank.chains:
-                chained = _chained(memory)
-                return chained[find([played for played, _ in chained], patch)]
-            if not bank.patches:
-                fail("the bank holds no patch; choose a tone")
-            return bank.patches[find(bank.patches, patch, bank.patch_numbers)], None
-        if not bank.tones:
-            fail("the bank holds no tone; choose a patch")
-        place = find(bank.tones, tone, bank.tone_numbers) if tone is not None else 0
-        return whole(bank.tones[place], bank.tone_numbers[place]), bank.tones[place]
-    except KeyError as error:
-        fail(error.args[0])
-
-
-def _chained(memory: Memory) -> list[tuple[Patch, Tone | None]]:
-    """The patch chains of a JX-8P file as patches, each named after its tone, and that tone."""
-    chains = memory.internal.chains
-    tones = [memory.jx8p_tone(chain.program) for chain in chains]
-    return [(chain.patch(tone.name if tone else ""), tone) for chain, tone in zip(chains, tones, strict=True)]
 
 
 def _changed(sound: Patch, texts: list[str], memory: Memory) -> Patch:
@@ -198,7 +171,7 @@ def _parts(texts: list[str], memory: Memory) -> list[_Part]:
         if not equals or not numbers:
             fail(f"--part {text!r} is not CHANNELS=NAME, as '1=STRINGS' or '2,4-6=BASS'")
         is_patch = any(patch.name.strip().lower() == name.strip().lower() for patch in memory.internal.patches)
-        sound = _sound(memory, None if is_patch else name, name if is_patch else None)
+        sound = chosen_sound(memory, None if is_patch else name, name if is_patch else None)
         parts.append(_Part(*sound, dict.fromkeys(numbers, "control"), str(len(parts) + 1)))
     return parts
 
@@ -308,7 +281,7 @@ def play_log(
         two = any(boards in (LOWER, UPPER) for _, boards, *_ in events)
         kind = machine.value if machine else "superjx" if two else "jx8p"
         instrument = Machine(
-            kind, Machine.circuit_of(seed=seed), rate, oversample, apart=stems is Stems.voice, boot=False
+            kind, Machine.circuit_of(seed=seed), rate, oversample, apart=stems is StemsName.voice, boot=False
         )
         replay(arrivals, instrument.link)
     except (LogError, ValueError) as error:

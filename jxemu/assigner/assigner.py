@@ -75,6 +75,7 @@ class Event:
     its upper and lower tone as ``(patch, upper, lower)``;
     ``parameter`` (name, value) of a tone; ``setting`` (name, value) of the patch; ``sysex`` a whole
     message; ``tuning`` (register 1, register 2), 0..127, 44 = 440 Hz;
+    ``tempo`` beats a minute of a MIDI clock, which chase play follows, 0 without one;
     ``all_notes_off`` None; ``wire`` raw bytes; or a name of `CONTROLS` with 0..127.
     """
 
@@ -116,6 +117,7 @@ class Assigner:
         self.tones = {"upper": Tone(), "lower": Tone()}
         self.chain = Chain()
         self.program = 0
+        self.tempo = 0.0
         self.pedal = dict.fromkeys(HALVES, False)
         self.bend = dict.fromkeys(HALVES, 0)
         self.modulation = dict.fromkeys(HALVES, 0)
@@ -177,14 +179,15 @@ class Assigner:
     def _plain(self, half: str, setting: str) -> str:
         return PATCH[f"{half}_{setting}"].plain(self._of(half, setting))
 
-    def _halves_of(self, part: str) -> tuple[str, ...]:
+    def halves_of(self, part: str) -> tuple[str, ...]:
+        """The halves that an event for `part` reaches. Raises ValueError for an unknown part."""
         if part not in PARTS:
             raise ValueError(f"part {part!r} is not known; choose one of {', '.join(PARTS)}")
         return (part,) if part in self.halves else self.halves
 
     def _boards_of(self, part: str) -> list[tuple[int, str]]:
         """``(select, half)`` of the boards a part plays, one for both where they play the same."""
-        wanted = self._halves_of(part)
+        wanted = self.halves_of(part)
         found = [(role, half) for role, half in self.boards.items() if half in wanted]
         return [(protocol.BOTH, found[0][1])] if len(found) > 1 and len(wanted) == 1 else found
 
@@ -296,7 +299,7 @@ class Assigner:
     def _control(self, kind: str, value: int, at: int, part: str) -> None:
         if kind in SWITCHES:
             value = _ON if value >= 1 else 0
-        halves = self._halves_of(part)
+        halves = self.halves_of(part)
         if kind == "hold":
             self.pedal |= dict.fromkeys(halves, value > 0)
             self._each(part, at, lambda half: protocol.parameter(protocol.HOLD, self._hold(half)))
@@ -336,7 +339,7 @@ class Assigner:
         elif part == "control" and len(self.halves) == 2:
             self._strike(key, velocity, at)
         else:
-            for half in self._halves_of(part):
+            for half in self.halves_of(part):
                 self._press(half, key, velocity, at, self._next())
 
     def _next(self) -> int:
@@ -348,7 +351,9 @@ class Assigner:
         """A key of the control channel under a two-tone patch."""
         strike = self._next()
         if self._chasing:
-            hits, apart = self._hits, cycles(levels.chase_seconds(self.patch.chase_time))
+            time, tempo = self.patch.chase_time, self.tempo
+            seconds = levels.chase_in_time(time, tempo) if tempo else levels.chase_seconds(time)
+            hits, apart = self._hits, cycles(seconds)
             self._chased[key] = strike, at, hits, apart
             for n, half in enumerate(hits):
                 share = velocity if n == 0 else levels.chased(velocity, self.patch.chase_level)
@@ -377,7 +382,7 @@ class Assigner:
         if part == "control" and key in self._chased:
             self._unchase(key, velocity, at)
         else:
-            for half in self._halves_of(part):
+            for half in self.halves_of(part):
                 self._play(half, self.allocators[half].release(key, velocity), at)
 
     def _unchase(self, key: int, velocity: int, at: int) -> None:
@@ -393,7 +398,7 @@ class Assigner:
     def _on_bend(self, data: int, at: int, part: str) -> None:
         if not -8192 <= data <= 8191:
             raise ValueError(f"bend {data} is outside -8192..8191")
-        self.bend |= dict.fromkeys(self._halves_of(part), int(data) >> 7)
+        self.bend |= dict.fromkeys(self.halves_of(part), int(data) >> 7)
         self._each(part, at, self._bent)
 
     def _on_program(self, data: int, at: int, part: str) -> None:
@@ -442,7 +447,7 @@ class Assigner:
         name, value = data
         if name not in PARAMETERS:
             raise ValueError(f"a tone has no parameter {name!r}")
-        for half in self._halves_of(part):
+        for half in self.halves_of(part):
             self.tones[half] = self.tones[half].replace(**{name: value})
         row = PARAMETERS[name]
 
@@ -583,11 +588,14 @@ class Assigner:
         if chain.program != before.program and (tone := self.memory.jx8p_tone(chain.program)):
             self._alone(tone, at)
 
+    def _on_tempo(self, data: float, at: int, part: str) -> None:
+        self.tempo = float(data)
+
     def _on_tuning(self, data: tuple[int, int], at: int, part: str) -> None:
         self._each(part, at, lambda half: protocol.tuning(*data))
 
     def _on_all_notes_off(self, data: None, at: int, part: str) -> None:
-        for half in self._halves_of(part):
+        for half in self.halves_of(part):
             self._due = [due for due in self._due if due[3] != half]
             heapq.heapify(self._due)
             for key in self.allocators[half].held():
@@ -623,6 +631,7 @@ class Assigner:
             "sounding": [[*place, strike] for place, strike in self._sounding.items()],
             "chain": self.chain.encode().hex(),
             "program": self.program,
+            "tempo": self.tempo,
             "allocators": {
                 half: [a.count, a.keys, [[unit.key, unit.down, unit.since] for unit in a.units]]
                 for half, a in self.allocators.items()
@@ -643,6 +652,7 @@ class Assigner:
         self._chased = {key: (strike, at, tuple(hits), apart) for key, (strike, at, hits, apart) in saved["chased"]}
         self._sounding = {(half, key): strike for half, key, strike in saved["sounding"]}
         self.chain, self.program = Chain.decode(bytes.fromhex(saved["chain"])), saved["program"]
+        self.tempo = saved["tempo"]
         for half, (count, keys, units) in saved["allocators"].items():
             allocator = self.allocators[half]
             allocator.count, allocator.keys = count, [tuple(key) for key in keys]

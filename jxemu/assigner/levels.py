@@ -4,6 +4,7 @@ The balance law goes straight between three points seen on real machines; what e
 a choice (questions: balance, xfade-curve, chase-times, detune-steps).
 """
 
+import math
 from itertools import pairwise
 
 from jxemu.patch.patch import LOWEST_SPLIT_NOTE, Patch
@@ -22,6 +23,9 @@ _FADE_DOWN, _FADE_UP = ((80, 96), (112, 0)), ((48, 0), (127, 127))
 
 CHASE_SHORTEST, CHASE_LONGEST = 0.010, 3.0
 """Seconds between chase hits at time 0 and 127, linear between. Source: CRAIG; his own choice."""
+
+CHASE_BEATS = (1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 2, 3, 4)
+"""Beats between chase hits that follow a MIDI clock: thirty-second notes to whole ones, with triplets and dots."""
 
 CHASE_HALVES = {"a-b": ("upper", "lower"), "a-b-b": ("upper", "lower", "lower"), "a-b-a": ("upper", "lower", "upper")}
 
@@ -64,6 +68,16 @@ def detuned(register: int, detune: int) -> int:
 def chase_seconds(time: int) -> float:
     """Seconds from one chase hit to the next."""
     return CHASE_SHORTEST + (CHASE_LONGEST - CHASE_SHORTEST) * time / 127
+
+
+def chase_in_time(time: int, tempo: float) -> float:
+    """Seconds between chase hits under a MIDI clock: the note value nearest to what the time says.
+
+    tempo : beats a minute, above 0.  Source: S8 has the clock drive chase play; which values, nobody says
+    (question: chase-times).
+    """
+    wanted = chase_seconds(time) * tempo / 60
+    return min(CHASE_BEATS, key=lambda beats: abs(math.log(beats / wanted))) * 60 / tempo
 
 
 def chased(velocity: int, level: int) -> int:

@@ -4,13 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from jxemu.machine import Event
-from jxemu.patch.sysex import ROLAND
+from jxemu.machine import Event, event_of, part_of
 
 Note = tuple[int, int, float, float]
 """``(note, velocity, start_seconds, duration_seconds)``."""
-
-_CONTROLLERS = {1: "modulation", 5: "portamento_time", 7: "volume", 64: "hold", 65: "portamento_switch"}
 
 
 class MidiFileError(ValueError):
@@ -80,35 +77,8 @@ def load_midi(path: str | Path, parts: Mapping[int, str] | None = None) -> list[
     events, now = [], 0.0
     for message in messages:
         now += message.time
-        channel = getattr(message, "channel", None)
-        if message.type == "sysex" and len(message.data) > 2 and message.data[0] == ROLAND:
-            channel = message.data[2] & 15
-        part = "control" if parts is None or channel is None else parts.get(channel + 1)
-        if part is not None and message.type == "sysex":
-            part = "control"
-        event = _event(now, message)
+        part = part_of(message, parts)
+        event = event_of(now, message)
         if event is not None and part is not None:
             events.append(replace(event, part=part))
     return events
-
-
-def _event(at: float, message) -> Event | None:
-    kind = message.type
-    if kind == "note_on":
-        return Event(at, "note_on" if message.velocity else "note_off", (message.note, message.velocity))
-    if kind == "note_off":
-        return Event(at, "note_off", (message.note, message.velocity))
-    if kind == "pitchwheel":
-        return Event(at, "bend", message.pitch)
-    if kind == "aftertouch":
-        return Event(at, "aftertouch", message.value)
-    if kind == "program_change":
-        return Event(at, "program", message.program)
-    if kind == "sysex":
-        return Event(at, "sysex", bytes((0xF0, *message.data, 0xF7)))
-    if kind == "control_change":
-        if message.control in _CONTROLLERS:
-            return Event(at, _CONTROLLERS[message.control], message.value)
-        if message.control in (120, 123, 124, 125, 126, 127):
-            return Event(at, "all_notes_off")
-    return None

@@ -5,12 +5,14 @@ board's six voices stand in eight lanes; in a batch of notes only the voices tha
 Rendering is the same either way, bit by bit.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numba import carray, types
 
 from jxemu import clock, protocol
-from jxemu.kernel import entry, zeros
+from jxemu.kernel import c_function, entry, pointer, zeros
 from jxemu.soundboard import circuit as soldering
 from jxemu.soundboard import decimator, state
 from jxemu.soundboard.circuit import Circuit
@@ -122,6 +124,17 @@ class Engine:
         self.frame += out.shape[1]
         return out
 
+    def native(self, wires: Sequence[np.ndarray], sound: np.ndarray) -> tuple[int, np.ndarray]:
+        """`render` as a C function ``void (int64 *arguments, int64 frames)``: its address and its arguments.
+
+        wires : rx_at, rx_byte, position and end as in `render`.  sound : float32 (boards, most frames, 2);
+            its first ``boards * frames * 2`` elements are written, as (boards, frames, 2).
+        All arrays and the engine must outlive the last call. `frame` does not move on: `time` tells.
+        """
+        arrays = (self.time, self.boards, self.groups, self.stages, *wires, sound)
+        arguments = np.array([value for array in arrays for value in (array.ctypes.data, len(array))], np.int64)
+        return _native(self._width).address, arguments
+
     def trace(
         self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, until: int
     ) -> np.ndarray:
@@ -134,6 +147,29 @@ class Engine:
         order = np.argsort(rows["at_cycles"], kind="stable")
         # Byte by byte, padding and all: equal traces are then equal bytes.
         return rows.view(np.uint8).reshape(written, -1)[order].reshape(-1).view(rows.dtype)
+
+
+@functools.cache
+def _native(width: int) -> Callable:
+    lanes, outputs, time_record, board = state.lanes(width), state.outputs(width), state.TIME, state.BOARD
+
+    @c_function(types.void, types.voidptr, types.int64)
+    def native_block(arguments, frames):
+        a = carray(arguments, 18, np.int64)
+        boards = carray(pointer(a[2]), a[3], board)
+        render_block(
+            carray(pointer(a[0]), a[1], time_record),
+            boards,
+            carray(pointer(a[4]), a[5], lanes),
+            carray(pointer(a[6]), a[7], outputs),
+            carray(pointer(a[8]), a[9], np.int64),
+            carray(pointer(a[10]), a[11], np.uint8),
+            carray(pointer(a[12]), a[13], np.int64),
+            carray(pointer(a[14]), a[15], np.int64),
+            carray(pointer(a[16]), (boards.shape[0], frames, 2), np.float32),
+        )
+
+    return native_block
 
 
 def board_place(role: int) -> int:

@@ -1,0 +1,486 @@
+"""The instrument as it is played: events from everywhere in, bytes with their times to the sound thread.
+
+One thread of Python polls the MIDI ports, moves the arpeggiator and chase play on, and sees to the
+sound card. Everything is meant for one block after it happened, at its own place in that block: the
+latency is constant, whatever Python is busy with inside that block.
+
+The wire carries 3125 bytes a second, and a player can ask for more. Controllers that find it busy
+wait and only their last value goes; keys that would come more than `LONGEST_QUEUE` late are left
+out. Key releases always go. What was left out is counted.
+"""
+
+import math
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import mido
+import numpy as np
+
+from jxemu import clock
+from jxemu.link import HEADER, LogError, format_log
+from jxemu.live.arpeggiator import Arpeggiator
+from jxemu.live.audio import AudioError, Driver, Jack, Silent
+from jxemu.live.callback import FREEWHEELING, GONE, HORIZON, SIZE, Shared
+from jxemu.live.midi import Clock, Inputs, Learned, OutputPort, Source, scaled
+from jxemu.machine import Event, Machine, event_of, part_of
+from jxemu.patch import sysex
+from jxemu.patch.parameter import PARAMETERS
+from jxemu.patch.patch import APR_BYTES, PATCH, Patch
+from jxemu.patch.tone import Tone
+
+LONGEST_QUEUE = 0.25
+"""Seconds a key may wait for the wire; a patch change alone takes 0.085."""
+
+CONTROL_QUEUE = 0.01
+"""Seconds the wire may be behind before controllers wait."""
+
+_ALWAYS = ("note_off", "all_notes_off", "tempo")
+_PERIOD = 0.001
+_RESCAN = 1.0
+_FAR = 1 << 62
+_MONITOR = 512
+
+Say = Callable[[str], None]
+
+
+class Player:
+    """A machine, a sound card and MIDI ports.
+
+    machine : just made, at the card's rate.  driver : opened, not started.  reopen : opens a card again
+    after it has vanished (None: silence).  inputs, output : MIDI ports or None.  learned : controllers.
+    channels : MIDI channel -> part, as in `jxemu.machine.part_of`.  say : takes sentences for the player.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        driver: Driver,
+        reopen: Callable[[], Driver] | None = None,
+        inputs: Inputs | None = None,
+        output: OutputPort | None = None,
+        learned: Learned | None = None,
+        channels: dict[int, str] | None = None,
+        say: Say = print,
+    ):
+        self.machine, self.driver, self.inputs, self.output = machine, driver, inputs, output
+        self.learned = learned or Learned()
+        self.channels, self.say = channels, say
+        self.shared = Shared(machine)
+        self.lock = threading.RLock()
+        self.arpeggiator = Arpeggiator(machine.sample_rate)
+        self.clock = Clock(machine.sample_rate)
+        self.send_edits = False
+        self.notes_left_out = self.controls_merged = 0
+        self.monitor: deque[tuple[float, str, str]] = deque(maxlen=_MONITOR)  # seconds, port, message
+        self.monitored = 0
+        self.wire: deque[tuple[int, int]] = deque(maxlen=SIZE)  # cycle, byte: the newest that have arrived
+        self.wired = 0
+        self.seen_lost = False
+        self._log_at, self._log_bytes = array("q"), bytearray()
+        self._reopen = reopen
+        self._lost = driver if isinstance(driver, Silent) and reopen else None
+        self._jack_source = Source("JACK midi_in")
+        self._waiting: dict[tuple, Event] = {}
+        boards = machine.engine.boards.view(np.ndarray)["firmware"]
+        relaying = int(np.argmax(boards["relays"]))
+        # Plain arrays once: a record's fields are slow to reach from Python.
+        self._midi_out, self._midi_out_count = boards["midi_out"][relaying], boards["midi_out_count"][relaying:]
+        self._midi_out_read = 0
+        self._out = mido.Parser()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jxemu player", daemon=True)
+        self._rescan_at = 0.0
+        self._told_full = 0.0
+        self._flush()
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Let the sound begin. Raises AudioError."""
+        self._start_driver(self.driver)
+        self._thread.start()
+
+    def _start_driver(self, driver: Driver) -> None:
+        if isinstance(driver, Jack):
+            driver.on_disconnect = lambda: self._gone(self._jack_source)
+        driver.start(self.shared)
+        self.driver = driver
+
+    def close(self) -> None:
+        """End the sound and close every port."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.driver.stop()
+        self._read_wire()
+        for port in (self.inputs, self.output):
+            if port:
+                port.close()
+
+    def __enter__(self) -> "Player":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what is going on ---
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a key to the plug: one block, the converters' filters, and the card's own."""
+        _, _, block = self.shared.clock()
+        block = block or int(self.shared.word("block"))
+        return (block + self.machine.engine.latency_frames) / self.machine.sample_rate + self.driver.latency
+
+    def measure(self) -> float:
+        """Seconds from an event to the plug, as measured now: how late its byte reaches the boards, and `latency`'s rest.
+
+        The event is a hold pedal that stays as it is. NaN if the sound card stands still.
+        """
+        hold = Event(0.0, "hold", 127 if self.machine.assigner.pedal["upper"] else 0)
+        patience = time.monotonic() + 1.0
+        while self._behind(self._now_cycle()) > 0 and time.monotonic() < patience:
+            time.sleep(0.005)
+        time.sleep(0.02)
+        with self.lock:
+            before, began = self.wired, time.monotonic_ns()
+            self.play(hold)
+        for _ in range(500):
+            time.sleep(0.002)
+            with self.lock:
+                if self.wired > before and (arrived := self.wire[before - self.wired][0]):
+                    frame, then, _ = self.shared.clock()
+                    rate = self.machine.sample_rate
+                    late = arrived * 1000 - (frame * 1_000_000_000 // rate) + then - began
+                    return late / 1e9 + self.machine.engine.latency_frames / rate + self.driver.latency
+        return math.nan
+
+    @property
+    def hears_jack(self) -> bool:
+        """Whether MIDI comes in through the sound card's own JACK client."""
+        return isinstance(self.driver, Jack)
+
+    def status(self) -> dict[str, float | int | str]:
+        """Counters and levels, for meters."""
+        word = self.shared.word
+        return {
+            "seconds": word("frame") / self.machine.sample_rate,
+            "rate": self.machine.sample_rate,
+            "block": word("block"),
+            "driver": self.driver.name if self._lost is None else "lost; waiting for it to come back",
+            "latency": self.latency,
+            "busy_ns": word("busy_ns"),
+            "frames": word("frame"),
+            "worst_ns": word("worst_ns"),
+            "late_blocks": word("late_blocks"),
+            "xruns": word("xruns"),
+            "late_bytes": word("late_bytes"),
+            "midi_lost": word("midi_lost"),
+            "notes_left_out": self.notes_left_out,
+            "queue": self._behind(self._now_cycle()),
+            "tempo": self.clock.tempo,
+        }
+
+    @property
+    def patch(self) -> Patch:
+        """The patch that plays."""
+        return self.machine.assigner.patch
+
+    @property
+    def tones(self) -> dict[str, Tone]:
+        """Its upper and its lower tone."""
+        return dict(self.machine.assigner.tones)
+
+    def log(self) -> str:
+        """The `.jxlog` of all that has arrived since power-on; it replays bit by bit. Raises LogError if bytes were lost."""
+        with self.lock:
+            self._read_wire()
+            if self.seen_lost:
+                raise LogError(f"not a whole {HEADER.split()[0]}: bytes went by faster than they were read")
+            return format_log(zip(self._log_at, self._log_bytes, strict=True), self.machine.link.spacing)
+
+    # --- playing ---
+
+    def now(self) -> int:
+        """The frame that something happening now is meant for: one block on."""
+        _, _, block = self.shared.clock()
+        return self.shared.frame_at(time.monotonic_ns()) + block
+
+    def _now_cycle(self) -> int:
+        return self.machine.engine.cycle_of(self.now())
+
+    def play(self, event: Event, frame: int | None = None) -> None:
+        """Play an event, now or at a frame of the machine; from any thread.
+
+        Raises ValueError for one that does not fit.
+        """
+        with self.lock:
+            self._hand_over(event, self.machine.engine.cycle_of(self.now() if frame is None else frame))
+            self._flush()
+
+    def note(self, kind: str, key: int, velocity: int, frame: int | None = None, part: str = "control") -> None:
+        """A key goes down ("note_on") or up ("note_off"), through the arpeggiator where it is on."""
+        with self.lock:
+            frame = self.now() if frame is None else frame
+            down = kind == "note_on" and velocity > 0
+            if part == "control" and down and self.arpeggiator.mode != "off":
+                self.arpeggiator.press(key, velocity, frame)
+            elif part != "control" or down or not self.arpeggiator.release(key):
+                self.play(Event(0.0, "note_on" if down else "note_off", (key, velocity), part), frame)
+
+    def panic(self) -> None:
+        """Every note off, and every voice silenced at once."""
+        with self.lock:
+            self.arpeggiator.clear()
+            self._waiting.clear()
+            for source in self._sources:
+                source.let_go()
+            cycle = self._now_cycle()
+            for event in (Event(0.0, "hold", 0), Event(0.0, "all_notes_off"), Event(0.0, "silence", 127)):
+                self.machine.assigner.handle(event, cycle)
+            self._flush()
+
+    def _behind(self, cycle: int) -> float:
+        """Seconds that the wire is behind."""
+        return max(0, self.machine.link.free_at - cycle) / clock.CYCLES_PER_SECOND
+
+    def _hand_over(self, event: Event, cycle: int) -> None:
+        kind, behind = event.kind, self._behind(cycle)
+        if kind in _ALWAYS or behind <= CONTROL_QUEUE:
+            self.machine.assigner.handle(event, cycle)
+        elif kind == "note_on":
+            if behind <= LONGEST_QUEUE:
+                self.machine.assigner.handle(event, cycle)
+            else:
+                self._left_out()
+        elif kind in ("sysex", "wire"):
+            if behind <= 4 * LONGEST_QUEUE:
+                self.machine.assigner.handle(event, cycle)
+            else:
+                self._left_out()
+        else:
+            which = event.data[0] if kind in ("parameter", "setting") else ""
+            key = ("sound" if kind in ("tone", "patch", "program") else kind, which, event.part)
+            self.controls_merged += key in self._waiting
+            self._waiting.pop(key, None)
+            self._waiting[key] = event
+
+    def _left_out(self) -> None:
+        self.notes_left_out += 1
+        if time.monotonic() - self._told_full > 2.0:
+            self._told_full = time.monotonic()
+            self.say("the wire is full (3125 bytes a second): keys or sysex are left out until it has caught up")
+
+    def _flush(self) -> None:
+        """Give the sound thread what the link carries."""
+        at, data = self.machine.link.take(_FAR)
+        if len(at) and self.shared.put(at, data) < len(at):
+            self.say("the sound card stands still: bytes for the boards were lost; play panic when it goes on")
+
+    # --- MIDI ---
+
+    @property
+    def _sources(self) -> list[Source]:
+        return [self._jack_source, *(self.inputs.sources if self.inputs else [])]
+
+    def midi(self, source: Source, data: bytes, frame: int | None = None) -> None:
+        """Play MIDI bytes that came from a source. Bytes that are no MIDI are passed over."""
+        with self.lock:
+            frame = self.now() if frame is None else frame
+            for message in source.feed(data, frame / self.machine.sample_rate):
+                self._message(source.name, message, frame)
+
+    def _message(self, port: str, message: Any, frame: int) -> None:
+        if message.type == "active_sensing":
+            return
+        if message.type in ("clock", "start", "stop", "continue"):
+            self._tick(message.type, frame)
+            return
+        self.monitor.append((frame / self.machine.sample_rate, port, _worded(message)))
+        self.monitored += 1
+        part = part_of(message, self.channels)
+        if part is None:
+            return
+        try:
+            if message.type == "control_change" and (control := self.learned.take(message.control)):
+                self.move(control, scaled(control, message.value), frame)
+            elif message.type in ("note_on", "note_off"):
+                self.note(message.type, message.note, message.velocity, frame, part)
+            elif event := event_of(0.0, message):
+                if event.kind == "all_notes_off":
+                    self.arpeggiator.clear()
+                self.play(Event(0.0, event.kind, event.data, part), frame)
+        except ValueError as error:
+            self.say(f"{port}: {error}")
+        except OSError as error:
+            self.say(f"{self.learned.path} cannot be written ({error.strerror}): what is learned will be forgotten")
+
+    def move(self, control: dict[str, str], value: int, frame: int | None = None) -> None:
+        """Move a control of `jxemu.live.midi.Learned` to a value; sent on as sysex if `send_edits`."""
+        kind, name, part = control["kind"], control["name"], control["part"]
+        self.play(Event(0.0, name, value, part) if kind == "control" else Event(0.0, kind, (name, value), part), frame)
+        if self.send_edits and self.output and kind != "control":
+            for message in self._edits(kind, name, part):
+                self.output.send(message)
+
+    def _edits(self, kind: str, name: str, part: str) -> list[bytes]:
+        """The IPR messages that say what a control stands at."""
+        if kind == "setting":
+            data = self.patch.encode_buffer()
+            places = [PATCH[name].index, *(range(APR_BYTES, len(data)) if name in ("key_mode", "bend_range") else ())]
+            return [sysex.ipr([(place, data[place] & 0x7F) for place in places], "patch")]
+        place = PARAMETERS[name].sysex
+        machine = sysex.JX8P if len(self.machine.assigner.roles) == 1 else sysex.MKS70
+        values = {half: self.tones[half].encode()[place] & 0x7F for half in self.machine.assigner.halves_of(part)}
+        return [sysex.ipr([(place, value)], "tone", 0, half, machine) for half, value in values.items()]
+
+    def _tick(self, kind: str, frame: int) -> None:
+        tempo = self.clock.tempo
+        if self.clock.take(kind, frame):
+            self.arpeggiator.clocked = True
+            if self.clock.tempo:
+                self.arpeggiator.tempo = min(max(self.clock.tempo, 20.0), 300.0)
+            self._notes(self.arpeggiator.tick(frame, self.clock.ticks - 1))
+        if not self.clock.running:
+            self.arpeggiator.clocked = False
+        now = self.clock.tempo if self.clock.running else 0.0
+        if now != tempo or kind == "stop":
+            self.play(Event(0.0, "tempo", now), frame)
+
+    def _notes(self, notes: list[tuple[int, str, int, int]]) -> None:
+        for frame, kind, key, velocity in notes:
+            self.play(Event(0.0, kind, (key, velocity)), frame)
+
+    def _gone(self, source: Source) -> None:
+        """A source that is no more lets go of its keys."""
+        with self.lock:
+            for message in source.let_go():
+                self._message(source.name, message, self.now())
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._turn()
+            if not self.shared.word("freewheeling"):
+                time.sleep(_PERIOD)
+
+    def _turn(self) -> None:
+        """Everything that is due: ports, arpeggiator, chase hits, what waits, what has arrived."""
+        freewheeling = self.shared.word("freewheeling")
+        _, _, block = self.shared.clock()
+        done = self.shared.word("frame")
+        with self.lock:
+            self._read_jack(block)
+            for source, data in self.inputs.poll() if self.inputs else ():
+                self.midi(source, data)
+            until = (done if freewheeling else self.shared.frame_at(time.monotonic_ns())) + block
+            self._notes(self.arpeggiator.due(until))
+            cycle = self.machine.engine.cycle_of(until)
+            self.machine.assigner.advance(cycle)
+            self._let_in(cycle)
+            self._flush()
+            self._read_wire()
+            self._read_midi_out()
+            for source in self._sources:
+                if source.silent_too_long(done / self.machine.sample_rate):
+                    self.say(f"{source.name}: active sensing has stopped; its keys are let go")
+                    self._gone(source)
+        self.shared.words[HORIZON] = done
+        if time.monotonic() >= self._rescan_at and not freewheeling:
+            self._rescan_at = time.monotonic() + _RESCAN
+            self._look_after_ports()
+            self._look_after_card()
+
+    def _read_jack(self, block: int) -> None:
+        at, data = self.shared.midi()
+        if len(at):
+            ends = [*(np.flatnonzero(np.diff(at)) + 1), len(at)]
+            for begin, end in zip([0, *ends], ends, strict=False):
+                self.midi(self._jack_source, data[begin:end].tobytes(), int(at[begin]) + block)
+
+    def _let_in(self, cycle: int) -> None:
+        """Send what has waited for the wire, oldest first."""
+        while self._waiting and self._behind(cycle) <= CONTROL_QUEUE:
+            event = self._waiting.pop(next(iter(self._waiting)))
+            self.machine.assigner.handle(event, cycle)
+
+    def _read_wire(self) -> None:
+        at, data = self.shared.seen()
+        if len(at):
+            self._log_at.frombytes(at.tobytes())
+            self._log_bytes += data.tobytes()
+            self.wire.extend(zip(at.tolist(), data.tolist(), strict=True))
+            self.wired += len(at)
+        self.seen_lost = self.shared.word("seen_lost") > 0
+
+    def _read_midi_out(self) -> None:
+        """Send on what the boards relay to MIDI OUT: answers to requests, program changes."""
+        for message in self._relayed():
+            self.monitor.append((self.shared.word("frame") / self.machine.sample_rate, "MIDI OUT", _worded(message)))
+            self.monitored += 1
+            if self.output:
+                self.output.send(bytes(message.bytes()))
+
+    def _relayed(self) -> list[Any]:
+        count = int(self._midi_out_count[0])
+        if count == self._midi_out_read:
+            return []
+        fresh = np.arange(self._midi_out_read, count) % len(self._midi_out)
+        self._out.feed(self._midi_out[fresh].tobytes())
+        self._midi_out_read = count
+        return list(self._out)
+
+    def _look_after_ports(self) -> None:
+        if isinstance(self.driver, Jack):
+            self.driver.plug_in_midi()
+        if not self.inputs:
+            return
+        with self.lock:
+            new, gone = self.inputs.rescan()
+            for name in new:
+                self.say(f"MIDI input {name} is open")
+            for source in gone:
+                self.say(f"MIDI input {source.name} is gone; its keys are let go")
+                self._gone(source)
+
+    def _look_after_card(self) -> None:
+        """Go on silently when the card has vanished, and go back to it when it is there again."""
+        if self._lost is None and self.driver.alive(self.shared):
+            return
+        if self._lost is None:
+            self.say(f"{self.driver.name} has vanished; the instrument goes on silently until it is back")
+            self.driver.stop()
+            self.shared.words[GONE] = self.shared.words[FREEWHEELING] = 0
+            self._lost = Silent(self.machine.sample_rate, self.shared.word("block"))
+            self._lost.start(self.shared)
+            self.driver = self._lost
+        if self._reopen is None:
+            return
+        try:
+            driver = self._reopen()
+        except AudioError:
+            return
+        if driver.rate != self.machine.sample_rate:
+            driver.stop()
+            return
+        self._lost.stop()
+        try:
+            self._start_driver(driver)
+        except AudioError:
+            self._lost = Silent(self.machine.sample_rate, self.shared.word("block"))
+            self._lost.start(self.shared)
+            return
+        self._lost = None
+        self.say(f"{driver.name} is back")
+
+
+def _worded(message: Any) -> str:
+    """A message as the monitor shows it; of long ones the beginning."""
+    text = message.hex() if message.type == "sysex" else str(message).removesuffix(" time=0")
+    return text if len(text) <= 120 else f"{text[:100]} ... ({len(message.data) + 2} bytes)"

@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+from live import RATE, instrument, jack_server, probe
+
+import jxemu
+from jxemu.link import load_log, replay
+from jxemu.patch.bank import Bank
+from jxemu.protocol import ON, Decoder
+
+pytestmark = pytest.mark.live
+
+AUDIBLE = 1e-5
+WIRE = 4 * 320e-6
+"""Seconds that the select and the three bytes of a voice-on take on the wire."""
+
+
+@pytest.fixture
+def saw_bank(tmp_path):
+    path = tmp_path / "saw.syx"
+    path.write_bytes(Bank([jxemu.Tone("SAW", env2_r=0)]).encode("jx8p")[0])
+    return path
+
+
+def perform(env, tmp_path, events, options, freewheel):
+    """MIDI from one process, sound into another, between them the instrument; what each of them saw."""
+    (tmp_path / "events.json").write_text(json.dumps(events))
+    log = tmp_path / "take.jxlog"
+    with instrument(env, tmp_path, "--audio", "jack", "--no-panel", "--jxlog", str(log), *options):
+        listener = probe(env, "capture", env["JACK_DEFAULT_SERVER"], "jxemu", tmp_path / "heard.npz")
+        assert listener.stdout.readline() == "ready\n"
+        sender = probe(
+            env, "send", env["JACK_DEFAULT_SERVER"], "jxemu:midi_in", tmp_path / "events.json", tmp_path / "done.json",
+            *(["freewheel"] if freewheel else []),
+        )  # fmt: skip
+        assert sender.wait(120) == 0
+        listener.stdin.close()  # not before: a client that leaves while the server freewheels upsets it
+        assert listener.wait(120) == 0
+    heard = np.load(tmp_path / "heard.npz")
+    return load_log(log), heard, json.loads((tmp_path / "done.json").read_text())["sent"]
+
+
+def offline(kind, log, frames):
+    machine = jxemu.Machine(kind, boot=False)
+    replay(log, machine.link)
+    return machine.render(frames)
+
+
+def place_of(piece, whole):
+    """Where a piece of sound begins in a whole one, by its loudest 64 frames."""
+    peak = min(int(np.abs(piece[:, 0]).argmax()), len(piece) - 64)
+    for start in np.flatnonzero(whole[:, 0] == piece[peak, 0]):
+        if np.array_equal(whole[start : start + 64], piece[peak : peak + 64]):
+            return int(start) - peak
+    raise AssertionError("what was captured is nowhere in the offline rendering")
+
+
+def notes(count, apart, length, key=60):
+    return [
+        row
+        for n in range(count)
+        for row in ([n * apart, [0x90, key + n % 12, 100]], [n * apart + length, [0x80, key + n % 12, 0]])
+    ]
+
+
+def test_freewheeling_sound_is_the_offline_rendering_of_its_log_bit_for_bit(tmp_path):
+    song = notes(40, 6000, 4000) + [[7 + 900 * n, [0xE0, 0, n % 128]] for n in range(250)] + [[50_000, [0xC0, 5]]]
+    song = [*sorted(song), [300_000, [0xF8]]]
+    with jack_server(128) as env:
+        log, heard, sent = perform(env, tmp_path, song, ["--machine", "superjx"], True)
+    assert len(sent) == len(song)
+    sound = heard["sound"]
+    assert np.abs(sound).max() > 0.01
+    rendered = offline("superjx", log, 60 * RATE)
+    gaps = np.flatnonzero(np.diff(heard["times"].astype(np.int64)) != heard["block"]) + 1
+    whole = max(np.split(sound, gaps * int(heard["block"])), key=len)  # the server skips when it changes its mode
+    begin = place_of(whole, rendered)
+    assert len(whole) > 200_000
+    assert np.array_equal(whole, rendered[begin : begin + len(whole)])
+
+
+def test_a_note_sounds_one_block_and_the_wire_s_time_after_its_key(tmp_path, saw_bank, capsys):
+    block, count = 256, 24
+    song = [*notes(count, 14400, 2400), [count * 14400 + 4800, [0xF8]]]
+    options = ["--machine", "jx8p", "--bank", str(saw_bank)]
+    with jack_server(block) as env:
+        log, heard, sent = perform(env, tmp_path, song, options, False)
+    sound = heard["sound"][:, 0]
+    at = (heard["times"].astype(np.int64)[:, None] + np.arange(block)).reshape(-1)
+    rendered = offline("jx8p", log, 60 * RATE)[:, 0]
+    decoder, begins = Decoder(), []
+    for cycle, byte in log:
+        begins += [cycle * 1e-6 - WIRE for kind, *_ in decoder.feed([byte]) if kind == ON]
+    keys = [frame for frame, (_, data) in zip(sent, song, strict=True) if data[0] == 0x90]
+    totals, owns = [], []
+    for key, begin in zip(keys, begins, strict=True):
+        window = sound[(at >= key) & (at < key + 4000)]
+        if len(window) == 4000:  # the listening process may miss a block; the instrument may not
+            own = np.flatnonzero(np.abs(rendered[round(begin * RATE) :]) > AUDIBLE)[0] / RATE
+            totals.append(np.flatnonzero(np.abs(window) > AUDIBLE)[0] / RATE * 1000)
+            owns.append(own * 1000)
+    added = np.array(totals) - np.array(owns)
+    limit = 2 * block / RATE * 1000
+    with capsys.disabled():
+        print(
+            f"\nkey to first sample: median {np.median(totals):.2f} ms, most {max(totals):.2f} ms over {len(totals)} notes, "
+            f"of which wire ({WIRE * 1000:.2f} ms) and board take {np.median(owns):.2f} ms; "
+            f"the rest: median {np.median(added):.2f} ms, most {added.max():.2f} ms; two blocks are {limit:.2f} ms"
+        )
+    assert len(totals) > 12
+    assert np.median(added) == pytest.approx(limit / 2, abs=0.1)
+    assert added.max() <= limit
