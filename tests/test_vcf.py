@@ -5,6 +5,7 @@ from workbench import run_filter, run_polynomials
 
 import jxemu
 from jxemu.clock import cents
+from jxemu.soundboard.vcf import response
 
 RATE = 192_000
 DAMPINGS = (2, 1, 0.5, 0.25, 0.1)
@@ -111,3 +112,9 @@ def test_each_topology_resonates_in_its_own_way(resonance):
     low = [np.abs(np.fft.rfft(sound * window))[bass - 2 : bass + 3].max() for sound in (quiet, loud)]
     change = 20 * np.log10(low[1] / low[0])
     assert change < -3 if resonance == "feedback" else abs(change) < 1
+
+
+@pytest.mark.parametrize("q", DAMPINGS)
+def test_the_drawn_response_is_the_analog_one(q):
+    hz = np.geomspace(20, 20_000, 50)
+    assert np.allclose(response(hz, 1000, q, q), analog(hz, 1000, q))

@@ -40,7 +40,9 @@ from jxemu.app.recorder import Recorder, new_take
 from jxemu.app.sounds import chosen_sound, part_channels
 from jxemu.machine import MACHINES, Event, Machine
 from jxemu.patch.factory import factory_bank
-from jxemu.patch.memory import Memory
+from jxemu.patch.memory import Memory, whole
+from jxemu.patch.patch import Patch
+from jxemu.patch.tone import Tone
 
 if TYPE_CHECKING:
     from jxemu.live.player import Player
@@ -136,8 +138,7 @@ def play(
             machine.value, Machine.circuit_of(seed=seed), driver.rate, oversample, pace.value, memory, steal.value,
             priority.value,
         )  # fmt: skip
-        begin = sound or (memory.patch(0) if len(MACHINES[machine.value]) == 2 else None, memory.jx8p_tone(0))
-        _begin_with(instrument, *begin)
+        instrument.load_patch(*(sound or _first(memory, machine.value)))
     except ValueError as error:
         driver.stop()
         fail(str(error))
@@ -162,11 +163,12 @@ def play(
     _run(player, panel, host, port, record, jxlog, takes, seconds)
 
 
-def _begin_with(instrument: Machine, patch: object, tone: object) -> None:
-    if patch is None:
-        instrument.load_tone(tone)
-    else:
-        instrument.load_patch(patch, tone)
+def _first(memory: Memory, kind: str) -> tuple[Patch, Tone | None]:
+    """What plays if nothing was asked for: the first patch, on a JX-8P the first tone."""
+    if len(MACHINES[kind]) == 2 and (patch := memory.patch(0)) and not memory.missing(patch):
+        return patch, None
+    tone = memory.jx8p_tone(0) or Tone()
+    return whole(tone), tone
 
 
 def _run(
@@ -179,7 +181,7 @@ def _run(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    recorder = Recorder(player, say)
+    recorder = Recorder(player, lambda sentence: player.say(sentence))
     if jxlog and not jxlog.parent.is_dir():
         fail(f"cannot write {jxlog}: there is no folder {jxlog.parent}")
     try:

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jxemu.app.files import beside, fail, read_bank, whole_file
+from jxemu.app.words import setting_words
 from jxemu.patch import editing
 from jxemu.patch.bank import FORMATS, Bank, find, merged
 from jxemu.patch.parameter import PARAMETERS
-from jxemu.patch.patch import LOWEST_SPLIT_NOTE
 from jxemu.patch.record import Record
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, convert and compare banks.")
@@ -22,7 +22,6 @@ Format = StrEnum("Format", {name: name for name in FORMATS})
 Files = Annotated[list[Path], typer.Argument(help="Banks: sysex, cartridge image or JSON.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
 To = Annotated[Format | None, typer.Option("--to", help="Format; default: by file name and contents.")]
-_NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 @app.command("list")
@@ -71,15 +70,10 @@ def show(
 
 
 def _patch_text(bank: Bank, key: str, patch: Record) -> str:
-    value = patch.plain()[key]
+    value = patch.values()[key]
     if key.endswith("_tone"):
-        return _tone_name(bank, int(value))
-    if key.endswith("_split"):
-        note = int(value) + LOWEST_SPLIT_NOTE
-        return f"{_NOTES[note % 12]}{note // 12 - 1}  ({value})"
-    if key.endswith("detune"):
-        return f"{round((int(value) - 64) * 50 / 64):+d}  ({value})"
-    return f"{value:+d}" if key.endswith("_shift") else str(value)
+        return _tone_name(bank, value)
+    return setting_words(key, value) + (f"  ({value})" if key.endswith(("_split", "detune")) else "")
 
 
 def found(bank: Bank, name: str, kind: str, file: Path) -> Record:

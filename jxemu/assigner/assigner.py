@@ -140,6 +140,14 @@ class Assigner:
             self._memory = Memory()
         return self._memory
 
+    def replace_memory(self, memory: Memory) -> None:
+        """Put other banks into internal memory and cartridge; what plays goes on."""
+        self._memory = memory
+
+    def settle(self, patch: Patch, tones: dict[str, Tone]) -> None:
+        """Take over a patch and tones that sound as what plays; nothing crosses the wire."""
+        self.patch, self.tones = patch, dict(tones)
+
     def _remember(self, bank: Bank) -> None:
         """Write tones and patches into the memory they name; banks that others hold stay as they are."""
         place = "cartridge" if bank.group == CARTRIDGE_GROUP else "internal"

@@ -38,6 +38,10 @@ LONGEST_QUEUE = 0.25
 CONTROL_QUEUE = 0.01
 """Seconds the wire may be behind before controllers wait."""
 
+_SOUNDS = ("tone", "patch", "program")
+_QUEUES = {"note_on": LONGEST_QUEUE, "sysex": 1.0, "wire": 1.0, **dict.fromkeys(_SOUNDS, LONGEST_QUEUE)}
+"""Seconds the wire may be behind for events of a kind, if not `CONTROL_QUEUE`."""
+
 _ALWAYS = ("note_off", "all_notes_off", "tempo")
 _PERIOD = 0.001
 _RESCAN = 1.0
@@ -196,6 +200,11 @@ class Player:
         """Its upper and its lower tone."""
         return dict(self.machine.assigner.tones)
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing waits for the wire."""
+        return not self._waiting
+
     def log(self) -> str:
         """The `.jxlog` of all that has arrived since power-on; it replays bit by bit. Raises LogError if bytes were lost."""
         with self.lock:
@@ -251,21 +260,13 @@ class Player:
 
     def _hand_over(self, event: Event, cycle: int) -> None:
         kind, behind = event.kind, self._behind(cycle)
-        if kind in _ALWAYS or behind <= CONTROL_QUEUE:
+        if kind in _ALWAYS or behind <= _QUEUES.get(kind, CONTROL_QUEUE):
             self.machine.assigner.handle(event, cycle)
-        elif kind == "note_on":
-            if behind <= LONGEST_QUEUE:
-                self.machine.assigner.handle(event, cycle)
-            else:
-                self._left_out()
-        elif kind in ("sysex", "wire"):
-            if behind <= 4 * LONGEST_QUEUE:
-                self.machine.assigner.handle(event, cycle)
-            else:
-                self._left_out()
+        elif kind in ("note_on", "sysex", "wire"):
+            self._left_out()
         else:
             which = event.data[0] if kind in ("parameter", "setting") else ""
-            key = ("sound" if kind in ("tone", "patch", "program") else kind, which, event.part)
+            key = ("sound" if kind in _SOUNDS else kind, which, event.part)
             self.controls_merged += key in self._waiting
             self._waiting.pop(key, None)
             self._waiting[key] = event

@@ -6,6 +6,7 @@ Rendering is the same either way, bit by bit.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -134,6 +135,32 @@ class Engine:
         arrays = (self.time, self.boards, self.groups, self.stages, *wires, sound)
         arguments = np.array([value for array in arrays for value in (array.ctypes.data, len(array))], np.int64)
         return _native(self._width).address, arguments
+
+    def look(self, board: int) -> dict[str, object]:
+        """What a board is doing now, to be looked at while it plays: latch, envelopes and filters of its voices.
+
+        latch : field -> number or nested lists, as in `state.LATCH`.  env1, env2 : levels 0..1.  gate, note : as the
+        firmware holds them.  cutoff (Hz), q1, q2, feedback : of each voice's filter, for `vcf.response`.
+        Another thread may be playing: a field may be of the pass before.
+        """
+        record = self.boards.view(np.ndarray)[board]
+        latch, firmware = record["latch"], record["firmware"]
+        lanes = [
+            (self.groups.view(np.ndarray)[group]["vcf"], lane)
+            for group, lane in np.argwhere(self.groups.board == board).tolist()
+        ]
+        hertz = self.sample_rate * self.oversample / math.pi
+        return {
+            "latch": {name: latch[name].tolist() for name in latch.dtype.names},
+            "env1": (firmware["env1"]["level"] / soldering.value("ENV_FULL")).tolist(),
+            "env2": (firmware["env2"]["level"] / soldering.value("ENV_FULL")).tolist(),
+            "gate": firmware["gate"].tolist(),
+            "note": firmware["note"].tolist(),
+            "cutoff": [float(vcf["angle_end"][lane]) * hertz for vcf, lane in lanes],
+            "q1": [float(vcf["q1"][lane]) for vcf, lane in lanes],
+            "q2": [float(vcf["q2"][lane]) for vcf, lane in lanes],
+            "feedback": [float(vcf["feedback"][lane]) for vcf, lane in lanes],
+        }
 
     def trace(
         self, rx_at: np.ndarray, rx_byte: np.ndarray, position: np.ndarray, end: np.ndarray, until: int

@@ -55,6 +55,17 @@ def vcf_state(width: int) -> np.dtype:
     )  # fmt: skip
 
 
+def response(hz: np.ndarray, cutoff: float, q1: float, q2: float, feedback: float = 0.0) -> np.ndarray:
+    """Small-signal gain of the whole filter at frequencies `hz`, complex, 1 at 0 Hz without feedback.
+
+    cutoff : Hz.  q1, q2 : damping of the sections (2 is none).  feedback : of the "feedback" topology.
+    """
+    r = np.asarray(hz) / cutoff
+    # `feedback` is of tanh(3 out - 2 before), which for slow signals is the output.
+    open_loop = 1 / ((1 - r * r + 1j * q1 * r) * (1 - r * r + 1j * q2 * r))
+    return open_loop / (1 + feedback * open_loop)
+
+
 @step
 def control_step(cv, scale, offset, top):
     """``(angle, warp, correction, lean, secant)``: what a section needs to know of the cutoff.

@@ -1,0 +1,481 @@
+"""A sitting at the instrument: what is edited, how it was before, the memory, tags, and what the panel asks for.
+
+The instrument itself is the truth: whatever changes its patch or tones (panel, MIDI, sysex, program
+changes) becomes a step that can be undone. Requests come from browsers, so every one is checked.
+"""
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jxemu.app.recorder import Recorder, new_take
+from jxemu.live.midi import Learned, scaled
+from jxemu.live.player import Player
+from jxemu.machine import Event
+from jxemu.patch import explore
+from jxemu.patch.bank import FORMATS, Bank
+from jxemu.patch.memory import Memory
+from jxemu.patch.parameter import PARAMETERS
+from jxemu.patch.patch import HALVES, PATCH, Patch
+from jxemu.patch.record import Record
+from jxemu.patch.tone import Tone
+
+SAME_GESTURE = 0.8
+"""Seconds within which moves of one control are one step of undo."""
+
+FEW = 12
+"""Controls that differ between a sound and its edited version, at most; more are another sound."""
+
+LARGEST_UPLOAD = 4 << 20
+KEPT_MEMORY = ("internal", "cartridge")
+
+
+class RequestError(ValueError):
+    """A request that cannot be done; the message is for the player."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What plays: a patch and its two tones."""
+
+    patch: Patch
+    upper: Tone
+    lower: Tone
+
+    def changes_to(self, other: "Sound") -> list[str]:
+        """What is not the same in another, as ``part.name``."""
+        out = [f"patch.{key}" for key, value in other.patch if value != getattr(self.patch, key)]
+        for half in HALVES:
+            mine, theirs = getattr(self, half), getattr(other, half)
+            out += [f"{half}.{key}" for key, value in theirs if value != getattr(mine, key)]
+        return out + ["name"] * ((self.patch.name, self.upper.name, self.lower.name) != other._names)
+
+    @property
+    def _names(self) -> tuple[str, str, str]:
+        return self.patch.name, self.upper.name, self.lower.name
+
+
+class Library:
+    """Favourites and tags of tones and patches, by what they are, not where they stand; kept in a file."""
+
+    def __init__(self, path: Path | None, say: Callable[[str], None]):
+        self._path, self._say = path, say
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path and path.exists():
+            try:
+                rows = json.loads(path.read_text())["sounds"]
+                self.rows = {
+                    str(key): {"favourite": bool(row["favourite"]), "tags": [str(tag) for tag in row["tags"]]}
+                    for key, row in rows.items()
+                }
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                say(f"{path} cannot be read ({error}): favourites and tags start anew; the file is kept as it is")
+                self._path = None
+
+    @staticmethod
+    def key(record: Record) -> str:
+        """What a tone or patch is known by: name and values."""
+        return hashlib.sha256(repr((record.KIND, record.name, sorted(record.values().items()))).encode()).hexdigest()[
+            :16
+        ]
+
+    def marks(self, key: str) -> dict[str, Any]:
+        """Favourite and tags of a sound."""
+        return self.rows.get(key, {"favourite": False, "tags": []})
+
+    def mark(self, key: str, favourite: bool, tags: list[str]) -> None:
+        """Set favourite and tags of a sound."""
+        self.rows[key] = {"favourite": favourite, "tags": sorted(set(tags))}
+        if not (favourite or tags):
+            del self.rows[key]
+        if self._path:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                part = self._path.with_suffix(".part")
+                part.write_text(json.dumps({"sounds": self.rows}, indent=1))
+                part.replace(self._path)
+            except OSError as error:
+                self._say(f"{self._path} cannot be written ({error.strerror}): favourites and tags will be forgotten")
+
+
+class Session:
+    """The instrument, its memory, and its history.
+
+    home : folder for favourites and tags, or None.  takes : folder for recordings.
+    say : takes sentences for the player.
+    """
+
+    def __init__(self, player: Player, recorder: Recorder, takes: Path, home: Path | None, say: Callable[[str], None]):
+        self.player, self.recorder, self.takes, self.say = player, recorder, takes, say
+        self.library = Library(home / "library.json" if home else None, say)
+        self.revision = 0  # counts changes of anything that `state` tells
+        self.bank_revision = 0
+        self.taken: list[str] = []
+        self._past: list[Sound] = []
+        self._future: list[Sound] = []
+        self._now = self._playing()
+        self.original = self._now
+        self._edited: Sound | None = None  # kept while the original is heard
+        self._gesture: tuple[str, float] = ("", 0.0)
+        self._memory = self.memory
+        self._seed = random.SystemRandom().randrange(1 << 30)
+
+    # --- what is ---
+
+    @property
+    def memory(self) -> Memory:
+        """Internal memory and cartridge of the instrument."""
+        return self.player.machine.assigner.memory
+
+    def _playing(self) -> Sound:
+        with self.player.lock:
+            tones = self.player.tones
+            return Sound(self.player.patch, tones["upper"], tones["lower"])
+
+    def look(self) -> bool:
+        """See whether the instrument has changed since the last look, and remember how it was."""
+        changed = False
+        now = self._playing()
+        if now != self._now and self.player.settled:
+            self._remember(now)
+            changed = True
+        if self.memory is not self._memory:
+            self._memory = self.memory
+            self.bank_revision += 1
+            changed = True
+        self.revision += changed
+        return changed
+
+    def _remember(self, now: Sound) -> None:
+        changes = self._now.changes_to(now)
+        gesture = changes[0] if len(changes) == 1 else ""
+        same = gesture and gesture == self._gesture[0] and time.monotonic() - self._gesture[1] < SAME_GESTURE
+        if not same:
+            self._past.append(self._now)
+        self._future.clear()
+        self._gesture = gesture, time.monotonic()
+        if len(changes) > FEW:  # another sound, not an edit of this one
+            self.original = now
+        self._edited = None
+        self._now = now
+
+    def state(self) -> dict[str, Any]:
+        """All that the panel shows of the sound."""
+        assigner = self.player.machine.assigner
+        sound = self._now
+        return {
+            "is": "state",
+            "revision": self.revision,
+            "program": assigner.program,
+            "halves": list(assigner.halves),
+            "patch": {"name": sound.patch.name, "values": sound.patch.values()},
+            **{half: {"name": getattr(sound, half).name, "values": getattr(sound, half).values()} for half in HALVES},
+            "undo": len(self._past),
+            "redo": len(self._future),
+            "comparing": self._edited is not None,
+            "edited": sound != self.original,
+            "arpeggiator": self.player.arpeggiator.settings,
+            "learning": self.player.learned.waiting,
+            "learned": [{"controller": n, **control} for n, control in sorted(self.player.learned.controls.items())],
+            "send_edits": self.player.send_edits,
+            "midi_out": self.player.output.name if self.player.output else "",
+            "recording": str(self.recorder.path) if self.recorder.running else "",
+            "taken": self.taken,
+        }
+
+    def browser(self) -> dict[str, Any]:
+        """Every tone and patch in memory, with tags."""
+        rows = []
+        for place in KEPT_MEMORY:
+            bank = getattr(self.memory, place)
+            for kind in ("patch", "tone"):
+                records = getattr(bank, f"{kind}s" if kind == "tone" else "patches") if bank else []
+                numbers = getattr(bank, f"{kind}_numbers") if bank else []
+                for number, record in zip(numbers, records, strict=True):
+                    key = self.library.key(record)
+                    marks = self.library.marks(key)
+                    rows.append(
+                        {
+                            "kind": kind,
+                            "place": place,
+                            "number": number,
+                            "name": record.name.strip(),
+                            "key": key,
+                            **marks,
+                        }
+                    )
+        return {"is": "browser", "rows": rows}
+
+    # --- requests ---
+
+    def do(self, request: Any) -> None:
+        """Do what a browser asks for. Raises RequestError for what cannot be done."""
+        if not isinstance(request, dict) or not isinstance(request.get("do"), str):
+            raise RequestError("a request is an object with a word under 'do'")
+        handler = getattr(self, f"_do_{request['do']}", None)
+        if handler is None:
+            raise RequestError(f"there is nothing called {request['do'][:40]!r} to do")
+        arguments = {key: value for key, value in request.items() if key != "do"}
+        try:
+            with self.player.lock:
+                handler(**arguments)
+        except TypeError as error:
+            raise RequestError(f"{request['do']}: {error}") from None
+        except (ValueError, KeyError, IndexError, OSError) as error:
+            raise RequestError(str(error.args[-1] if error.args else error)) from None
+
+    def _do_set(self, kind: str, name: str, value: int, part: str = "control") -> None:
+        _whole_number(value)
+        rows = {"parameter": PARAMETERS, "setting": PATCH}.get(kind)
+        if rows is None or name not in rows:
+            raise RequestError(f"there is no {kind} {name!r}")
+        rows[name].parse(value)
+        self.player.move({"kind": kind, "name": name, "part": part}, value)
+
+    def _do_control(self, name: str, value: int) -> None:
+        _whole_number(value)
+        control = {"kind": "control", "name": name, "part": "control"}
+        Learned().learn(control)  # is there such a control?
+        if not 0 <= value <= 127:
+            raise RequestError(f"{name} goes from 0 to 127")
+        self.player.move(control, scaled(control, value))
+
+    def _do_note(self, on: bool, key: int, velocity: int = 100) -> None:
+        if not (0 <= _whole_number(key) <= 127 and 0 <= _whole_number(velocity) <= 127):
+            raise RequestError("keys and velocities go from 0 to 127")
+        self.player.note("note_on" if on else "note_off", key, velocity if on else 0)
+
+    def _do_panic(self) -> None:
+        self.player.panic()
+
+    def _do_program(self, number: int) -> None:
+        if not 0 <= _whole_number(number) <= 127:
+            raise RequestError("programs go from 0 to 127")
+        before = self._playing()
+        self.player.play(Event(0.0, "program", number))
+        if self._playing() == before and self.player.machine.assigner.program != number:
+            raise RequestError(f"there is nothing in program {number + 1}")
+
+    def _do_load(self, kind: str, place: str, number: int, half: str = "control") -> None:
+        """Play a patch, or a tone on all voices or on one half."""
+        record = self._stored(kind, place, number)
+        if kind == "patch":
+            memory = Memory(self.memory.cartridge) if place == "cartridge" else self.memory
+            if missing := memory.missing(record):
+                raise RequestError(f"the bank has no tone {missing[0] + 1}, which the patch asks for")
+            self.player.play(Event(0.0, "patch", (record, *memory.tones(record))))
+            self.player.machine.assigner.program = number + 64 * (place == "cartridge")
+        else:
+            self.player.play(Event(0.0, "tone", record, _part(half)))
+        self.look()
+        self.original = self._now
+
+    def _stored(self, kind: str, place: str, number: int) -> Record:
+        if kind not in ("patch", "tone") or place not in KEPT_MEMORY:
+            raise RequestError(f"there is no {kind} memory {place!r}")
+        bank = getattr(self.memory, place)
+        record = getattr(bank, kind)(_whole_number(number)) if bank else None
+        if record is None:
+            raise RequestError(f"there is nothing in {place} {kind} {number + 1}")
+        return record
+
+    def _do_store(self, kind: str, number: int, name: str = "", half: str = "upper", place: str = "internal") -> None:
+        """Write the edited patch or a half's tone to memory."""
+        if not 0 <= _whole_number(number) <= 99 or place not in KEPT_MEMORY or kind not in ("patch", "tone"):
+            raise RequestError("memories go from 1 to 100")
+        record = self._now.patch if kind == "patch" else getattr(self._now, _half(half))
+        if not isinstance(name, str) or not all(" " <= letter <= "~" for letter in name):
+            raise RequestError("names are letters, digits and signs of the instrument's display")
+        record = record.replace(name or None)
+        held = (getattr(self.memory, place) or Bank()).copy()
+        held.write(Bank(**{f"{kind}s" if kind == "tone" else "patches": [record], f"{kind}_numbers": [number]}))
+        self._set_memory(place, held)
+        self._play_sound(replace(self._now, **{"patch" if kind == "patch" else half: record}))
+        self.say(f"{kind} {number + 1} is now {record.name}")
+
+    def _set_memory(self, place: str, bank: Bank) -> None:
+        assigner = self.player.machine.assigner
+        assigner.replace_memory(replace(assigner.memory, **{place: bank}))
+        self.look()
+
+    def take_bank(self, data: bytes, place: str, name: str) -> str:
+        """A bank from a file's bytes into a memory; a sentence on what it was. Raises RequestError."""
+        if place not in KEPT_MEMORY:
+            raise RequestError(f"there is no memory {place!r}")
+        if len(data) > LARGEST_UPLOAD:
+            raise RequestError(f"{name}: {len(data)} bytes are too many for a bank")
+        try:
+            bank = Bank.decode(data)
+        except ValueError as error:
+            raise RequestError(f"{name}: {error}") from None
+        if not (bank.tones or bank.patches or bank.chains):
+            why = f" ({bank.skipped[0]})" if bank.skipped else ""
+            raise RequestError(f"{name}: no whole JX-8P, JX-10 or MKS-70 tone or patch in {len(data)} bytes{why}")
+        with self.player.lock:
+            self._set_memory(place, bank)
+        skipped = f"; {bank.skipped[0]}" if bank.skipped else ""
+        return f"{name}: {len(bank.patches)} patches and {len(bank.tones)} tones in {place} memory{skipped}"
+
+    def bank_file(self, kind: str, place: str) -> bytes:
+        """A memory as a file of a format. Raises RequestError."""
+        bank = getattr(self.memory, place, None) if place in KEPT_MEMORY else None
+        if bank is None or kind not in FORMATS:
+            raise RequestError(f"there is no {place!r} memory to write as {kind!r}")
+        try:
+            files = bank.encode(kind)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        return files[0] if len(files) == 1 or kind != "cartridge" else _too_many(files)
+
+    # --- history ---
+
+    def _do_undo(self) -> None:
+        self._step(self._past, self._future)
+
+    def _do_redo(self) -> None:
+        self._step(self._future, self._past)
+
+    def _step(self, source: list[Sound], other: list[Sound]) -> None:
+        self.look()
+        if not source:
+            raise RequestError("there is nothing to undo" if source is self._past else "there is nothing to redo")
+        other.append(self._now)
+        self._play_sound(source.pop())
+
+    def _do_compare(self) -> None:
+        """Hear the sound as it was loaded, or again as it is edited."""
+        self.look()
+        edited = self._edited
+        kept = None if edited else self._now
+        self._play_sound(edited or self.original)
+        self._edited = kept
+
+    def _play_sound(self, sound: Sound) -> None:
+        """Let a sound play, without a step of its own: single controls where few differ, else a change of patch."""
+        assigner, player = self.player.machine.assigner, self.player
+        single = [change.split(".") for change in self._now.changes_to(sound) if change != "name"]
+        if len(single) > FEW or any(name.endswith(("_tone", "_assign", "key_mode")) for _, name in single):
+            player.play(Event(0.0, "patch", (sound.patch, sound.upper, sound.lower)))
+        else:
+            for part, name in single:
+                if part == "patch":
+                    player.play(Event(0.0, "setting", (name, getattr(sound.patch, name))))
+                elif part in assigner.halves:
+                    player.play(Event(0.0, "parameter", (name, getattr(getattr(sound, part), name)), part))
+            assigner.settle(sound.patch, {"upper": sound.upper, "lower": sound.lower})
+        self._now, self._gesture, self._edited = sound, ("", 0.0), None
+        self.revision += 1
+
+    # --- new tones ---
+
+    def _do_random(self, half: str = "upper", locked: list[str] | None = None) -> None:
+        """A tone as real ones are; locked sections stay."""
+        rng = random.Random(self._next_seed())
+        kept = {name: v for name, v in self._tone(half).values().items() if name in _names(locked)}
+        values = explore.Prior.load().sample(rng, kept)
+        self._new_tone(half, Tone("RANDOM", **values))
+
+    def _do_mutate(self, half: str = "upper", amount: float = 0.2, locked: list[str] | None = None) -> None:
+        free = [section for section in explore.SECTIONS if section not in _sections(locked)]
+        self._new_tone(
+            half, explore.mutate(self._tone(half), self._next_seed(), amount, free) if free else self._tone(half)
+        )
+
+    def _do_morph(
+        self, place: str, number: int, x: float, half: str = "upper", locked: list[str] | None = None
+    ) -> None:
+        """A tone between the one that was loaded and another in memory."""
+        free = [section for section in explore.SECTIONS if section not in _sections(locked)]
+        begin = getattr(self.original, _half(half))
+        self._new_tone(half, explore.morph(begin, self._stored("tone", place, number), float(x), free))
+
+    def _tone(self, half: str) -> Tone:
+        return getattr(self._now, _half(half))
+
+    def _next_seed(self) -> int:
+        self._seed += 1
+        return self._seed
+
+    def _new_tone(self, half: str, tone: Tone) -> None:
+        self.look()
+        self._past.append(self._now)
+        self._future.clear()
+        whole = self.player.machine.assigner.halves == (half,) and len(self.player.machine.assigner.roles) == 1
+        both = {"upper": tone, "lower": tone} if whole else {half: tone}
+        self._play_sound(replace(self._now, **both))
+
+    # --- the rest ---
+
+    def _do_mark(self, key: str, favourite: bool | None = None, tags: list[str] | None = None) -> None:
+        before = self.library.marks(key) if isinstance(key, str) and len(key) == 16 else None
+        favourite = before["favourite"] if favourite is None and before else favourite
+        tags = before["tags"] if tags is None and before else tags
+        if before is None or not isinstance(tags, list) or len(tags) > 20:
+            raise RequestError("marks are of a sound in memory: whether it is a favourite, and up to 20 tags")
+        if not all(isinstance(tag, str) and 0 < len(tag) <= 40 for tag in tags):
+            raise RequestError("a tag is a word of up to 40 letters")
+        self.library.mark(key, bool(favourite), tags)
+        self.bank_revision += 1
+
+    def _do_arpeggiator(self, **settings: Any) -> None:
+        self.player.arpeggiator.set(**settings)
+        self.revision += 1
+
+    def _do_learn(self, control: dict[str, str] | None = None) -> None:
+        self.player.learned.learn(control)
+        self.revision += 1
+
+    def _do_forget(self, control: dict[str, str]) -> None:
+        self.player.learned.forget(control)
+        self.revision += 1
+
+    def _do_send_edits(self, on: bool) -> None:
+        if on and not self.player.output:
+            raise RequestError("there is no MIDI output to send edits to; start with --midi-out")
+        self.player.send_edits = bool(on)
+        self.revision += 1
+
+    def _do_record(self, on: bool) -> None:
+        if on:
+            self.recorder.start(new_take(self.takes))
+        elif path := self.recorder.stop():
+            log = path.with_suffix(".jxlog")
+            self.recorder.save_log(log)
+            self.taken += [path.name, log.name]
+            self.say(f"recorded {path} ({self.recorder.frames / self.player.machine.sample_rate:.1f} s) and {log.name}")
+        self.revision += 1
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RequestError(f"{value!r} is not a whole number")
+    return value
+
+
+def _half(half: str) -> str:
+    if half not in HALVES:
+        raise RequestError(f"there is no half {half!r}")
+    return half
+
+
+def _part(part: str) -> str:
+    return part if part == "control" else _half(part)
+
+
+def _sections(locked: list[str] | None) -> set[str]:
+    if not isinstance(locked, list | None) or not all(section in explore.SECTIONS for section in locked or []):
+        raise RequestError(f"locks are among {', '.join(explore.SECTIONS)}")
+    return set(locked or [])
+
+
+def _names(locked: list[str] | None) -> set[str]:
+    return {name for section in _sections(locked) for name in explore.SECTIONS[section]}
+
+
+def _too_many(files: list[bytes]) -> bytes:
+    raise RequestError(f"the bank needs {len(files)} cartridges; save it as JSON or for the MKS-70")

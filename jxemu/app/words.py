@@ -1,0 +1,27 @@
+"""Values as the panel of the instrument words them."""
+
+from jxemu.patch.parameter import PARAMETERS
+from jxemu.patch.patch import LOWEST_SPLIT_NOTE, PATCH
+
+_NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+
+def note_name(note: int) -> str:
+    """A MIDI note as the field writes it, 60 is C4."""
+    return f"{_NOTES[note % 12]}{note // 12 - 1}"
+
+
+def parameter_words(name: str, value: int) -> str:
+    """A tone parameter's value: a label, or 00..99."""
+    return PARAMETERS[name].format(value)
+
+
+def setting_words(name: str, value: int) -> str:
+    """A patch setting's value: a label, a note, steps of detune, semitones, or the number; tones count from 1."""
+    if name.endswith("_tone"):
+        return str(value + 1)
+    if name.endswith("_split"):
+        return note_name(value + LOWEST_SPLIT_NOTE)
+    if name.endswith("detune"):
+        return f"{round((value - 64) * 50 / 64):+d}"
+    return f"{value:+d}" if name.endswith("_shift") else str(PATCH[name].plain(value))

@@ -1,0 +1,325 @@
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import websockets
+from live import require, wait_for
+from websockets.sync.client import connect
+
+import jxemu
+from jxemu.link import load_log
+from jxemu.patch.bank import Bank
+from jxemu.protocol import VCF_FREQ
+
+pytestmark = pytest.mark.live
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
+
+
+@contextlib.contextmanager
+def panel(folder, *options):
+    """The instrument without a sound card, with its panel; gives the panel's address and what was said."""
+    said = folder / "said.txt"
+    command = [str(Path(sys.executable).with_name("jxemu")), "play", "--audio", "none", "--port", "0", *options]
+    env = os.environ | {"JXEMU_HOME": str(folder / "home")}
+    with said.open("w") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, cwd=folder)
+    try:
+        wait_for(lambda: "MIDI in:" in said.read_text() or process.poll() is not None, 120)
+        assert process.poll() is None, said.read_text()
+        yield re.search(r"http://\S+", said.read_text())[0], said
+        assert process.poll() is None, said.read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    require(CHROMIUM, "chromium (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def instrument(tmp_path):
+    with panel(tmp_path, "--tone", "SUNDAY EP", "--machine", "jx8p") as (address, _):
+        yield address
+
+
+def opened(chromium, address, **options):
+    page = chromium.new_page(bypass_csp=True, **options)  # Playwright's waiting needs eval, which the page forbids
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
+    page.goto(address)
+    page.wait_for_selector("#parameter-vcf_freq")
+    page.wait_for_function("document.getElementById('playing').textContent.trim() !== ''")
+    return page
+
+
+def slide(page, name, value):
+    page.eval_on_selector(
+        f"#parameter-{name}",
+        "(range, value) => { range.value = value; range.dispatchEvent(new Event('input', {bubbles: true})); }",
+        value,
+    )
+
+
+def value_of(page, name):
+    return int(page.input_value(f"#parameter-{name}"))
+
+
+def stands_at(page, name, value):
+    page.wait_for_function(
+        "([id, value]) => document.getElementById(id).value === String(value)", arg=[f"parameter-{name}", value]
+    )
+
+
+def test_a_moved_slider_crosses_the_wire_and_changes_the_sound(chromium, tmp_path):
+    log, take = tmp_path / "take.jxlog", tmp_path / "take.wav"
+    bank = tmp_path / "saw.syx"
+    bank.write_bytes(Bank([jxemu.Tone("SAW")]).encode("jx8p")[0])
+    options = ["--machine", "jx8p", "--bank", str(bank), "--jxlog", str(log), "--record", str(take)]
+    with panel(tmp_path, *options) as (address, _):
+        page = opened(chromium, address)
+        page.keyboard.down("a")
+        page.wait_for_timeout(600)
+        slide(page, "vcf_freq", 5)
+        page.wait_for_timeout(600)
+        page.keyboard.up("a")
+        page.wait_for_timeout(300)
+        assert page.faults == []
+    moved = [at for at, byte in load_log(log) if byte == VCF_FREQ][-1] / 1e6
+    began = float(re.search(r"from ([\d.]+) s of the log on", (tmp_path / "said.txt").read_text())[1])
+    sound, change = heard(take), round((moved - began) * 48_000)
+    before, after = (brightness(sound[change + at :][:8192]) for at in (-9600, 9600))
+    assert after < before / 2
+
+
+def heard(path):
+    import soundfile
+
+    return soundfile.read(path)[0][:, 0]
+
+
+def brightness(sound):
+    """Mean frequency of a sound's spectrum, in hertz."""
+    size = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2
+    return float(size @ np.fft.rfftfreq(len(sound), 1 / 48_000) / size.sum())
+
+
+def test_a_bank_is_loaded_by_its_file_played_and_saved_back(chromium, instrument, tmp_path):
+    file = tmp_path / "mine.syx"
+    data = Bank([jxemu.Tone(f"MINE {n}", vcf_freq=n) for n in range(32)]).encode("jx8p")[0]
+    file.write_bytes(data)
+    page = opened(chromium, instrument)
+    page.click("#tab-browser")
+    page.set_input_files("#file", str(file))
+    page.wait_for_selector("text=32 tones in internal memory")
+    page.fill("#search", "mine 17")
+    page.click("#rows button >> nth=0")
+    page.click("#tab-tone")
+    stands_at(page, "vcf_freq", 17)
+    page.click("#tab-browser")
+    with page.expect_download() as download:
+        page.click("#downloads a:has-text('jx8p')")
+    assert Path(download.value.path()).read_bytes() == data
+    assert page.faults == []
+
+
+def test_undo_goes_back_step_by_step_and_redo_forward(chromium, instrument):
+    page = opened(chromium, instrument)
+    first = value_of(page, "vcf_freq")
+    slide(page, "vcf_freq", 11)
+    page.wait_for_timeout(1200)
+    slide(page, "vcf_res", 99)
+    page.wait_for_timeout(200)
+    page.click("#random")
+    page.wait_for_function(
+        "document.getElementById('parameter-vcf_res').value !== '99' || document.getElementById('parameter-env1_d').value !== '57'"
+    )
+    page.click("#undo")
+    stands_at(page, "vcf_res", 99)
+    stands_at(page, "vcf_freq", 11)
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    stands_at(page, "vcf_freq", first)
+    assert page.is_disabled("#undo")
+    page.keyboard.press("Control+Shift+z")
+    stands_at(page, "vcf_freq", 11)
+
+
+def test_locked_sections_stay_when_a_tone_is_random(chromium, instrument):
+    page = opened(chromium, instrument)
+    before = {name: value_of(page, name) for name in ("vcf_freq", "vcf_env", "vcf_key")}
+    page.check("input.locked[value=vcf]")
+    for _ in range(3):
+        steps = page.get_attribute("#undo", "aria-label")
+        page.click("#random")
+        page.wait_for_function(
+            "before => document.getElementById('undo').getAttribute('aria-label') !== before", arg=steps
+        )
+    assert {name: value_of(page, name) for name in before} == before
+
+
+def test_compare_lets_the_loaded_sound_be_heard_and_comes_back(chromium, instrument):
+    page = opened(chromium, instrument)
+    first = value_of(page, "vcf_freq")
+    slide(page, "vcf_freq", 5)
+    page.wait_for_timeout(700)
+    page.click("#compare")
+    stands_at(page, "vcf_freq", first)
+    assert page.get_attribute("#compare", "aria-pressed") == "true"
+    page.click("#compare")
+    stands_at(page, "vcf_freq", 5)
+
+
+def test_two_pages_stay_in_step(chromium, instrument):
+    one, two = opened(chromium, instrument), opened(chromium, instrument)
+    slide(one, "vcf_freq", 77)
+    stands_at(two, "vcf_freq", 77)
+    two.check("input[name=parameter-chorus] >> nth=2")
+    one.wait_for_function("document.querySelectorAll('input[name=parameter-chorus]')[2].checked")
+    one.click("#next")
+    two.wait_for_function("document.getElementById('playing').textContent.startsWith('  2')")
+
+
+def test_favourites_and_tags_are_found_again_after_a_restart(chromium, tmp_path):
+    for visit in range(2):
+        with panel(tmp_path) as (address, _):
+            page = opened(chromium, address)
+            page.click("#tab-browser")
+            page.wait_for_selector("#rows tbody tr")
+            if visit == 0:
+                page.click("[aria-label='favourite SUNDAY EP']")
+                page.fill("[aria-label='tags of SUNDAY EP']", "keys, soft")
+                page.keyboard.press("Enter")
+                page.wait_for_selector("#tag option:has-text('soft')", state="attached")
+            page.check("#favourites")
+            page.fill("#search", "soft")
+            assert page.inner_text("#count").startswith("1 of")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 900, 1400])
+def test_no_page_has_a_serious_accessibility_fault_or_is_too_wide(chromium, instrument, scheme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(chromium, instrument, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for tab in ("tone", "patch", "browser", "views", "wire", "midi"):
+        page.click(f"#tab-{tab}")
+        page.wait_for_timeout(300)
+        faults = [
+            fault for fault in Axe().run(page).response["violations"] if fault["impact"] in ("serious", "critical")
+        ]
+        assert [(fault["id"], fault["nodes"][0]["html"]) for fault in faults] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), tab
+    assert page.faults == []
+
+
+def test_the_panel_can_be_played_and_edited_by_keyboard_alone(chromium, instrument):
+    page = opened(chromium, instrument)
+    page.focus("#tab-tone")
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#tab-patch", "aria-selected") == "true"
+    page.keyboard.press("Home")
+    page.focus("#parameter-vcf_freq")
+    before = value_of(page, "vcf_freq")
+    page.keyboard.press("ArrowDown")
+    stands_at(page, "vcf_freq", before - 1)
+    page.focus("#piano [tabindex='0']")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.down(" ")
+    page.wait_for_selector("#piano .down[data-note='61']")
+    page.keyboard.up(" ")
+    page.wait_for_selector("#piano .down", state="detached")
+
+
+# --- the socket and the files, as somebody else would use them ---
+
+
+def ask(address, path, method="GET", data=None, **headers):
+    request = urllib.request.Request(
+        address + path, data, {k.replace("_", "-"): v for k, v in headers.items()}, method=method
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_strangers_hosts_and_origins_are_refused(instrument):
+    own = instrument.rstrip("/")
+    assert ask(instrument, "")[0] == 200
+    assert ask(instrument, "", Host="evil.example")[0] == 403
+    assert ask(instrument, "bank?place=internal", "POST", b"x", Origin="http://evil.example")[0] == 403
+    assert ask(instrument, "bank?place=internal", "POST", b"x")[0] == 403
+    assert ask(instrument, "bank?place=internal", "POST", b"x", Origin=own)[0] == 400
+
+    live = instrument.replace("http", "ws") + "live"
+    with connect(live, origin=own) as socket:
+        assert json.loads(socket.recv())["is"] == "tables"
+    with pytest.raises(websockets.WebSocketException):
+        connect(live, origin="http://evil.example")
+
+
+def test_the_page_may_load_nothing_from_elsewhere(instrument):
+    with urllib.request.urlopen(instrument) as answer:
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["static/../panel.py", "static/%2e%2e/panel.py", "take/..%2f..%2fetc%2fpasswd", "take/said.txt", "bank/home.json"],
+)
+def test_no_path_leads_out_of_the_panel_s_folders(instrument, path):
+    assert ask(instrument, path)[0] == 404
+
+
+NONSENSE = [
+    "", "{", "[]", "null", "7", '"x"', '{"do": 5}', '{"do": "do"}', '{"do": "__init__"}', '{"do": "explode"}',
+    '{"do": "set"}', '{"do": "set", "kind": "parameter", "name": "vcf_freq", "value": "x"}',
+    '{"do": "set", "kind": "parameter", "name": "vcf_freq", "value": 1e9}',
+    '{"do": "set", "kind": "parameter", "name": "vcf_freq", "value": 128}',
+    '{"do": "set", "kind": "parameter", "name": "vcf_freq", "value": 5, "part": "middle"}',
+    '{"do": "set", "kind": "evil", "name": "vcf_freq", "value": 5}', '{"do": "set", "kind": "parameter", "name": [], "value": 5}',
+    '{"do": "note", "on": true, "key": -1}', '{"do": "note", "on": true, "key": 60, "velocity": 1000}',
+    '{"do": "control", "name": "self", "value": 1}', '{"do": "control", "name": "bend", "value": 99999}',
+    '{"do": "program", "number": 1e400}', '{"do": "program", "number": 500}', '{"do": "load", "kind": "tone", "place": "../", "number": 0}',
+    '{"do": "store", "kind": "tone", "number": -5}', '{"do": "store", "kind": "tone", "number": 1, "name": "\\u0000"}',
+    '{"do": "mark", "key": "x", "favourite": 1, "tags": 3}', '{"do": "learn", "control": {"kind": "x"}}', '{"do": "learn", "control": 3}',
+    '{"do": "arpeggiator", "octaves": 99}', '{"do": "arpeggiator", "mode": {}}', '{"do": "mutate", "amount": "much"}',
+    '{"do": "morph", "place": "internal", "number": 0, "x": 7}', '{"do": "random", "locked": ["all"]}', '{"do": "random", "locked": 3}',
+    '{"do": "watch", "views": ["__dict__"]}', '{"do": "watch", "views": 3}', '{"do": "forget"}', "[" * 50_000,
+]  # fmt: skip
+
+
+def test_nonsense_over_the_socket_is_answered_and_nothing_breaks(tmp_path):
+    with panel(tmp_path, "--machine", "jx8p") as (address, said):
+        with connect(address.replace("http", "ws") + "live", origin=address.rstrip("/")) as socket:
+            for text in NONSENSE:
+                socket.send(text)
+            socket.send('{"do": "set", "kind": "parameter", "name": "vcf_freq", "value": 44}')
+            errors, told = 0, {}
+            while not (told["is"] == "state" and told["upper"]["values"]["vcf_freq"] == 44 if told else False):
+                told = json.loads(socket.recv(10))
+                errors += told["is"] == "error"
+        assert errors == len(NONSENSE)
+        assert "Error" not in said.read_text()
