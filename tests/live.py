@@ -9,7 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soak
+
+import jxemu
+from jxemu.link import replay
 
 HERE = Path(__file__).parent
 RATE = 48_000
@@ -22,27 +27,10 @@ def require(found, what):
 
 
 @contextlib.contextmanager
-def jack_server(block):
-    """A JACK server without hardware, in real time where that is allowed; its environment for clients."""
+def jack_server(block, name=None):
     require(shutil.which("jackd"), "jackd (apt-get install jackd2)")
-    name = f"jx{os.getpid()}b{block}"
-    realtime = ["-R", "-P", "20"] if os.geteuid() == 0 else ["-r"]
-    process = subprocess.Popen(
-        ["jackd", "-n", name, *realtime, "-d", "dummy", "-r", str(RATE), "-p", str(block), "-C", "2", "-P", "2"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    env = os.environ | {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1"}
-    try:
-        wait_for(lambda: subprocess.run(["jack_lsp"], env=env, capture_output=True).returncode == 0, 10)
+    with soak.jack_server(block, RATE, name) as env:
         yield env
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        for leftover in Path("/dev/shm").glob(f"jack*{name}*"):
-            leftover.unlink(missing_ok=True)
 
 
 def wait_for(condition, seconds):
@@ -74,3 +62,19 @@ def probe(env, *arguments):
         [sys.executable, str(HERE / "jack_probe.py"), *map(str, arguments)],
         env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def offline(kind, log, frames):
+    """What a log of `jxemu play` sounds like when it is rendered."""
+    machine = jxemu.Machine(kind, boot=False)
+    replay(log, machine.link)
+    return machine.render(frames)
+
+
+def place_of(piece, whole):
+    """Where a piece of sound begins in a whole one, by its loudest 64 frames."""
+    peak = min(int(np.abs(piece[:, 0]).argmax()), len(piece) - 64)
+    for start in np.flatnonzero(whole[:, 0] == piece[peak, 0]):
+        if np.array_equal(whole[start : start + 64], piece[peak : peak + 64]):
+            return int(start) - peak
+    raise AssertionError("what was captured is nowhere in the offline rendering")

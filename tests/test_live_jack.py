@@ -1,13 +1,16 @@
+import contextlib
 import json
+import os
+import time
 
 import numpy as np
 import pytest
-from live import RATE, instrument, jack_server, probe
+from live import RATE, instrument, jack_server, offline, place_of, probe, wait_for
 
 import jxemu
-from jxemu.link import load_log, replay
+from jxemu.link import load_log
 from jxemu.patch.bank import Bank
-from jxemu.protocol import ON, Decoder
+from jxemu.protocol import OFF, ON, Decoder
 
 pytestmark = pytest.mark.live
 
@@ -39,21 +42,6 @@ def perform(env, tmp_path, events, options, freewheel):
         assert listener.wait(120) == 0
     heard = np.load(tmp_path / "heard.npz")
     return load_log(log), heard, json.loads((tmp_path / "done.json").read_text())["sent"]
-
-
-def offline(kind, log, frames):
-    machine = jxemu.Machine(kind, boot=False)
-    replay(log, machine.link)
-    return machine.render(frames)
-
-
-def place_of(piece, whole):
-    """Where a piece of sound begins in a whole one, by its loudest 64 frames."""
-    peak = min(int(np.abs(piece[:, 0]).argmax()), len(piece) - 64)
-    for start in np.flatnonzero(whole[:, 0] == piece[peak, 0]):
-        if np.array_equal(whole[start : start + 64], piece[peak : peak + 64]):
-            return int(start) - peak
-    raise AssertionError("what was captured is nowhere in the offline rendering")
 
 
 def notes(count, apart, length, key=60):
@@ -111,3 +99,49 @@ def test_a_note_sounds_one_block_and_the_wire_s_time_after_its_key(tmp_path, saw
     assert len(totals) > 12
     assert np.median(added) == pytest.approx(limit / 2, abs=0.1)
     assert added.max() <= limit
+
+
+def test_a_port_that_vanishes_mid_note_leaves_no_key_behind(tmp_path):
+    held = [[480 * n, [0x90, 60 + n, 100]] for n in range(5)]
+    log, kinds = tmp_path / "take.jxlog", []
+    (tmp_path / "events.json").write_text(json.dumps(held))
+    with (
+        jack_server(256) as env,
+        instrument(env, tmp_path, "--audio", "jack", "--no-panel", "--machine", "jx8p", "--jxlog", str(log)),
+    ):
+        sender = probe(
+            env, "send", env["JACK_DEFAULT_SERVER"], "jxemu:midi_in", tmp_path / "events.json", tmp_path / "done.json"
+        )
+        assert sender.wait(60) == 0
+        time.sleep(1.0)
+    kinds = [kind for kind, *_ in Decoder().feed(byte for _, byte in load_log(log))]
+    assert kinds.count(ON) == kinds.count(OFF) == 5
+
+
+def test_a_server_that_goes_away_is_waited_for_and_the_instrument_keeps_its_state(tmp_path):
+    name, log = f"jxback{os.getpid()}", tmp_path / "take.jxlog"
+    song = [[0, [0xC0, 5]], [24_000, [0x90, 60, 100]], [48_000, [0x80, 60, 0]]]
+    (tmp_path / "events.json").write_text(json.dumps(song))
+    (tmp_path / "after.json").write_text(json.dumps(notes(4, 4800, 2400)))
+    with contextlib.ExitStack() as playing:
+        with jack_server(256, name) as env:
+            options = "--audio", "jack", "--no-panel", "--machine", "superjx", "--jxlog", str(log)
+            process, said = playing.enter_context(instrument(env, tmp_path, *options))
+            assert (
+                probe(env, "send", name, "jxemu:midi_in", tmp_path / "events.json", tmp_path / "d.json").wait(60) == 0
+            )
+        wait_for(lambda: "vanished" in said.read_text(), 10)
+        with jack_server(256, name) as env:
+            wait_for(lambda: "is back" in said.read_text(), 20)
+            listener = probe(env, "capture", name, "jxemu", tmp_path / "heard.npz")
+            assert listener.stdout.readline() == "ready\n"
+            assert probe(env, "send", name, "jxemu:midi_in", tmp_path / "after.json", tmp_path / "d.json").wait(60) == 0
+            listener.stdin.close()
+            assert listener.wait(60) == 0
+            assert process.poll() is None
+            playing.close()
+    heard = np.load(tmp_path / "heard.npz")["sound"]
+    assert np.abs(heard).max() > 1e-3
+    place_of(
+        heard[: len(heard) // 2 * 2], offline("superjx", load_log(log), 120 * RATE)
+    )  # one take, from power-on to the end

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import websockets
-from live import require, wait_for
+from live import jack_server, offline, place_of, probe, require, wait_for
 from websockets.sync.client import connect
 
 import jxemu
@@ -28,11 +28,11 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 @contextlib.contextmanager
-def panel(folder, *options):
-    """The instrument without a sound card, with its panel; gives the panel's address and what was said."""
+def panel(folder, *options, audio="none", env=os.environ):
+    """The instrument with its panel, if nothing else is said without a sound card; gives the panel's address and what was said."""
     said = folder / "said.txt"
-    command = [str(Path(sys.executable).with_name("jxemu")), "play", "--audio", "none", "--port", "0", *options]
-    env = os.environ | {"JXEMU_HOME": str(folder / "home")}
+    command = [str(Path(sys.executable).with_name("jxemu")), "play", "--audio", audio, "--port", "0", *options]
+    env = env | {"JXEMU_HOME": str(folder / "home")}
     with said.open("w") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, cwd=folder)
     try:
@@ -190,6 +190,25 @@ def test_compare_lets_the_loaded_sound_be_heard_and_comes_back(chromium, instrum
     stands_at(page, "vcf_freq", 5)
 
 
+def test_a_control_is_learned_from_the_page_and_follows_its_controller(chromium, tmp_path):
+    moves = tmp_path / "moves.json"
+    moves.write_text(json.dumps([[480 * n, [0xB0, 74, 10 * n]] for n in range(1, 11)]))
+    with jack_server(256) as env, panel(tmp_path, "--machine", "jx8p", audio="jack", env=env) as (address, _):
+        page = opened(chromium, address)
+        page.click("#learn")
+        page.focus("#parameter-vcf_freq")
+        page.wait_for_selector("text=move a controller for VCF CUTOFF FREQ")
+        assert (
+            probe(env, "send", env["JACK_DEFAULT_SERVER"], "jxemu:midi_in", moves, tmp_path / "done.json").wait(60) == 0
+        )
+        page.wait_for_selector(".badge:has-text('CC 74')")
+        stands_at(page, "vcf_freq", 100)
+        page.click("#tab-midi")
+        page.wait_for_selector("#monitor :text('control=74 value=100')", state="attached")
+        page.click("text=forget")
+        page.wait_for_selector(".badge", state="detached")
+
+
 def test_two_pages_stay_in_step(chromium, instrument):
     one, two = opened(chromium, instrument), opened(chromium, instrument)
     slide(one, "vcf_freq", 77)
@@ -323,3 +342,25 @@ def test_nonsense_over_the_socket_is_answered_and_nothing_breaks(tmp_path):
                 errors += told["is"] == "error"
         assert errors == len(NONSENSE)
         assert "Error" not in said.read_text()
+
+
+def test_portaudio_plays_what_its_log_sounds_like(tmp_path):
+    conf, raw, log = tmp_path / "alsa.conf", tmp_path / "out.raw", tmp_path / "take.jxlog"
+    conf.write_text(
+        "</usr/share/alsa/alsa.conf>\npcm.!default { type null }\n"
+        f'pcm.jxfile {{ type file slave.pcm null file "{raw}" format raw }}\n'
+    )
+    env = os.environ | {"ALSA_CONFIG_PATH": str(conf), "JACK_NO_START_SERVER": "1"}
+    options = "--device", "jxfile", "--machine", "jx8p", "--jxlog", str(log)
+    with (
+        panel(tmp_path, *options, audio="portaudio", env=env) as (address, _),
+        connect(address.replace("http", "ws") + "live", origin=address.rstrip("/")) as socket,
+    ):
+        socket.send('{"do": "note", "on": true, "key": 60}')
+        while json.loads(socket.recv(10)).get("level", [-120])[0] < -60:
+            pass
+    played = np.fromfile(raw, np.float32).reshape(-1, 2)[: 600 * 48_000]
+    sounding = played[np.flatnonzero(played[:, 0])[0] :]  # the card begins with silence of its own
+    rendered = offline("jx8p", load_log(log), len(played))
+    begin = place_of(sounding, rendered)
+    assert np.array_equal(sounding[: len(rendered) - begin], rendered[begin : begin + len(sounding)])

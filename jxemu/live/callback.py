@@ -55,10 +55,12 @@ WORDS = (
     "block",  # frames of the last block
     "blocks",  # since the start
     "busy_ns",  # spent rendering since the start
-    "worst_ns",  # longest block
+    "worst_ns",  # longest block, by the wall clock
+    "worst_cpu_ns",  # and by the processor time of the sound thread alone
     "late_blocks",  # that took longer than they last
+    "slow_blocks",  # of these, the ones that did so by their own processor time
     "xruns",  # that the sound server told of
-    "late_bytes",  # that came after the cycle they were meant for
+    "late_bytes",  # that came after their block had begun; those behind them on the wire are not counted
     "seen_lost",  # bytes nobody read in time
     "midi_lost",  # bytes of MIDI messages for which there was no room
     "horizon",  # frame up to which Python has played all that came in
@@ -70,8 +72,9 @@ WORDS = (
 )
 """Names of the words that both sides read, each written by one of them."""
 
-(FRAME, STAMP, STAMP_FRAME, STAMP_NS, BLOCK, BLOCKS, BUSY_NS, WORST_NS, LATE_BLOCKS, XRUNS, LATE_BYTES, SEEN_LOST,
- MIDI_LOST, HORIZON, FREEWHEELING, FILLED, ARRIVED_AT, HEARD_END, GONE) = range(len(WORDS))  # fmt: skip
+(FRAME, STAMP, STAMP_FRAME, STAMP_NS, BLOCK, BLOCKS, BUSY_NS, WORST_NS, WORST_CPU_NS, LATE_BLOCKS, SLOW_BLOCKS,
+ XRUNS, LATE_BYTES, SEEN_LOST, MIDI_LOST, HORIZON, FREEWHEELING, FILLED, ARRIVED_AT, HEARD_END,
+ GONE) = range(len(WORDS))  # fmt: skip
 
 _I = np.int64
 RING = struct(ends=(_I, (16,)), at=(_I, (SIZE,)), byte=(np.uint8, (SIZE,)))
@@ -89,7 +92,7 @@ LIVE = struct(
 """All that the sound thread and Python share, in one record."""
 
 _TIMESPEC, _EVENT = LIVE.fields["timespec"][1], LIVE.fields["jack_midi_event"][1]
-_CLOCK = time.CLOCK_MONOTONIC
+_WALL, _THREAD = time.CLOCK_MONOTONIC, time.CLOCK_THREAD_CPUTIME_ID
 _UNITS_PER_CYCLE = clock.UNITS_PER_CYCLE
 _WAIT_US, _LONGEST_WAIT = 20, 250_000  # freewheeling: five seconds, then the blocks go on without Python
 _HALF = 0xFFFFFFFF
@@ -133,8 +136,8 @@ def ring_take(ends: np.ndarray, at: np.ndarray, byte: np.ndarray, times: np.ndar
 
 
 @step
-def _now_ns(live, base):
-    call_native(live.clock_gettime, _CLOCK, base + _TIMESPEC, 0)
+def _now_ns(live, base, which):
+    call_native(live.clock_gettime, which, base + _TIMESPEC, 0)
     return live.timespec[0] * 1_000_000_000 + live.timespec[1]
 
 
@@ -156,7 +159,7 @@ def _arrivals(live, first, last):
         at = max(meant, max(first, before + live.spacing))
         if at > last:
             break
-        if at > meant:
+        if at > meant and at > before + live.spacing:
             words[LATE_BYTES] += 1
         live.rx_at[filled], live.rx_byte[filled] = at, wire.byte[slot]
         if room > 0:
@@ -196,7 +199,7 @@ def _render(live, frames):
 def _play(live, base, frames, left, right, stride, offset):
     """One block of the sound card: render it, write it out, keep it, and account for the time."""
     words = live.words
-    began = _now_ns(live, base)
+    began, cpu_began = _now_ns(live, base, _WALL), _now_ns(live, base, _THREAD)
     first = words[FRAME]
     stamp = words[STAMP]
     store_release(words, STAMP, stamp + 1)
@@ -220,11 +223,13 @@ def _play(live, base, frames, left, right, stride, offset):
     store_release(words, HEARD_END, first + frames)
     store_release(words, FRAME, first + frames)
     words[BLOCKS] += 1
-    busy = _now_ns(live, base) - began
+    busy, cpu = _now_ns(live, base, _WALL) - began, _now_ns(live, base, _THREAD) - cpu_began
     words[BUSY_NS] += busy
     words[WORST_NS] = max(words[WORST_NS], busy)
-    if busy * live.sample_rate > frames * 1_000_000_000:
-        words[LATE_BLOCKS] += 1
+    words[WORST_CPU_NS] = max(words[WORST_CPU_NS], cpu)
+    whole = frames * 1_000_000_000 // live.sample_rate
+    words[LATE_BLOCKS] += busy > whole
+    words[SLOW_BLOCKS] += cpu > whole
 
 
 @step
@@ -317,6 +322,7 @@ class Shared:
     def __init__(self, machine: Machine):
         self.machine = machine
         self.record = zeros(LIVE, 1)
+        self.record.view(np.uint8).fill(0)  # touch every page now, not in the sound thread
         live = self.live = self.record[0]
         self.words = live.words
         boards = len(machine.engine.boards)

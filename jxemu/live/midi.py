@@ -95,11 +95,13 @@ class Source:
     sensing: bool = False
     heard_at: float = 0.0
     _unread: int = 0
+    _status: int = 0  # running status, 0 for none
+    _missing: int = 0  # data bytes that the message under way still needs
 
     def feed(self, data: bytes, now: float) -> list[Any]:
         """The messages that bytes complete; keeps account of the keys. `now` is in seconds."""
         self.heard_at = now
-        self.parser.feed(data)
+        self.parser.feed(self._spelled_out(data))
         messages = list(self.parser)
         self._unread = 0 if messages else self._unread + len(data)
         if self._unread > LONGEST_SYSEX:
@@ -107,6 +109,23 @@ class Source:
         for message in messages:
             self._account(message)
         return messages
+
+    def _spelled_out(self, data: bytes) -> bytes:
+        """Bytes with every status that running status leaves out, which mido's parser does not know of."""
+        out = bytearray()
+        for byte in data:
+            if byte >= 0xF8:
+                pass
+            elif byte >= 0x80:
+                self._status = byte if byte < 0xF0 else 0
+                self._missing = 1 if 0xC0 <= byte < 0xE0 else 2
+            elif self._status:
+                if self._missing == 0:
+                    out.append(self._status)
+                    self._missing = 1 if 0xC0 <= self._status < 0xE0 else 2
+                self._missing -= 1
+            out.append(byte)
+        return bytes(out)
 
     def _account(self, message: Any) -> None:
         if message.type == "active_sensing":
