@@ -69,7 +69,7 @@ def test_freewheeling_sound_is_the_offline_rendering_of_its_log_bit_for_bit(tmp_
 
 
 def test_a_note_sounds_one_block_and_the_wire_s_time_after_its_key(tmp_path, saw_bank, capsys):
-    block, count = 256, 24
+    block, count = 512, 24
     song = [*notes(count, 14400, 2400), [count * 14400 + 4800, [0xF8]]]
     options = ["--machine", "jx8p", "--bank", str(saw_bank)]
     with jack_server(block) as env:

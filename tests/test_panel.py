@@ -1,4 +1,5 @@
 import contextlib
+import ctypes.util
 import json
 import os
 import re
@@ -345,6 +346,7 @@ def test_nonsense_over_the_socket_is_answered_and_nothing_breaks(tmp_path):
 
 
 def test_portaudio_plays_what_its_log_sounds_like(tmp_path):
+    require(ctypes.util.find_library("portaudio"), "PortAudio (apt-get install libportaudio2)")
     conf, raw, log = tmp_path / "alsa.conf", tmp_path / "out.raw", tmp_path / "take.jxlog"
     conf.write_text(
         "</usr/share/alsa/alsa.conf>\npcm.!default { type null }\n"

@@ -67,7 +67,10 @@ def test_without_a_sound_card_the_instrument_runs_and_says_so(tmp_path):
     ("options", "why"),
     [
         (("--audio", "jack"), "no JACK server is running; start one"),
-        (("--audio", "portaudio", "--device", "harp"), "jxemu devices lists what there is"),
+        (
+            ("--audio", "portaudio", "--device", "harp"),
+            ("jxemu devices lists what there is", "apt-get install libportaudio2"),
+        ),
         (("--audio", "none", "--rate", "32000"), "sample rate 32000 Hz is not supported"),
         (("--audio", "none", "--midi-out", "nowhere"), "jxemu devices lists them"),
         (("--audio", "none", "--tone", "NO SUCH TONE"), "NO SUCH TONE"),
@@ -80,7 +83,7 @@ def test_without_a_sound_card_the_instrument_runs_and_says_so(tmp_path):
 def test_what_cannot_be_played_ends_with_one_sentence(tmp_path, options, why):
     result = run(tmp_path, "play", "--no-panel", "--seconds", "0.2", *options)
     assert result.returncode == 2
-    assert why in said(result)
+    assert any(reason in said(result) for reason in ([why] if isinstance(why, str) else why))
     assert "Traceback" not in said(result)
 
 

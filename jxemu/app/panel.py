@@ -221,6 +221,8 @@ class Panel:
         self._thread.start()
         while self._thread.is_alive() and not self._server.started:
             time.sleep(0.01)
+        if not self._server.started:
+            raise OSError("the panel's server did not start")
         say(f"panel: {self.address}")
         return self
 
@@ -257,7 +259,8 @@ class Panel:
                 return PlainTextResponse("the file is too large for a bank", 413)
         name = request.query_params.get("name", "the file")[:80]
         try:
-            said = self.session.take_bank(bytes(data), request.query_params.get("place", "internal"), name)
+            place = request.query_params.get("place", "internal")
+            said = await asyncio.to_thread(self.session.take_bank, bytes(data), place, name)
         except RequestError as error:
             return PlainTextResponse(str(error), 400)
         return PlainTextResponse(said)
@@ -374,7 +377,7 @@ class Panel:
         load = (now["busy_ns"] - before["busy_ns"]) / 1e9 / played if played > 0 else 0.0
         peak = np.abs(self.player.shared.heard(4096)).max(axis=0)
         level = [round(float(20 * np.log10(side + 1e-6)), 1) for side in peak]
-        inputs = self.player.inputs.names if self.player.inputs else []
+        inputs = self.player.input_names
         return {"is": "meters", **now, "load": load, "level": level, "inputs": inputs}
 
     def _scope(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """``jxemu play`` and ``jxemu devices``: the instrument at the sound card, and what there is to play on."""
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -202,10 +203,17 @@ def _run(
     finally:
         player.close()
         taken = recorder.stop()
-        if jxlog:
-            recorder.save_log(jxlog)
+        _save_log(recorder, jxlog)
     if taken:
         say(f"{taken}: {recorder.frames / player.machine.sample_rate:.1f} s, from {recorder.began:.3f} s of the log on")
+
+
+def _save_log(recorder: Recorder, jxlog: Path | None) -> None:
+    if jxlog:
+        try:
+            recorder.save_log(jxlog)
+        except OSError as error:
+            fail(str(error))
 
 
 def _panel(
@@ -222,17 +230,14 @@ def _announce(player: "Player") -> None:
     machine, status = player.machine, player.status()
     voices = 6 * len(MACHINES[machine.kind])
     say(f"{machine.kind}: {voices} voices, {status['rate']} Hz, {player.patch.name.strip()}")
-    measured = player.measure()
+    measured, said = player.measure(), "the card stands still"
+    if not math.isnan(measured):
+        own = player.driver.latency * 1000
+        said = f"measured latency {measured * 1000:.1f} ms from key to plug ({own:.1f} ms of it the card's, by its own word)"
+    say(f"sound: {player.driver.name}, blocks of {player.shared.word('block')}, {said}")
     say(
-        f"sound: {player.driver.name}, blocks of {player.shared.word('block')}, measured latency {measured * 1000:.1f} ms "
-        f"from key to plug ({player.driver.latency * 1000:.1f} ms of it the card's, by its own word)"
+        f"MIDI in: {', '.join(player.input_names) or 'none'}; MIDI out: {player.output.name if player.output else 'none'}"
     )
-    names = [
-        name
-        for name in ("JACK midi_in" if player.hears_jack else "", *(player.inputs.names if player.inputs else []))
-        if name
-    ]
-    say(f"MIDI in: {', '.join(names) or 'none'}; MIDI out: {player.output.name if player.output else 'none'}")
 
 
 def _terminal(player: "Player", recorder: Recorder, takes: Path, stop: threading.Event, seconds: float | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jxemu.app.recorder import Recorder, new_take
-from jxemu.live.midi import Learned, scaled
+from jxemu.live.midi import checked, scaled
 from jxemu.live.player import Player
 from jxemu.machine import Event
 from jxemu.patch import explore
@@ -139,6 +139,10 @@ class Session:
 
     def look(self) -> bool:
         """See whether the instrument has changed since the last look, and remember how it was."""
+        with self.player.lock:
+            return self._look()
+
+    def _look(self) -> bool:
         changed = False
         now = self._playing()
         if now != self._now and self.player.settled:
@@ -235,12 +239,11 @@ class Session:
         if rows is None or name not in rows:
             raise RequestError(f"there is no {kind} {name!r}")
         rows[name].parse(value)
-        self.player.move({"kind": kind, "name": name, "part": part}, value)
+        self.player.move({"kind": kind, "name": name, "part": _part(part)}, value)
 
     def _do_control(self, name: str, value: int) -> None:
         _whole_number(value)
-        control = {"kind": "control", "name": name, "part": "control"}
-        Learned().learn(control)  # is there such a control?
+        control = checked({"kind": "control", "name": name})
         if not 0 <= value <= 127:
             raise RequestError(f"{name} goes from 0 to 127")
         self.player.move(control, scaled(control, value))

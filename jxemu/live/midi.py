@@ -272,13 +272,13 @@ class Learned:
         if path and path.exists():
             try:
                 rows = json.loads(path.read_text())["controllers"]
-                self.controls = {int(number): _checked(control) for number, control in rows.items()}
+                self.controls = {int(number): checked(control) for number, control in rows.items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise MidiError(f"{path}: not a map of controllers ({error}); move it away to start anew") from None
 
     def learn(self, control: Control | None) -> None:
         """Let the next controller that moves be this control's; None to wait no longer. Raises ValueError."""
-        self.waiting = control and _checked(control)
+        self.waiting = control and checked(control)
 
     def forget(self, control: Control) -> None:
         """Let no controller move this control any more."""
@@ -301,7 +301,8 @@ class Learned:
             part.replace(self.path)
 
 
-def _checked(control: Control) -> Control:
+def checked(control: Control) -> Control:
+    """A control with all its fields. Raises ValueError, KeyError or TypeError for one that does not exist."""
     kind, name, part = control["kind"], control["name"], control.get("part", "control")
     known = {"parameter": PARAMETERS, "setting": PATCH, "control": CONTROL_NAMES}.get(kind)
     if known is None or name not in known or part not in ("control", "upper", "lower"):

@@ -87,6 +87,7 @@ class Player:
         self._log_at, self._log_bytes = array("q"), bytearray()
         self._reopen = reopen
         self._lost = driver if isinstance(driver, Silent) and reopen else None
+        self._refused = ""
         self._jack_source = Source("JACK midi_in")
         self._waiting: dict[tuple, Event] = {}
         boards = machine.engine.boards.view(np.ndarray)["firmware"]
@@ -165,9 +166,10 @@ class Player:
         return math.nan
 
     @property
-    def hears_jack(self) -> bool:
-        """Whether MIDI comes in through the sound card's own JACK client."""
-        return isinstance(self.driver, Jack)
+    def input_names(self) -> list[str]:
+        """Names of everything MIDI comes in through."""
+        jack = [self._jack_source.name] if isinstance(self.driver, Jack) else []
+        return jack + (self.inputs.names if self.inputs else [])
 
     def status(self) -> dict[str, float | int | str]:
         """Counters and levels, for meters."""
@@ -211,9 +213,10 @@ class Player:
         """The `.jxlog` of all that has arrived since power-on; it replays bit by bit. Raises LogError if bytes were lost."""
         with self.lock:
             self._read_wire()
-            if self.seen_lost:
-                raise LogError(f"not a whole {HEADER.split()[0]}: bytes went by faster than they were read")
-            return format_log(zip(self._log_at, self._log_bytes, strict=True), self.machine.link.spacing)
+            at, data = self._log_at[:], self._log_bytes[:]
+        if self.seen_lost:
+            raise LogError(f"not a whole {HEADER.split()[0]}: bytes went by faster than they were read")
+        return format_log(zip(at, data, strict=True), self.machine.link.spacing)
 
     # --- playing ---
 
@@ -369,7 +372,11 @@ class Player:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._turn()
+            try:
+                self._turn()
+            except Exception as error:  # whatever it is, the instrument goes on
+                self.say(f"{type(error).__name__}: {error}; the instrument goes on")
+                time.sleep(_RESCAN)
             if not self.shared.word("freewheeling"):
                 time.sleep(_PERIOD)
 
@@ -471,6 +478,11 @@ class Player:
             return
         if driver.rate != self.machine.sample_rate:
             driver.stop()
+            if driver.name != self._refused:
+                self._refused = driver.name
+                self.say(
+                    f"{driver.name} runs at {driver.rate} Hz and the instrument at {self.machine.sample_rate}: start it again"
+                )
             return
         self._lost.stop()
         try:

@@ -208,7 +208,7 @@ function showMeters(now) {
   $("m-late").textContent = now.late_blocks;
   $("m-xruns").textContent = now.xruns;
   $("m-level").textContent = now.level.map((db) => (db < -90 ? "-" : `${Math.round(db)}`)).join(", ") + " dB";
-  $("ports").textContent = `Sound: ${now.driver}, ${now.rate} Hz, blocks of ${now.block}. MIDI in: ${now.inputs.join(", ") || "the sound card's own"}. ` +
+  $("ports").textContent = `Sound: ${now.driver}, ${now.rate} Hz, blocks of ${now.block}. MIDI in: ${now.inputs.join(", ") || "none"}. ` +
     `MIDI out: ${state?.midi_out || "none"}.${now.tempo ? ` Clock: ${now.tempo} beats a minute.` : ""}` +
     `${now.notes_left_out ? ` Keys left out because the wire was full: ${now.notes_left_out}.` : ""}`;
 }
