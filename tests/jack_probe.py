@@ -23,7 +23,10 @@ def connect(client, name, source, port, patience=10.0):
 
 
 def send(server, port, events_path, done_path, freewheel=False):
-    """Send ``[frame, [bytes]]`` rows, frames counted from the start; write the JACK frames at which they went."""
+    """Send ``[frame, [bytes]]`` rows, frames counted from the start; write the JACK frames at which they went.
+
+    port : where to send to, or "-" to wait until somebody listens.
+    """
     with open(events_path) as file:
         events = json.load(file)
     client = jack.Client("probe-send", no_start_server=True, servername=server)
@@ -49,7 +52,11 @@ def send(server, port, events_path, done_path, freewheel=False):
             finished.set()
 
     client.activate()
-    connect(client, port, out, None)
+    if port == "-":
+        while not out.number_of_connections:
+            time.sleep(0.05)
+    else:
+        connect(client, port, out, None)
     if freewheel:
         client.set_freewheel(True)
     state["armed"] = True

@@ -118,6 +118,23 @@ def test_a_port_that_vanishes_mid_note_leaves_no_key_behind(tmp_path):
     assert kinds.count(ON) == kinds.count(OFF) == 5
 
 
+def test_a_keyboard_is_plugged_in_and_out_while_the_instrument_plays(tmp_path):
+    held = [[4800 * n, [0x90, 60 + n, 100]] for n in range(5)]
+    log = tmp_path / "take.jxlog"
+    (tmp_path / "events.json").write_text(json.dumps(held))
+    options = "--audio", "none", "--no-panel", "--machine", "jx8p", "--jxlog", str(log), "--midi", "probe-send"
+    with jack_server(256) as env, instrument(env, tmp_path, *options) as (_, said):
+        name = env["JACK_DEFAULT_SERVER"]
+        for _ in range(2):
+            before = said.read_text().count("is gone; its keys are let go")
+            assert probe(env, "send", name, "-", tmp_path / "events.json", tmp_path / "done.json").wait(60) == 0
+            wait_for(lambda before=before: said.read_text().count("is gone; its keys are let go") == before + 1, 10)
+        time.sleep(0.5)
+        assert said.read_text().count("MIDI input probe-send:out is open") == 2
+    kinds = [kind for kind, *_ in Decoder().feed(byte for _, byte in load_log(log))]
+    assert kinds.count(ON) == kinds.count(OFF) == 10
+
+
 def test_a_server_that_goes_away_is_waited_for_and_the_instrument_keeps_its_state(tmp_path):
     name, log = f"jxback{os.getpid()}", tmp_path / "take.jxlog"
     song = [[0, [0xC0, 5]], [24_000, [0x90, 60, 100]], [48_000, [0x80, 60, 0]]]
