@@ -118,6 +118,36 @@ def test_a_port_that_vanishes_mid_note_leaves_no_key_behind(tmp_path):
     assert kinds.count(ON) == kinds.count(OFF) == 5
 
 
+def test_a_flood_of_notes_controllers_and_garbage_leaves_a_playing_instrument(tmp_path):
+    rng = np.random.default_rng(8)
+    song = []
+    for ms in range(2000):
+        at = 48 * ms
+        song.append([at, [0x90, 36 + ms % 60, 100]])
+        song += [[at + 4 * n, [0xB0, int(rng.choice([1, 7, 74])), n]] for n in range(10)]
+        song.append([at + 44, [0x80, 36 + (ms - 5) % 60, 0]])
+    song += [[96_100 + 240 * n, [0xF0, *rng.integers(0, 128, 200).tolist(), 0xF7]] for n in range(200)]
+    song += [[144_200 + n, [0x80, 36 + n, 0]] for n in range(60)]
+    song += [[170_000, [0xB0, 7, 127]], [190_000, [0x90, 60, 100]], [230_000, [0xF8]]]
+    log, heard = perform_flood(tmp_path, song)
+    kinds = [row for row in Decoder().feed(byte for _, byte in log) if row[0] in (ON, OFF)]
+    sounding = {}
+    for kind, boards, voice, *_ in kinds:
+        sounding[boards, voice] = kind == ON
+    assert not any(sounding.values())  # the last key too, since its keyboard was unplugged
+    assert np.abs(heard[-40_000:]).max() > 1e-3
+
+
+def perform_flood(tmp_path, song):
+    with jack_server(256) as env:
+        log, heard, sent = perform(env, tmp_path, song, ["--machine", "jx8p", "--tone", "1"], False)
+    assert len(sent) == len(song)
+    said = (tmp_path / "said.txt").read_text()
+    assert "the wire is full" in said
+    assert "Error" not in said
+    return log, heard["sound"]
+
+
 def test_a_keyboard_is_plugged_in_and_out_while_the_instrument_plays(tmp_path):
     held = [[4800 * n, [0x90, 60 + n, 100]] for n in range(5)]
     log = tmp_path / "take.jxlog"

@@ -11,7 +11,7 @@ import jxemu
 from jxemu.link import load_log, replay
 from jxemu.live.audio import AudioError, Silent, open_output
 from jxemu.live.callback import FREEWHEELING
-from jxemu.live.midi import Learned, MidiError, Source, scaled
+from jxemu.live.midi import Learned, MidiError, Source, scaled, thinned
 from jxemu.live.player import LONGEST_QUEUE, Player
 from jxemu.patch import sysex
 from jxemu.patch.memory import Memory
@@ -151,6 +151,18 @@ def test_a_thousand_notes_and_ten_thousand_controllers_a_second_leave_no_key_beh
     bench.midi(on(60))
     bench.run(0.2)
     assert bench.heard(0.1) > 1e-3
+
+
+def test_a_flood_is_thinned_but_nothing_moves_past_a_note_or_a_pedal():
+    def row(at, *data):
+        return at, bytes(data)
+
+    slow = [row(0, 0xB0, 1, 5), row(48, 0xB0, 1, 6)]
+    assert thinned(slow, 48) == slow
+    fast = [row(0, 0xB0, 1, 5), row(1, 0xB0, 2, 9), row(10, 0xB0, 1, 6), row(20, 0xB0, 1, 7)]
+    assert thinned(fast, 48) == [fast[1], fast[3]]
+    around = [row(0, 0xE0, 0, 5), row(1, 0x90, 60, 1), row(2, 0xE0, 0, 6), row(3, 0xB0, 64, 127), row(4, 0xB0, 64, 0)]
+    assert thinned(around, 48) == around
 
 
 def test_the_wire_is_never_much_behind(bench):

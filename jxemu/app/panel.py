@@ -33,7 +33,7 @@ from jxemu.app.home import home
 from jxemu.app.recorder import Recorder
 from jxemu.app.session import LARGEST_UPLOAD, RequestError, Session
 from jxemu.app.wire import WireWords
-from jxemu.app.words import parameter_words, setting_words
+from jxemu.app.words import midi_words, parameter_words, setting_words
 from jxemu.live.arpeggiator import DIVISIONS, MODES
 from jxemu.live.midi import CONTROL_NAMES
 from jxemu.live.player import Player
@@ -436,9 +436,8 @@ class Panel:
             fresh = min(self.player.monitored - self._monitored, len(self.player.monitor))
             rows = list(self.player.monitor)[len(self.player.monitor) - fresh :] if fresh else []
             self._monitored = self.player.monitored
-        return (
-            {"is": "monitor", "rows": rows[-_MOST_ROWS:], "left_out": max(0, len(rows) - _MOST_ROWS)} if rows else None
-        )
+        words = [(at, port, midi_words(message)) for at, port, message in rows[-_MOST_ROWS:]]
+        return {"is": "monitor", "rows": words, "left_out": max(0, len(rows) - _MOST_ROWS)} if rows else None
 
 
 _EVERY = {"spectrum": 2, "latch": 5, "machine": 1, "wire": 3, "monitor": 3}

@@ -1,5 +1,7 @@
 """Values as the panel of the instrument words them."""
 
+from typing import Any
+
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import LOWEST_SPLIT_NOTE, PATCH
 
@@ -25,3 +27,9 @@ def setting_words(name: str, value: int) -> str:
     if name.endswith("detune"):
         return f"{round((value - 64) * 50 / 64):+d}"
     return f"{value:+d}" if name.endswith("_shift") else str(PATCH[name].plain(value))
+
+
+def midi_words(message: Any) -> str:
+    """A mido message as the monitor shows it; of long ones the beginning."""
+    text = message.hex() if message.type == "sysex" else str(message).removesuffix(" time=0")
+    return text if len(text) <= 120 else f"{text[:100]} ... ({len(message.data) + 2} bytes)"

@@ -536,7 +536,7 @@ class Assigner:
             patch = Patch.decode_buffer(sysex.data_of(data) + self.patch.encode_buffer()[APR_BYTES:])
             if not self.memory.missing(patch):
                 self._on_patch(patch, at, part)
-        elif opcode == sysex.BLD:
+        elif opcode in (sysex.BLD, sysex.V4_BLD):
             self._remember(bank)
         elif opcode == sysex.PGR and len(data) >= 10:
             number = sysex.number_of(data)

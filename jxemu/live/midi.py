@@ -26,6 +26,7 @@ SENSING_TIMEOUT = 0.33
 LONGEST_SYSEX = 1 << 20
 TICKS_PER_BEAT = 24
 _THROUGH = "Midi Through"
+_NEVER = 1 << 62
 
 Control = dict[str, str]
 """What a controller moves: ``kind`` "parameter", "setting" or "control", its ``name``, and the ``part``."""
@@ -82,6 +83,26 @@ def port_names() -> tuple[list[str], list[str], list[str]]:
 
 def _foreign(name: str) -> bool:
     return not name.startswith((CLIENT, _THROUGH)) and f":{CLIENT}" not in name
+
+
+def thinned(rows: list[tuple[int, bytes]], frames: int) -> list[tuple[int, bytes]]:
+    """``(frame, message)`` rows without controllers that are overtaken by their next value within `frames`.
+
+    Pedals and mode messages stay, and nothing moves past a note: a flood costs little, and loses nothing
+    that the wire could have carried.
+    """
+    kept, following = [], {}
+    for frame, message in reversed(rows):
+        status = message[0] & 0xF0 if message else 0
+        if status in (0xD0, 0xE0) or (status == 0xB0 and len(message) == 3 and message[1] < 64):
+            key = message[:2] if status == 0xB0 else message[:1]
+            if following.get(key, _NEVER) - frame < frames:
+                continue
+            following[key] = frame
+        else:
+            following.clear()
+        kept.append((frame, message))
+    return kept[::-1]
 
 
 @dataclass
@@ -204,14 +225,14 @@ class Inputs:
         """The open inputs."""
         return [source for _, source in self._open.values()]
 
-    def poll(self, most: int = 256) -> Iterator[tuple[Source, bytes]]:
+    def poll(self, most: int = 1024) -> Iterator[tuple[Source, list[bytes]]]:
         """What has come in, at most `most` messages of each port."""
         for port, source in list(self._open.values()):
-            for _ in range(most):
-                got = port.get_message()
-                if got is None:
-                    break
-                yield source, bytes(got[0])
+            messages = []
+            while len(messages) < most and (got := port.get_message()):
+                messages.append(bytes(got[0]))
+            if messages:
+                yield source, messages
 
     def close(self) -> None:
         """Close every port."""

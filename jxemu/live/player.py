@@ -25,7 +25,7 @@ from jxemu.link import HEADER, LogError, format_log
 from jxemu.live.arpeggiator import Arpeggiator
 from jxemu.live.audio import AudioError, Driver, Jack, Silent
 from jxemu.live.callback import FREEWHEELING, GONE, HORIZON, SIZE, Shared
-from jxemu.live.midi import Clock, Inputs, Learned, OutputPort, Source, scaled
+from jxemu.live.midi import Clock, Inputs, Learned, OutputPort, Source, scaled, thinned
 from jxemu.machine import Event, Machine, event_of, part_of
 from jxemu.patch import sysex
 from jxemu.patch.parameter import PARAMETERS
@@ -39,7 +39,10 @@ CONTROL_QUEUE = 0.01
 """Seconds the wire may be behind before controllers wait."""
 
 _SOUNDS = ("tone", "patch", "program")
-_QUEUES = {"note_on": LONGEST_QUEUE, "sysex": 1.0, "wire": 1.0, **dict.fromkeys(_SOUNDS, LONGEST_QUEUE)}
+SYSEX_QUEUE = 12.0
+"""Seconds that sysex may be behind: a dump of 64 patches in edit buffers takes the wire 10."""
+
+_QUEUES = {"note_on": LONGEST_QUEUE, "sysex": SYSEX_QUEUE, "wire": 1.0, **dict.fromkeys(_SOUNDS, LONGEST_QUEUE)}
 """Seconds the wire may be behind for events of a kind, if not `CONTROL_QUEUE`."""
 
 _ALWAYS = ("note_off", "all_notes_off", "tempo")
@@ -79,7 +82,7 @@ class Player:
         self.clock = Clock(machine.sample_rate)
         self.send_edits = False
         self.notes_left_out = self.controls_merged = 0
-        self.monitor: deque[tuple[float, str, str]] = deque(maxlen=_MONITOR)  # seconds, port, message
+        self.monitor: deque[tuple[float, str, Any]] = deque(maxlen=_MONITOR)  # seconds, port, mido message
         self.monitored = 0
         self.wire: deque[tuple[int, int]] = deque(maxlen=SIZE)  # cycle, byte: the newest that have arrived
         self.wired = 0
@@ -307,7 +310,7 @@ class Player:
         if message.type in ("clock", "start", "stop", "continue"):
             self._tick(message.type, frame)
             return
-        self.monitor.append((frame / self.machine.sample_rate, port, _worded(message)))
+        self.monitor.append((frame / self.machine.sample_rate, port, message))
         self.monitored += 1
         part = part_of(message, self.channels)
         if part is None:
@@ -387,8 +390,9 @@ class Player:
         done = self.shared.word("frame")
         with self.lock:
             self._read_jack(block)
-            for source, data in self.inputs.poll() if self.inputs else ():
-                self.midi(source, data)
+            for source, messages in self.inputs.poll() if self.inputs else ():
+                now = self.now()
+                self._take(source, [(now, message) for message in messages])
             until = (done if freewheeling else self.shared.frame_at(time.monotonic_ns())) + block
             self._notes(self.arpeggiator.due(until))
             cycle = self.machine.engine.cycle_of(until)
@@ -410,9 +414,15 @@ class Player:
     def _read_jack(self, block: int) -> None:
         at, data = self.shared.midi()
         if len(at):
-            ends = [*(np.flatnonzero(np.diff(at)) + 1), len(at)]
-            for begin, end in zip([0, *ends], ends, strict=False):
-                self.midi(self._jack_source, data[begin:end].tobytes(), int(at[begin]) + block)
+            begins = np.flatnonzero((data >= 0x80) | (np.diff(at, prepend=-1) > 0))
+            ends = [*begins[1:], len(at)]
+            rows = [(int(at[a]) + block, data[a:b].tobytes()) for a, b in zip([0, *begins[1:]], ends, strict=True)]
+            self._take(self._jack_source, rows)
+
+    def _take(self, source: Source, rows: list[tuple[int, bytes]]) -> None:
+        """Play what a source has brought, without what the wire cannot carry."""
+        for frame, message in thinned(rows, self.machine.sample_rate // 1000):
+            self.midi(source, message, frame)
 
     def _let_in(self, cycle: int) -> None:
         """Send what has waited for the wire, oldest first."""
@@ -432,7 +442,7 @@ class Player:
     def _read_midi_out(self) -> None:
         """Send on what the boards relay to MIDI OUT: answers to requests, program changes."""
         for message in self._relayed():
-            self.monitor.append((self.shared.word("frame") / self.machine.sample_rate, "MIDI OUT", _worded(message)))
+            self.monitor.append((self.shared.word("frame") / self.machine.sample_rate, "MIDI OUT", message))
             self.monitored += 1
             if self.output:
                 self.output.send(bytes(message.bytes()))
@@ -493,9 +503,3 @@ class Player:
             return
         self._lost = None
         self.say(f"{driver.name} is back")
-
-
-def _worded(message: Any) -> str:
-    """A message as the monitor shows it; of long ones the beginning."""
-    text = message.hex() if message.type == "sysex" else str(message).removesuffix(" time=0")
-    return text if len(text) <= 120 else f"{text[:100]} ... ({len(message.data) + 2} bytes)"

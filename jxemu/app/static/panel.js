@@ -223,6 +223,10 @@ function learnThis(held) {
   tell(`move a controller for ${held.row.text}`);
 }
 
+for (const name of ["bend", "modulation", "aftertouch", "volume", "hold"]) {
+  for (const event of ["focusin", "pointerdown"]) $(name).closest("label").addEventListener(event, () => learnThis({ kind: "control", row: { name, text: name } }));
+}
+
 $("learn").onclick = () => {
   if (learning) { learning = false; ask("learn"); } else { learning = "choose"; tell("choose a control, then move a controller"); }
   press("learn", Boolean(learning));
