@@ -18,9 +18,10 @@ from live import jack_server, offline, place_of, probe, require, wait_for
 from websockets.sync.client import connect
 
 import jxemu
+import jxemu.patch.factory
 from jxemu.link import load_log
 from jxemu.patch.bank import Bank
-from jxemu.protocol import VCF_FREQ
+from jxemu.protocol import OFF, ON, VCF_FREQ, Decoder
 
 pytestmark = pytest.mark.live
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -142,6 +143,68 @@ def test_a_bank_is_loaded_by_its_file_played_and_saved_back(chromium, instrument
         page.click("#downloads a:has-text('jx8p')")
     assert Path(download.value.path()).read_bytes() == data
     assert page.faults == []
+
+
+def test_a_file_dropped_on_the_page_is_loaded_and_what_is_no_bank_is_named(chromium, instrument):
+    drop = """([name, bytes]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], name));
+        document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}));
+    }"""
+    page = opened(chromium, instrument)
+    page.evaluate(drop, ["one.syx", list(Bank([jxemu.Tone("DROPPED", vcf_freq=3)]).encode("jx8p")[0])])
+    page.wait_for_selector("#say :text('1 tones in internal memory')")
+    page.evaluate(drop, ["song.txt", list(b"this is no bank")])
+    page.wait_for_selector("#say .error:has-text('song.txt: no whole JX-8P')")
+    page.click("#tab-browser")
+    assert page.inner_text("#count") == "1 of 1"
+
+
+def test_a_take_is_recorded_with_its_log(chromium, tmp_path):
+    with panel(tmp_path, "--machine", "jx8p") as (address, _):
+        page = opened(chromium, address)
+        page.click("#record")
+        page.wait_for_selector("#record[aria-pressed=true]")
+        page.keyboard.down("a")
+        page.wait_for_timeout(500)
+        page.keyboard.up("a")
+        page.click("#record")
+        page.click("#tab-midi")
+        with page.expect_download() as download:
+            page.click("#taken a:has-text('.wav')")
+        assert np.abs(heard(download.value.path())).max() > 1e-3
+        page.wait_for_selector("#taken a:has-text('.jxlog')")
+    wav, log = sorted((tmp_path / "takes").iterdir(), key=lambda path: path.suffix, reverse=True)
+    rendered = offline("jx8p", load_log(log), 60 * 48_000)
+    sound = np.stack([heard(wav)] * 2, 1)
+    begin = place_of(sound, np.stack([rendered[:, 0]] * 2, 1))
+    assert np.array_equal(sound[:, 0], rendered[begin : begin + len(sound), 0])
+
+
+def test_a_tone_is_morphed_towards_another(chromium, instrument):
+    page = opened(chromium, instrument)
+    other = page.eval_on_selector("#morph-to", "select => select.options[9].value")
+    page.select_option("#morph-to", other)
+    before = value_of(page, "vcf_freq")
+    page.eval_on_selector("#morph", "range => { range.value = 100; range.dispatchEvent(new Event('change')); }")
+    wanted = jxemu.patch.factory.factory_bank().tone(int(other.split()[1]))
+    stands_at(page, "vcf_freq", wanted.vcf_freq)
+    assert value_of(page, "env2_d") == wanted.env2_d
+    page.click("#undo")
+    stands_at(page, "vcf_freq", before)
+
+
+def test_a_page_that_is_closed_lets_go_of_its_keys(chromium, tmp_path):
+    log = tmp_path / "take.jxlog"
+    with panel(tmp_path, "--machine", "jx8p", "--jxlog", str(log)) as (address, _):
+        page = opened(chromium, address)
+        page.keyboard.down("a")
+        page.wait_for_timeout(300)
+        page.close(run_before_unload=False)
+        other = opened(chromium, address)
+        other.wait_for_timeout(500)
+    kinds = [kind for kind, *_ in Decoder().feed(byte for _, byte in load_log(log))]
+    assert kinds.count(ON) == kinds.count(OFF) == 1
 
 
 def test_undo_goes_back_step_by_step_and_redo_forward(chromium, instrument):

@@ -158,7 +158,7 @@ class Browser:
         self.waiting: deque[str] = deque()
         self.wake = asyncio.Event()
         self.state_seen = self.bank_seen = -1
-        self.told: set[str] = set()
+        self.keys: set[int] = set()  # on-screen keys that are down
 
     def tell(self, message: dict[str, Any], can_wait: bool = True) -> None:
         """Send something soon; what cannot wait is left out where the page is slow."""
@@ -303,6 +303,8 @@ class Panel:
         finally:
             self._browsers.discard(browser)
             sending.cancel()
+            for key in browser.keys:  # a page that is closed lets go of its keys
+                self.session.do({"do": "note", "on": False, "key": key})
 
     async def _listen(self, browser: Browser) -> None:
         began, count = time.monotonic(), 0
@@ -325,8 +327,10 @@ class Panel:
             if not isinstance(views, list) or not all(view in VIEWS for view in views):
                 raise RequestError(f"views are among {', '.join(VIEWS)}")
             browser.views = set(views)
-        else:
-            self.session.do(request)
+            return
+        self.session.do(request)
+        if isinstance(request, dict) and request["do"] == "note":
+            (browser.keys.add if request["on"] else browser.keys.discard)(request["key"])
 
     async def _send(self, browser: Browser) -> None:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):

@@ -374,6 +374,7 @@ function buildPiano() {
     keys.set(note, key);
     $("piano").append(key);
   }
+  $("keyboard").scrollLeft = 241;
   const under = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest?.("[data-note]");
   $("piano").addEventListener("pointerdown", (event) => { const key = under(event); if (key) { $("piano").setPointerCapture(event.pointerId); strike(`pointer ${event.pointerId}`, +key.dataset.note, 40 + Math.round(80 * event.offsetY / key.offsetHeight)); } });
   $("piano").addEventListener("pointermove", (event) => { const who = `pointer ${event.pointerId}`; const key = under(event); if (down.has(who) && key && +key.dataset.note !== down.get(who)) strike(who, +key.dataset.note, 100); });
@@ -387,6 +388,8 @@ function buildPiano() {
   $("piano").addEventListener("keyup", (event) => { if (event.key === " " || event.key === "Enter") lift("piano"); });
   $("piano").addEventListener("focusout", () => lift("piano"));
 }
+
+for (const [id, way] of [["lower-keys", -1], ["higher-keys", 1]]) $(id).onclick = () => { $("keyboard").scrollLeft += way * 241; };
 
 function strike(who, note, velocity) {
   lift(who);
