@@ -110,6 +110,7 @@ def soak(minutes: float, block: int, browser: bool = True, hog: bool = True) -> 
             if second % 10 == 9:
                 print(_account(begun, player.status()), flush=True)
         end = player.status()
+    print(_account(begun, end))
     return {
         name: end[name] - begun[name]
         for name in ("late_blocks", "slow_blocks", "xruns", "late_bytes", "frames", "busy_ns")
