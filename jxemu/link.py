@@ -81,6 +81,12 @@ class EmulatedLink:
         """Cycle at which the last byte has arrived and the line is free."""
         return self._free_at
 
+    def cut(self, at: int) -> None:
+        """Forget what has not been taken; the line is free from cycle `at` on."""
+        self._at.clear()
+        self._bytes.clear()
+        self._free_at = min(self._free_at, at)
+
     @property
     def pending(self) -> int:
         """Bytes that have not been taken."""

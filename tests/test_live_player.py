@@ -15,7 +15,7 @@ from jxemu.live.midi import Learned, MidiError, Source, scaled, thinned
 from jxemu.live.player import LONGEST_QUEUE, Player
 from jxemu.patch import sysex
 from jxemu.patch.memory import Memory
-from jxemu.protocol import HOLD, ON, VCF_FREQ, Decoder
+from jxemu.protocol import HOLD, OFF, ON, VCF_FREQ, Decoder
 
 pytestmark = pytest.mark.live
 BLOCK = 128
@@ -165,6 +165,80 @@ def test_a_flood_is_thinned_but_nothing_moves_past_a_note_or_a_pedal():
     assert thinned(around, 48) == around
 
 
+def test_what_waits_for_the_wire_never_overtakes_what_came_later():
+    bench = Bench("superjx")
+    for program in range(8):
+        bench.midi(mido.Message("program_change", program=program))
+        bench.run(0.03)
+    bench.run(0.5)
+    assert bench.player.patch == bench.player.machine.assigner.memory.patch(7)
+    for note in range(60, 64):
+        bench.midi(on(note))
+    bench.midi(cc(1, 50))
+    bench.run(0.003)
+    bench.midi(cc(1, 60))
+    bench.run(0.3)
+    assert bench.player.machine.assigner.modulation["upper"] == 60
+
+
+def test_an_edit_that_waits_is_not_made_to_the_next_sound():
+    bench = Bench("superjx")
+    bench.midi(mido.Message("program_change", program=1))
+    bench.player.move({"kind": "parameter", "name": "vcf_freq", "part": "upper"}, 3)
+    bench.midi(mido.Message("program_change", program=2))
+    bench.run(0.6)
+    memory = bench.player.machine.assigner.memory
+    assert bench.player.tones["upper"] == memory.tones(memory.patch(2))[0]
+
+
+def test_panic_does_not_wait_behind_what_is_queued():
+    bench = Bench("superjx")
+    bench.midi(on(60))
+    bench.run(0.2)
+    for tone in bench.player.machine.assigner.memory.internal.tones:
+        bench.player.midi(bench.source, sysex.tone_apr(tone))
+    bench.player.panic()
+    bench.run(0.02)
+    assert not bench.player.machine.engine.boards.firmware.gate.any()
+    bench.run(0.3)
+    with_ranges = [board.firmware.parameter[VCF_FREQ - 0x80] for board in bench.player.machine.engine.boards]
+    assert bench.player.tones["upper"].vcf_freq in with_ranges
+
+
+def test_a_pedal_that_goes_up_under_another_key_mode_is_up_for_both_halves():
+    bench = Bench("superjx")
+    for mode, pedal in (("dual", 127), ("whole-a", 0), ("dual", None)):
+        bench.player.play(jxemu.Event(0.0, "setting", ("key_mode", mode)))
+        bench.run(0.3)
+        if pedal is not None:
+            bench.midi(cc(64, pedal))
+    assert not any(bench.player.machine.assigner.pedal.values())
+
+
+def test_a_clock_that_is_unplugged_gives_the_arpeggiator_its_own_time_back(bench):
+    bench.player.arpeggiate(mode="up")
+    bench.midi(mido.Message("start"))
+    clock(bench, 1)
+    bench.run(1.5)
+    bench.midi(on(60))
+    before = len(starts(bench, 0))
+    bench.run(1.0)
+    assert len(starts(bench, 0)) > before + 3
+    assert bench.player.machine.assigner.tempo == 0
+
+
+def test_a_note_of_the_arpeggiator_is_not_cut_by_the_one_before(bench):
+    bench.player.arpeggiate(mode="up", gate=1.0, tempo=113)
+    bench.midi(on(60))
+    bench.run(2.0)
+    kinds = [row[0] for row in bench.events() if row[0] in (ON, OFF)]
+    assert kinds[:9] == [ON, OFF] * 4 + [ON]
+    bench.player.arpeggiate(mode="off")
+    bench.midi(off(60), on(60))
+    bench.run(0.5)
+    assert held(bench) == [60]
+
+
 def test_the_wire_is_never_much_behind(bench):
     for n in range(400):
         bench.midi(on(36 + n % 60), off(36 + n % 60))
@@ -213,11 +287,11 @@ def test_an_edit_is_sent_as_sysex_that_makes_the_same_edit(kind):
     assert bench.player.output.sent == []
     bench.player.send_edits = True
     bench.player.move(control, 33)
-    bench.player.move({"kind": "setting", "name": "after_volume", "part": "control"}, 21)
+    bench.player.move({"kind": "setting", "name": "portamento_time", "part": "control"}, 21)
     for message in bench.player.output.sent:
         other.player.midi(other.source, message)
     assert other.player.tones["upper"].vcf_freq == 33
-    assert kind == "jx8p" or other.player.patch.after_volume == 21
+    assert other.player.patch.portamento_time == 21
 
 
 def test_a_learned_controller_moves_its_control_and_is_kept(tmp_path):
@@ -284,7 +358,7 @@ def starts(bench, since):
 
 
 def test_the_arpeggiator_plays_held_keys_in_its_own_time(bench):
-    bench.player.arpeggiator.set(mode="up", octaves=2, division="1/16", tempo=150)
+    bench.player.arpeggiate(mode="up", octaves=2, division="1/16", tempo=150)
     bench.midi(on(60), on(64))
     bench.run(1.5)
     bench.midi(off(60), off(64))
@@ -296,7 +370,7 @@ def test_the_arpeggiator_plays_held_keys_in_its_own_time(bench):
 
 
 def test_the_arpeggiator_follows_a_midi_clock(bench):
-    bench.player.arpeggiator.set(mode="down", division="1/8")
+    bench.player.arpeggiate(mode="down", division="1/8")
     bench.midi(mido.Message("start"))
     bench.midi(on(60), on(64), on(67))
     clock(bench, 4, 100)
@@ -308,7 +382,7 @@ def test_the_arpeggiator_follows_a_midi_clock(bench):
 
 
 def test_latched_keys_go_on_until_the_next_ones(bench):
-    bench.player.arpeggiator.set(mode="up", latch=True, tempo=240)
+    bench.player.arpeggiate(mode="up", latch=True, tempo=240)
     bench.midi(on(60))
     bench.midi(off(60))
     bench.run(0.5)
@@ -317,7 +391,7 @@ def test_latched_keys_go_on_until_the_next_ones(bench):
     notes = [row[3] for row in bench.events() if row[0] == ON]
     assert notes[:3] == [60] * 3
     assert notes[-1] == 72
-    bench.player.arpeggiator.set(mode="off")
+    bench.player.arpeggiate(mode="off")
     bench.run(0.05)
     count = len(bench.events())
     bench.run(0.5)
@@ -329,7 +403,7 @@ def test_latched_keys_go_on_until_the_next_ones(bench):
 )
 def test_a_wrong_setting_of_the_arpeggiator_is_named(bench, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        bench.player.arpeggiator.set(**wrong)
+        bench.player.arpeggiate(**wrong)
 
 
 def test_chase_play_follows_a_midi_clock():

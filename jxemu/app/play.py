@@ -39,7 +39,7 @@ from jxemu.app.options import (
 )  # fmt: skip
 from jxemu.app.recorder import Recorder, new_take
 from jxemu.app.sounds import chosen_sound, part_channels
-from jxemu.machine import MACHINES, Event, Machine
+from jxemu.machine import MACHINES, Machine
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.memory import Memory, whole
 from jxemu.patch.patch import Patch
@@ -279,14 +279,13 @@ def _pressed(key: str, player: "Player", recorder: Recorder, takes: Path) -> Non
     """Do what a key says; what cannot be done is said."""
     from jxemu.live.arpeggiator import MODES
 
-    program = player.machine.assigner.program
     if key in ("n", "p"):
-        player.play(Event(0.0, "program", (program + (1 if key == "n" else -1)) % 128))
+        player.step_program(1 if key == "n" else -1)
     elif key == " ":
         player.panic()
     elif key == "a":
         mode = MODES[(MODES.index(player.arpeggiator.mode) + 1) % len(MODES)]
-        player.arpeggiator.set(mode=mode)
+        player.arpeggiate(mode=mode)
     elif key == "r" and recorder.running:
         say(f"recorded {recorder.stop()}")
     elif key == "r":

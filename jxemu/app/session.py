@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,12 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class Sound:
-    """What plays: a patch and its two tones."""
+    """What plays: a patch and its two tones, and the program number it came with."""
 
     patch: Patch
     upper: Tone
     lower: Tone
+    program: int = field(default=0, compare=False)
 
     def changes_to(self, other: "Sound") -> list[str]:
         """What is not the same in another, as ``part.name``."""
@@ -135,7 +136,7 @@ class Session:
     def _playing(self) -> Sound:
         with self.player.lock:
             tones = self.player.tones
-            return Sound(self.player.patch, tones["upper"], tones["lower"])
+            return Sound(self.player.patch, tones["upper"], tones["lower"], self.player.machine.assigner.program)
 
     def look(self) -> bool:
         """See whether the instrument has changed since the last look, and remember how it was."""
@@ -163,7 +164,7 @@ class Session:
             self._past.append(self._now)
         self._future.clear()
         self._gesture = gesture, time.monotonic()
-        if len(changes) > FEW:  # another sound, not an edit of this one
+        if len(changes) > FEW or now.program != self._now.program:  # another sound, not an edit of this one
             self.original = now
         self._edited = None
         self._now = now
@@ -299,7 +300,13 @@ class Session:
         held.write(Bank(**{f"{kind}s" if kind == "tone" else "patches": [record], f"{kind}_numbers": [number]}))
         self._set_memory(place, held)
         self._play_sound(replace(self._now, **{"patch" if kind == "patch" else half: record}))
-        self.say(f"{kind} {number + 1} is now {record.name}")
+        self.say(f"{kind} {number + 1} is now {record.name}{self._unsaved_tones() if kind == 'patch' else ''}")
+
+    def _unsaved_tones(self) -> str:
+        """A reminder that a patch holds tone numbers, where a tone it plays is not as in memory."""
+        tones = {self._now.patch.upper_tone: self._now.upper, self._now.patch.lower_tone: self._now.lower}
+        edited = [tone.name for number, tone in tones.items() if self.memory.tone(number) != tone]
+        return f"; it names its tones by number, so write {' and '.join(edited)} too" if edited else ""
 
     def _set_memory(self, place: str, bank: Bank) -> None:
         assigner = self.player.machine.assigner
@@ -371,6 +378,7 @@ class Session:
                 elif part in assigner.halves:
                     player.play(Event(0.0, "parameter", (name, getattr(getattr(sound, part), name)), part))
             assigner.settle(sound.patch, {"upper": sound.upper, "lower": sound.lower})
+        assigner.program = sound.program
         self._now, self._gesture, self._edited = sound, ("", 0.0), None
         self.revision += 1
 

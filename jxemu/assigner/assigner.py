@@ -307,7 +307,7 @@ class Assigner:
     def _control(self, kind: str, value: int, at: int, part: str) -> None:
         if kind in SWITCHES:
             value = _ON if value >= 1 else 0
-        halves = self.halves_of(part)
+        halves = HALVES if part == "control" else self.halves_of(part)  # also those that are silent now
         if kind == "hold":
             self.pedal |= dict.fromkeys(halves, value > 0)
             self._each(part, at, lambda half: protocol.parameter(protocol.HOLD, self._hold(half)))
@@ -406,7 +406,7 @@ class Assigner:
     def _on_bend(self, data: int, at: int, part: str) -> None:
         if not -8192 <= data <= 8191:
             raise ValueError(f"bend {data} is outside -8192..8191")
-        self.bend |= dict.fromkeys(self.halves_of(part), int(data) >> 7)
+        self.bend |= dict.fromkeys(HALVES if part == "control" else self.halves_of(part), int(data) >> 7)
         self._each(part, at, self._bent)
 
     def _on_program(self, data: int, at: int, part: str) -> None:

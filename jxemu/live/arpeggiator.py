@@ -39,12 +39,12 @@ class Arpeggiator:
     _ends: list[tuple[int, int]] = field(default_factory=list)  # frame and key of notes that sound
     _random: random.Random = field(default_factory=lambda: random.Random(10))
 
-    def set(self, **settings: str | int | float | bool) -> None:
-        """Change settings. Raises ValueError for one that is out of range."""
+    def set(self, **settings: str | int | float | bool) -> list[Note]:
+        """Change settings; what ends with it. Raises ValueError for one that is out of range."""
         for name, value in settings.items():
             fits = {
                 "mode": lambda v: v in MODES,
-                "octaves": lambda v: v in (1, 2, 3, 4),
+                "octaves": lambda v: type(v) is int and 1 <= v <= 4,
                 "division": lambda v: v in DIVISIONS,
                 "gate": lambda v: isinstance(v, int | float) and 0.05 <= v <= 1,
                 "latch": lambda v: isinstance(v, bool),
@@ -56,6 +56,7 @@ class Arpeggiator:
             setattr(self, name, value)
         if self.mode == "off" or not self.latch:
             self.keys = [(key, velocity) for key, velocity in self.keys if key in self.down and self.mode != "off"]
+        return self._end_all() if self.mode == "off" else []
 
     @property
     def settings(self) -> dict[str, str | int | float | bool]:
@@ -79,10 +80,16 @@ class Arpeggiator:
             self.keys = [(held, v) for held, v in self.keys if held != key]
         return known
 
-    def clear(self) -> None:
-        """Forget every key."""
+    def clear(self) -> list[Note]:
+        """Forget every key; what ends with it."""
         self.keys.clear()
         self.down.clear()
+        return self._end_all()
+
+    def _end_all(self) -> list[Note]:
+        ended = [(0, "note_off", key, 0) for _, key in self._ends]
+        self._ends.clear()
+        return ended
 
     def tick(self, frame: int, count: int) -> list[Note]:
         """Tick number `count` of a MIDI clock: what begins with it. `tempo` says how long notes last."""
@@ -108,8 +115,10 @@ class Arpeggiator:
 
     def _begin(self, frame: int, length: float) -> list[Note]:
         key, velocity = self._next()
+        before = [(frame, "note_off", key, 0) for _, sounding in self._ends if sounding == key]
+        self._ends = [(end, sounding) for end, sounding in self._ends if sounding != key]
         self._ends.append((frame + max(1, round(length * self.gate)), key))
-        return [(frame, "note_on", key, velocity)]
+        return [*before, (frame, "note_on", key, velocity)]
 
     def _next(self) -> tuple[int, int]:
         ordered = self.keys if self.mode == "as-played" else sorted(self.keys)

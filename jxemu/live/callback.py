@@ -68,13 +68,13 @@ WORDS = (
     "filled",  # arrivals handed to the boards and not yet taken
     "arrived_at",  # cycle of the last arrival
     "heard_end",  # frames written to `heard`
+    "discard",  # bytes of `wire`, counted from the start, up to which they are thrown away unheard
     "gone",  # whether the sound server has shut down
 )
 """Names of the words that both sides read, each written by one of them."""
 
 (FRAME, STAMP, STAMP_FRAME, STAMP_NS, BLOCK, BLOCKS, BUSY_NS, WORST_NS, WORST_CPU_NS, LATE_BLOCKS, SLOW_BLOCKS,
- XRUNS, LATE_BYTES, SEEN_LOST, MIDI_LOST, HORIZON, FREEWHEELING, FILLED, ARRIVED_AT, HEARD_END,
- GONE) = range(len(WORDS))  # fmt: skip
+ XRUNS, LATE_BYTES, SEEN_LOST, MIDI_LOST, HORIZON, FREEWHEELING, FILLED, ARRIVED_AT, HEARD_END, DISCARD, GONE) = range(len(WORDS))  # fmt: skip
 
 _I = np.int64
 RING = struct(ends=(_I, (16,)), at=(_I, (SIZE,)), byte=(np.uint8, (SIZE,)))
@@ -150,7 +150,7 @@ def _cycle_of(live, frame):
 def _arrivals(live, first, last):
     """Hand the boards what arrives up to cycle `last`; nothing arrives before cycle `first`."""
     words, wire, seen = live.words, live.wire, live.seen
-    head, tail = load_acquire(wire.ends, HEAD), wire.ends[TAIL]
+    head, tail = load_acquire(wire.ends, HEAD), max(wire.ends[TAIL], load_acquire(words, DISCARD))
     filled, before = words[FILLED], words[ARRIVED_AT]
     told, room = seen.ends[HEAD], _room(seen.ends)
     while tail < head and filled < ARRIVALS:
@@ -359,6 +359,13 @@ class Shared:
     def put(self, at: Sequence[int] | np.ndarray, data: Sequence[int] | np.ndarray) -> int:
         """Bytes for the wire with the cycles at which they arrive, ascending; returns how many found room."""
         return ring_put(*self._wire, np.asarray(at, np.int64), np.asarray(data, np.uint8))
+
+    def discard(self) -> bool:
+        """Throw away what was `put` and has not arrived; True if there was something."""
+        ends = self._wire[0]
+        waiting = bool(ends[HEAD] > ends[TAIL])
+        self.words[DISCARD] = ends[HEAD]
+        return waiting
 
     def _take(self, ring: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         n = ring_take(*ring, self._at, self._byte)

@@ -15,6 +15,7 @@ from typing import Any
 
 import mido
 
+from jxemu.live.arpeggiator import TICKS_PER_BEAT
 from jxemu.live.audio import NO_LIVE, AudioError, quiet
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import PATCH
@@ -23,8 +24,8 @@ CLIENT = "jxemu"
 SENSING_TIMEOUT = 0.33
 """Seconds of silence after active sensing that mean a cut cable: the 300 ms of the standard, and some slack."""
 
+FIRST_MODE_MESSAGE = 120
 LONGEST_SYSEX = 1 << 20
-TICKS_PER_BEAT = 24
 _THROUGH = "Midi Through"
 _NEVER = 1 << 62
 
@@ -180,7 +181,7 @@ class Inputs:
 
     def __init__(self, wanted: list[str] | None = None, virtual: bool = True, without_jack: bool = False):
         self._rtmidi = _rtmidi()
-        self.wanted = wanted or []
+        self.wanted, self._virtual, self._without_jack = wanted or [], virtual, without_jack
         self._open: dict[tuple[int, str], tuple[Any, Source]] = {}
         self._apis = systems(without_jack)
         self._looks = {api: self._rtmidi.MidiIn(api, f"{CLIENT}-look") for api in self._apis}
@@ -199,6 +200,18 @@ class Inputs:
 
     def rescan(self) -> tuple[list[str], list[Source]]:
         """Open what was plugged in and close what is gone: the new names, the sources that are no more."""
+        with quiet():
+            return self._rescan()
+
+    def reopen(self) -> list[Source]:
+        """Open everything anew, as after a sound server was away; the sources that were."""
+        gone = self.sources
+        with quiet():
+            self.close()
+            self.__init__(self.wanted, self._virtual, self._without_jack)
+        return gone
+
+    def _rescan(self) -> tuple[list[str], list[Source]]:
         new, gone = [], []
         for api, look in self._looks.items():
             names = [name for name in look.get_ports() if _foreign(name)]
@@ -251,7 +264,7 @@ class OutputPort:
 
     def __init__(self, wanted: str | None = None):
         rtmidi = _rtmidi()
-        self.name, self._port = "", None
+        self.wanted, self.name, self._port = wanted, "", None
         for api in systems():
             port = rtmidi.MidiOut(api, CLIENT)
             names = port.get_ports()
@@ -269,6 +282,12 @@ class OutputPort:
         if wanted is not None:
             raise MidiError(f"there is no MIDI output named like {wanted!r}; jxemu devices lists them")
         raise MidiError("no MIDI system takes an output here")
+
+    def reopen(self) -> None:
+        """Open the port anew, as after a sound server was away. Raises MidiError."""
+        with quiet():
+            self.close()
+            self.__init__(self.wanted)
 
     def send(self, message: bytes) -> None:
         """Send one whole message."""
@@ -307,7 +326,12 @@ class Learned:
         self._save()
 
     def take(self, controller: int) -> Control | None:
-        """What a controller that moved stands for; a control that waits for one gets it now. Raises OSError."""
+        """What a controller that moved stands for; a control that waits for one gets it now. Raises OSError.
+
+        Mode messages (120 and up) stay what they are.
+        """
+        if controller >= FIRST_MODE_MESSAGE:
+            return None
         if self.waiting:
             self.controls = {number: held for number, held in self.controls.items() if held != self.waiting}
             self.controls[controller], self.waiting = self.waiting, None
@@ -340,7 +364,8 @@ def scaled(control: Control, value: int) -> int:
     if control["kind"] == "control":
         return (value - 64) * 128 if control["name"] == "bend" else value
     row = (PARAMETERS if control["kind"] == "parameter" else PATCH)[control["name"]]
-    return row.smallest + value * (row.top - row.smallest + 1) // 128
+    top = min(row.top, 127)
+    return row.smallest + value * (top - row.smallest + 1) // 128
 
 
 class Clock:
@@ -351,6 +376,10 @@ class Clock:
         self.running = False
         self.ticks = 0
         self._times: deque[int] = deque(maxlen=TICKS_PER_BEAT + 1)
+
+    def silent_too_long(self, frame: int) -> bool:
+        """Whether a running clock has stopped ticking for a second."""
+        return self.running and bool(self._times) and frame - self._times[-1] > self.sample_rate
 
     def take(self, kind: str, frame: int) -> bool:
         """Take a real-time message that came at a frame; True if it is a tick of a running clock."""

@@ -9,6 +9,7 @@ wait and only their last value goes; keys that would come more than `LONGEST_QUE
 out. Key releases always go. What was left out is counted.
 """
 
+import contextlib
 import math
 import threading
 import time
@@ -25,11 +26,11 @@ from jxemu.link import HEADER, LogError, format_log
 from jxemu.live.arpeggiator import Arpeggiator
 from jxemu.live.audio import AudioError, Driver, Jack, Silent
 from jxemu.live.callback import FREEWHEELING, GONE, HORIZON, SIZE, Shared
-from jxemu.live.midi import Clock, Inputs, Learned, OutputPort, Source, scaled, thinned
+from jxemu.live.midi import CONTROL_NAMES, Clock, Inputs, Learned, OutputPort, Source, scaled, thinned
 from jxemu.machine import Event, Machine, event_of, part_of
 from jxemu.patch import sysex
 from jxemu.patch.parameter import PARAMETERS
-from jxemu.patch.patch import APR_BYTES, PATCH, Patch
+from jxemu.patch.patch import APR_BYTES, CHAIN, CHAIN_OF, HALVES, PATCH, Chain, Patch
 from jxemu.patch.tone import Tone
 
 LONGEST_QUEUE = 0.25
@@ -45,7 +46,9 @@ SYSEX_QUEUE = 12.0
 _QUEUES = {"note_on": LONGEST_QUEUE, "sysex": SYSEX_QUEUE, "wire": 1.0, **dict.fromkeys(_SOUNDS, LONGEST_QUEUE)}
 """Seconds the wire may be behind for events of a kind, if not `CONTROL_QUEUE`."""
 
-_ALWAYS = ("note_off", "all_notes_off", "tempo")
+_ALWAYS = ("note_off", "all_notes_off", "tempo", "hold")
+_LEFT_OUT = ("note_on", "sysex", "wire")
+_OF_A_SOUND = ("parameter", "setting", "sound")
 _PERIOD = 0.001
 _RESCAN = 1.0
 _FAR = 1 << 62
@@ -81,7 +84,8 @@ class Player:
         self.arpeggiator = Arpeggiator(machine.sample_rate)
         self.clock = Clock(machine.sample_rate)
         self.send_edits = False
-        self.notes_left_out = self.controls_merged = 0
+        self.notes_left_out = 0
+        self.controls = dict.fromkeys(CONTROL_NAMES, 0) | {"volume": 127, "bend": 64}
         self.monitor: deque[tuple[float, str, Any]] = deque(maxlen=_MONITOR)  # seconds, port, mido message
         self.monitored = 0
         self.wire: deque[tuple[int, int]] = deque(maxlen=SIZE)  # cycle, byte: the newest that have arrived
@@ -250,16 +254,37 @@ class Player:
             elif part != "control" or down or not self.arpeggiator.release(key):
                 self.play(Event(0.0, "note_on" if down else "note_off", (key, velocity), part), frame)
 
-    def panic(self) -> None:
-        """Every note off, and every voice silenced at once."""
+    def arpeggiate(self, **settings: str | int | float | bool) -> None:
+        """Change settings of the arpeggiator. Raises ValueError for one that is out of range."""
         with self.lock:
-            self.arpeggiator.clear()
+            self._notes(self.arpeggiator.set(**settings))
+
+    def step_program(self, way: int) -> None:
+        """Change to the next program there is (`way` 1), or the one before (-1)."""
+        assigner = self.machine.assigner
+        single = len(assigner.roles) == 1
+        for n in range(1, 128):
+            program = (assigner.program + n * way) % 128
+            found = assigner.memory.jx8p_tone(program) if single else assigner.memory.patch(program)
+            if found and (single or not assigner.memory.holder(program).missing(found)):
+                self.play(Event(0.0, "program", program))
+                return
+
+    def panic(self) -> None:
+        """Every voice silenced at once, every key and pedal up; what is queued for the wire is thrown away."""
+        with self.lock:
+            assigner, cycle = self.machine.assigner, self._now_cycle()
             self._waiting.clear()
+            self.arpeggiator.clear()
             for source in self._sources:
                 source.let_go()
-            cycle = self._now_cycle()
-            for event in (Event(0.0, "hold", 0), Event(0.0, "all_notes_off"), Event(0.0, "silence", 127)):
-                self.machine.assigner.handle(event, cycle)
+            cut_off = self.shared.discard()
+            self.machine.link.cut(cycle)
+            for kind, data in (("silence", 127), ("hold", 0), ("all_notes_off", None)):
+                assigner.handle(Event(0.0, kind, data), cycle)
+            self.controls["hold"] = 0
+            if cut_off:  # it may have been half a tone
+                assigner.load_patch(assigner.patch, assigner.tones["upper"], assigner.tones["lower"], cycle)
             self._flush()
 
     def _behind(self, cycle: int) -> float:
@@ -267,17 +292,37 @@ class Player:
         return max(0, self.machine.link.free_at - cycle) / clock.CYCLES_PER_SECOND
 
     def _hand_over(self, event: Event, cycle: int) -> None:
-        kind, behind = event.kind, self._behind(cycle)
-        if kind in _ALWAYS or behind <= _QUEUES.get(kind, CONTROL_QUEUE):
+        kind = event.kind
+        if kind in CONTROL_NAMES and event.part == "control":
+            self.controls[kind] = (event.data + 8192) >> 7 if kind == "bend" else int(event.data)
+        if kind in _ALWAYS or (kind in _LEFT_OUT and self._behind(cycle) <= _QUEUES[kind]):
             self.machine.assigner.handle(event, cycle)
-        elif kind in ("note_on", "sysex", "wire"):
+        elif kind in _LEFT_OUT:
             self._left_out()
         else:
+            if kind in _SOUNDS:  # edits of the sound before it would be edits of this one
+                self._waiting = {key: held for key, held in self._waiting.items() if key[0] not in _OF_A_SOUND}
             which = event.data[0] if kind in ("parameter", "setting") else ""
             key = ("sound" if kind in _SOUNDS else kind, which, event.part)
-            self.controls_merged += key in self._waiting
             self._waiting.pop(key, None)
             self._waiting[key] = event
+            self._let_in(cycle, event)
+
+    def _let_in(self, cycle: int, fresh: Event | None = None) -> None:
+        """Play what waits for the wire, oldest first; what does not fit is said, or raised if it is `fresh`."""
+        while self._waiting:
+            event = next(iter(self._waiting.values()))
+            if self._behind(cycle) > _QUEUES.get(event.kind, CONTROL_QUEUE):
+                return
+            del self._waiting[next(iter(self._waiting))]
+            try:
+                self.machine.assigner.handle(event, cycle)
+            except ValueError as error:
+                if event is fresh:
+                    raise
+                self.say(str(error))
+            else:
+                self._send_on(event)
 
     def _left_out(self) -> None:
         self.notes_left_out += 1
@@ -304,7 +349,7 @@ class Player:
             for message in source.feed(data, frame / self.machine.sample_rate):
                 self._message(source.name, message, frame)
 
-    def _message(self, port: str, message: Any, frame: int) -> None:
+    def _message(self, port: str, message: Any, frame: int, by_hand: bool = True) -> None:
         if message.type == "active_sensing":
             return
         if message.type in ("clock", "start", "stop", "continue"):
@@ -316,13 +361,14 @@ class Player:
         if part is None:
             return
         try:
-            if message.type == "control_change" and (control := self.learned.take(message.control)):
+            learned = by_hand and message.type == "control_change" and self.learned.take(message.control)
+            if control := learned:
                 self.move(control, scaled(control, message.value), frame)
             elif message.type in ("note_on", "note_off"):
                 self.note(message.type, message.note, message.velocity, frame, part)
             elif event := event_of(0.0, message):
-                if event.kind == "all_notes_off":
-                    self.arpeggiator.clear()
+                if event.kind == "all_notes_off" and part == "control":
+                    self._notes(self.arpeggiator.clear())
                 self.play(Event(0.0, event.kind, event.data, part), frame)
         except ValueError as error:
             self.say(f"{port}: {error}")
@@ -330,26 +376,47 @@ class Player:
             self.say(f"{self.learned.path} cannot be written ({error.strerror}): what is learned will be forgotten")
 
     def move(self, control: dict[str, str], value: int, frame: int | None = None) -> None:
-        """Move a control of `jxemu.live.midi.Learned` to a value; sent on as sysex if `send_edits`."""
+        """Move a control of `jxemu.live.midi.Learned` to a value."""
         kind, name, part = control["kind"], control["name"], control["part"]
         self.play(Event(0.0, name, value, part) if kind == "control" else Event(0.0, kind, (name, value), part), frame)
-        if self.send_edits and self.output and kind != "control":
-            for message in self._edits(kind, name, part):
-                self.output.send(message)
 
-    def _edits(self, kind: str, name: str, part: str) -> list[bytes]:
-        """The IPR messages that say what a control stands at."""
-        if kind == "setting":
+    def _send_on(self, event: Event) -> None:
+        """Say an edit that was just played to MIDI OUT, if `send_edits`."""
+        if self.send_edits and event.kind in ("parameter", "setting", "patch", "tone"):
+            for message in self._edits(event):
+                self._send_out(message)
+
+    def _edits(self, event: Event) -> list[bytes]:
+        """IPR messages of a single edit, or the edit buffers of another sound."""
+        assigner = self.machine.assigner
+        single = len(assigner.roles) == 1
+        if event.kind in ("patch", "tone"):
+            if single:
+                return [sysex.jx8p_tone(self.tones["upper"])]
+            return [sysex.patch_apr(self.patch), *(sysex.tone_apr(self.tones[half], half) for half in HALVES)]
+        name = event.data[0]
+        if event.kind == "setting" and single:
+            chain, field = Chain.of(self.patch, assigner.program), CHAIN_OF.get(name)
+            place = list(CHAIN).index(field) if field else 0
+            return [sysex.ipr([(place, chain.encode()[place])], "patch", machine=sysex.JX8P)] if field else []
+        if event.kind == "setting":
             data = self.patch.encode_buffer()
             places = [PATCH[name].index, *(range(APR_BYTES, len(data)) if name in ("key_mode", "bend_range") else ())]
             return [sysex.ipr([(place, data[place] & 0x7F) for place in places], "patch")]
         place = PARAMETERS[name].sysex
-        machine = sysex.JX8P if len(self.machine.assigner.roles) == 1 else sysex.MKS70
-        values = {half: self.tones[half].encode()[place] & 0x7F for half in self.machine.assigner.halves_of(part)}
+        machine = sysex.JX8P if single else sysex.MKS70
+        values = {half: self.tones[half].encode()[place] & 0x7F for half in assigner.halves_of(event.part)}
         return [sysex.ipr([(place, value)], "tone", 0, half, machine) for half, value in values.items()]
 
+    def _send_out(self, message: bytes) -> None:
+        if self.output:
+            try:
+                self.output.send(message)
+            except Exception as error:  # whatever a MIDI system in trouble brings
+                self.say(f"MIDI OUT: {error}")
+                self.output = None
+
     def _tick(self, kind: str, frame: int) -> None:
-        tempo = self.clock.tempo
         if self.clock.take(kind, frame):
             self.arpeggiator.clocked = True
             if self.clock.tempo:
@@ -358,7 +425,7 @@ class Player:
         if not self.clock.running:
             self.arpeggiator.clocked = False
         now = self.clock.tempo if self.clock.running else 0.0
-        if now != tempo or kind == "stop":
+        if now != self.machine.assigner.tempo:
             self.play(Event(0.0, "tempo", now), frame)
 
     def _notes(self, notes: list[tuple[int, str, int, int]]) -> None:
@@ -369,7 +436,7 @@ class Player:
         """A source that is no more lets go of its keys."""
         with self.lock:
             for message in source.let_go():
-                self._message(source.name, message, self.now())
+                self._message(source.name, message, self.now(), by_hand=False)
 
     # --- the thread ---
 
@@ -378,8 +445,9 @@ class Player:
             try:
                 self._turn()
             except Exception as error:  # whatever it is, the instrument goes on
-                self.say(f"{type(error).__name__}: {error}; the instrument goes on")
-                time.sleep(_RESCAN)
+                with contextlib.suppress(Exception):
+                    self.say(f"{type(error).__name__}: {error}; the instrument goes on")
+                time.sleep(0.05)
             if not self.shared.word("freewheeling"):
                 time.sleep(_PERIOD)
 
@@ -401,6 +469,8 @@ class Player:
             self._flush()
             self._read_wire()
             self._read_midi_out()
+            if self.clock.silent_too_long(done):
+                self._tick("stop", done)
             for source in self._sources:
                 if source.silent_too_long(done / self.machine.sample_rate):
                     self.say(f"{source.name}: active sensing has stopped; its keys are let go")
@@ -424,12 +494,6 @@ class Player:
         for frame, message in thinned(rows, self.machine.sample_rate // 1000):
             self.midi(source, message, frame)
 
-    def _let_in(self, cycle: int) -> None:
-        """Send what has waited for the wire, oldest first."""
-        while self._waiting and self._behind(cycle) <= CONTROL_QUEUE:
-            event = self._waiting.pop(next(iter(self._waiting)))
-            self.machine.assigner.handle(event, cycle)
-
     def _read_wire(self) -> None:
         at, data = self.shared.seen()
         if len(at):
@@ -444,8 +508,7 @@ class Player:
         for message in self._relayed():
             self.monitor.append((self.shared.word("frame") / self.machine.sample_rate, "MIDI OUT", message))
             self.monitored += 1
-            if self.output:
-                self.output.send(bytes(message.bytes()))
+            self._send_out(bytes(message.bytes()))
 
     def _relayed(self) -> list[Any]:
         count = int(self._midi_out_count[0])
@@ -503,3 +566,15 @@ class Player:
             return
         self._lost = None
         self.say(f"{driver.name} is back")
+        self._reopen_midi()
+
+    def _reopen_midi(self) -> None:
+        """Open the MIDI ports anew: those of a sound server went with it."""
+        with self.lock:
+            try:
+                for source in self.inputs.reopen() if self.inputs else ():
+                    self._gone(source)
+                if self.output:
+                    self.output.reopen()
+            except AudioError as error:
+                self.say(f"MIDI: {error}")

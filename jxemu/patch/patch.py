@@ -229,6 +229,13 @@ CHAIN_BYTES = 9
 VIBRATO_DEPTH, BRILLIANCE_DEPTH, VOLUME_DEPTH = 32, 64, 64
 """Aftertouch depths that the chain's three bits stand for: a choice; question: aftertouch-bits."""
 
+CHAIN_OF = {
+    "bend_range": "bend_range", "portamento_time": "portamento_time", "upper_portamento": "portamento",
+    "upper_assign": "assign", "after_vibrato": "aftertouch", "after_brilliance": "aftertouch",
+    "after_volume": "aftertouch", "upper_lfo": "lfo", "upper_unison_detune": "unison_detune",
+}  # fmt: skip
+"""Patch setting -> what of the JX-8P's chain it is."""
+
 TONE_BANKS = ("internal", "cartridge", "preset1", "preset2")
 _AFTER_VIBRATO, _AFTER_BRILLIANCE, _AFTER_VOLUME = 1, 2, 4
 
@@ -291,6 +298,17 @@ class Chain(Record):
     def program(self) -> int:
         """The MIDI program number of its tone, 0..127."""
         return 32 * self.bank + self.tone
+
+    @classmethod
+    def of(cls, patch: Patch, program: int = 0) -> "Chain":
+        """The chain that plays nearest to what a patch's upper half does on a single board."""
+        bits = (bool(patch.after_vibrato) * _AFTER_VIBRATO | bool(patch.after_brilliance) * _AFTER_BRILLIANCE
+                | bool(patch.after_volume) * _AFTER_VOLUME)  # fmt: skip
+        return cls(
+            bend_range=min(patch.bend_range, CHAIN["bend_range"].top), portamento_time=patch.portamento_time,
+            portamento=patch.upper_portamento, assign=patch.upper_assign, aftertouch=bits, lfo=patch.upper_lfo,
+            unison_detune=patch.upper_unison_detune, tone=program % 32, bank=program // 32,
+        )  # fmt: skip
 
     def patch(self, name: str = "") -> Patch:
         """The patch of a single board that plays the same way."""
