@@ -3,6 +3,7 @@
 Needs chromium and ``pip install '.[test]'``; plays a chord meanwhile, so that there is something to see.
 """
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,6 +29,7 @@ def main(output: Annotated[Path, typer.Option("-o", "--output", help="Folder for
     output.mkdir(parents=True, exist_ok=True)
     player = Player(SuperJX(), Silent())
     with player, tempfile.TemporaryDirectory() as takes, sync_playwright() as playwright:
+        os.environ["JXEMU_HOME"] = takes
         player.play(Event(0.0, "program", PROGRAM))
         with Panel(player, Recorder(player, print), Path(takes), "127.0.0.1", 0) as panel:
             browser = playwright.chromium.launch(

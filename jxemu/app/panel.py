@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +35,6 @@ from jxemu.app.session import LARGEST_UPLOAD, RequestError, Session
 from jxemu.app.wire import WireWords
 from jxemu.app.words import midi_words, parameter_words, setting_words
 from jxemu.live.arpeggiator import DIVISIONS, MODES
-from jxemu.live.midi import CONTROL_NAMES
 from jxemu.live.player import Player
 from jxemu.patch.bank import FORMATS
 from jxemu.patch.explore import SECTIONS
@@ -57,7 +56,7 @@ MOST_WAITING = 200
 """Messages that may wait for a slow browser; views are left out before."""
 
 _SCOPE, _SPECTRUM, _BANDS = 2048, 8192, 160
-_MOST_ROWS = 60
+_MOST_ROWS, _MOST_BYTES = 60, 2048
 _RESPONSE_HZ = np.geomspace(20, 20_000, 96)
 _SECURITY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
@@ -90,10 +89,8 @@ def tables() -> dict[str, Any]:
         "parameters": parameters,
         "settings": settings,
         "sections": list(SECTIONS),
-        "controls": list(CONTROL_NAMES),
         "formats": list(FORMATS),
         "arpeggiator": {"mode": list(MODES), "division": list(DIVISIONS)},
-        "responseHz": [round(float(hz), 1) for hz in _RESPONSE_HZ],
     }
 
 
@@ -177,7 +174,7 @@ class Panel:
     """
 
     def __init__(self, player: Player, recorder: Recorder, takes: Path, host: str, port: int):
-        self.player, self.takes = player, takes
+        self.player = player
         self.session = Session(player, recorder, takes, home(), self._say)
         self.hosts = LOOPBACK if host in LOOPBACK else (*LOOPBACK, host)
         self._browsers: set[Browser] = set()
@@ -268,18 +265,17 @@ class Panel:
     async def _give_bank(self, request: Request) -> Response:
         place, kind = request.path_params["place"], request.path_params["kind"]
         try:
-            data = self.session.bank_file(kind, place)
+            data, suffix = self.session.bank_file(kind, place)
         except RequestError as error:
             return PlainTextResponse(str(error), 404)
-        name = f"{place}.{ {'json': 'json', 'cartridge': 'bin'}.get(kind, 'syx') }"
-        return Response(data, headers={"Content-Disposition": f'attachment; filename="{name}"'},
-                        media_type="application/octet-stream")  # fmt: skip
+        shown = {"Content-Disposition": f'attachment; filename="{place}.{suffix}"'}
+        return Response(data, headers=shown, media_type="application/octet-stream")
 
     async def _give_take(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in self.session.taken:  # a name this session gave, so never a path from outside
             return PlainTextResponse("there is no such recording", 404)
-        return FileResponse(self.takes / name, filename=name)
+        return FileResponse(self.session.taken[name], filename=name)
 
     # --- live ---
 
@@ -309,27 +305,37 @@ class Panel:
     async def _listen(self, browser: Browser) -> None:
         began, count = time.monotonic(), 0
         while True:
-            text = await browser.socket.receive_text()
+            text = await self._received(browser.socket)
             if time.monotonic() - began > 1.0:
                 began, count = time.monotonic(), 0
             count += 1
             if count > MOST_REQUESTS:
                 await asyncio.sleep(max(0.0, began + 1.0 - time.monotonic()))
             try:
-                self._do(browser, json.loads(text))
-            except (ValueError, RecursionError) as error:
+                await self._do(browser, json.loads(text))
+            except (ValueError, RecursionError, OverflowError) as error:
                 why = str(error) if isinstance(error, RequestError) else "that was not JSON"
                 browser.tell({"is": "error", "text": why}, can_wait=False)
 
-    def _do(self, browser: Browser, request: Any) -> None:
+    @staticmethod
+    async def _received(socket: WebSocket) -> str:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        return message.get("text") or ""
+
+    async def _do(self, browser: Browser, request: Any) -> None:
         if isinstance(request, dict) and request.get("do") == "watch":
             views = request.get("views")
             if not isinstance(views, list) or not all(view in VIEWS for view in views):
                 raise RequestError(f"views are among {', '.join(VIEWS)}")
             browser.views = set(views)
             return
+        if isinstance(request, dict) and request.get("do") == "record":
+            await asyncio.to_thread(self.session.do, request)  # it waits for the disk
+            return
         self.session.do(request)
-        if isinstance(request, dict) and request["do"] == "note":
+        if request["do"] == "note":
             (browser.keys.add if request["on"] else browser.keys.discard)(request["key"])
 
     async def _send(self, browser: Browser) -> None:
@@ -429,8 +435,8 @@ class Panel:
 
     def _wire(self) -> dict[str, Any] | None:
         with self.player.lock:
-            fresh = min(self.player.wired - self._wired, len(self.player.wire))
-            arrivals = [self.player.wire[i] for i in range(len(self.player.wire) - fresh, len(self.player.wire))]
+            fresh = min(self.player.wired - self._wired, len(self.player.wire), _MOST_BYTES)
+            arrivals = list(islice(reversed(self.player.wire), fresh))[::-1]
             self._wired = self.player.wired
         rows = self._words.feed(arrivals)
         return {"is": "wire", "rows": rows[-_MOST_ROWS:], "left_out": max(0, len(rows) - _MOST_ROWS)} if rows else None

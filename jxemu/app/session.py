@@ -4,10 +4,13 @@ The instrument itself is the truth: whatever changes its patch or tones (panel, 
 changes) becomes a step that can be undone. Requests come from browsers, so every one is checked.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import random
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,13 +28,14 @@ from jxemu.patch.patch import HALVES, PATCH, Patch
 from jxemu.patch.record import Record
 from jxemu.patch.tone import Tone
 
+PATCHES, TONES = 64, 100
 SAME_GESTURE = 0.8
 """Seconds within which moves of one control are one step of undo."""
 
 FEW = 12
 """Controls that differ between a sound and its edited version, at most; more are another sound."""
 
-LARGEST_UPLOAD = 4 << 20
+LARGEST_UPLOAD = 1 << 20
 KEPT_MEMORY = ("internal", "cartridge")
 
 
@@ -116,14 +120,16 @@ class Session:
         self.library = Library(home / "library.json" if home else None, say)
         self.revision = 0  # counts changes of anything that `state` tells
         self.bank_revision = 0
-        self.taken: list[str] = []
-        self._past: list[Sound] = []
-        self._future: list[Sound] = []
+        self.taken: dict[str, Path] = {}
+        self._past: list[tuple[Sound, Sound]] = []  # each with what it was an edit of
+        self._future: list[tuple[Sound, Sound]] = []
         self._now = self._playing()
         self.original = self._now
         self._edited: Sound | None = None  # kept while the original is heard
         self._gesture: tuple[str, float] = ("", 0.0)
         self._memory = self.memory
+        self._controls, self._learning = {}, ()
+        explore.Prior.load()  # now, not under somebody's hands
         self._seed = random.SystemRandom().randrange(1 << 30)
 
     # --- what is ---
@@ -153,21 +159,33 @@ class Session:
             self._memory = self.memory
             self.bank_revision += 1
             changed = True
+        learned = self.player.learned
+        learning = learned.waiting, tuple(learned.controls.items()), self.recorder.running
+        if learning != self._learning or self.player.controls != self._controls:
+            self._learning, self._controls = learning, dict(self.player.controls)
+            changed = True
         self.revision += changed
         return changed
 
     def _remember(self, now: Sound) -> None:
         changes = self._now.changes_to(now)
-        gesture = changes[0] if len(changes) == 1 else ""
+        gesture = changes[0].split(".")[-1] if len({change.split(".")[-1] for change in changes}) == 1 else ""
         same = gesture and gesture == self._gesture[0] and time.monotonic() - self._gesture[1] < SAME_GESTURE
         if not same:
-            self._past.append(self._now)
+            self._keep()
         self._future.clear()
         self._gesture = gesture, time.monotonic()
         if len(changes) > FEW or now.program != self._now.program:  # another sound, not an edit of this one
             self.original = now
-        self._edited = None
         self._now = now
+
+    def _keep(self) -> None:
+        """Make what plays a step to go back to, and before it the edited sound where the original was compared."""
+        if self._edited:
+            self._past.append((self._edited, self.original))
+            self._edited = None
+        self._past.append((self._now, self.original))
+        self._future.clear()
 
     def state(self) -> dict[str, Any]:
         """All that the panel shows of the sound."""
@@ -189,8 +207,9 @@ class Session:
             "learned": [{"controller": n, **control} for n, control in sorted(self.player.learned.controls.items())],
             "send_edits": self.player.send_edits,
             "midi_out": self.player.output.name if self.player.output else "",
+            "controls": self.player.controls,
             "recording": str(self.recorder.path) if self.recorder.running else "",
-            "taken": self.taken,
+            "taken": list(self.taken),
         }
 
     def browser(self) -> dict[str, Any]:
@@ -227,11 +246,11 @@ class Session:
             raise RequestError(f"there is nothing called {request['do'][:40]!r} to do")
         arguments = {key: value for key, value in request.items() if key != "do"}
         try:
-            with self.player.lock:
+            with contextlib.nullcontext() if request["do"] == "record" else self.player.lock:
                 handler(**arguments)
         except TypeError as error:
             raise RequestError(f"{request['do']}: {error}") from None
-        except (ValueError, KeyError, IndexError, OSError) as error:
+        except (ValueError, KeyError, IndexError, OverflowError, OSError) as error:
             raise RequestError(str(error.args[-1] if error.args else error)) from None
 
     def _do_set(self, kind: str, name: str, value: int, part: str = "control") -> None:
@@ -262,8 +281,11 @@ class Session:
             raise RequestError("programs go from 0 to 127")
         before = self._playing()
         self.player.play(Event(0.0, "program", number))
-        if self._playing() == before and self.player.machine.assigner.program != number:
+        if self.player.settled and self._playing() == before and self.player.machine.assigner.program != number:
             raise RequestError(f"there is nothing in program {number + 1}")
+
+    def _do_step(self, way: int) -> None:
+        self.player.step_program(1 if way > 0 else -1)
 
     def _do_load(self, kind: str, place: str, number: int, half: str = "control") -> None:
         """Play a patch, or a tone on all voices or on one half."""
@@ -275,7 +297,12 @@ class Session:
             self.player.play(Event(0.0, "patch", (record, *memory.tones(record))))
             self.player.machine.assigner.program = number + 64 * (place == "cartridge")
         else:
+            assigner = self.player.machine.assigner
             self.player.play(Event(0.0, "tone", record, _part(half)))
+            if place == "internal" and self.player.settled:  # the patch plays that memory now
+                played = {f"{each}_tone": number for each in assigner.halves_of(half)}
+                assigner.settle(assigner.patch.replace(**played), assigner.tones)
+                assigner.program = number if len(assigner.roles) == 1 else assigner.program
         self.look()
         self.original = self._now
 
@@ -290,8 +317,13 @@ class Session:
 
     def _do_store(self, kind: str, number: int, name: str = "", half: str = "upper", place: str = "internal") -> None:
         """Write the edited patch or a half's tone to memory."""
-        if not 0 <= _whole_number(number) <= 99 or place not in KEPT_MEMORY or kind not in ("patch", "tone"):
-            raise RequestError("memories go from 1 to 100")
+        if place not in KEPT_MEMORY or kind not in ("patch", "tone"):
+            raise RequestError(f"there is no {kind} memory {place!r}")
+        if not 0 <= _whole_number(number) < (PATCHES if kind == "patch" else TONES):
+            raise RequestError(f"patches go from 1 to {PATCHES}, tones from 1 to {TONES}")
+        self._look()
+        if not self.player.settled:
+            raise RequestError("the wire is busy: write again in a moment")
         record = self._now.patch if kind == "patch" else getattr(self._now, _half(half))
         if not isinstance(name, str) or not all(" " <= letter <= "~" for letter in name):
             raise RequestError("names are letters, digits and signs of the instrument's display")
@@ -300,6 +332,7 @@ class Session:
         held.write(Bank(**{f"{kind}s" if kind == "tone" else "patches": [record], f"{kind}_numbers": [number]}))
         self._set_memory(place, held)
         self._play_sound(replace(self._now, **{"patch" if kind == "patch" else half: record}))
+        self.original = self._now
         self.say(f"{kind} {number + 1} is now {record.name}{self._unsaved_tones() if kind == 'patch' else ''}")
 
     def _unsaved_tones(self) -> str:
@@ -326,13 +359,20 @@ class Session:
         if not (bank.tones or bank.patches or bank.chains):
             why = f" ({bank.skipped[0]})" if bank.skipped else ""
             raise RequestError(f"{name}: no whole JX-8P, JX-10 or MKS-70 tone or patch in {len(data)} bytes{why}")
+        if len(bank.tones) == 1 and not bank.patches:
+            with self.player.lock:
+                self._new_tone(self.player.machine.assigner.halves[0], bank.tones[0])
+            return f"{name}: tone {bank.tones[0].name} plays; memory is as it was"
         with self.player.lock:
             self._set_memory(place, bank)
         skipped = f"; {bank.skipped[0]}" if bank.skipped else ""
         return f"{name}: {len(bank.patches)} patches and {len(bank.tones)} tones in {place} memory{skipped}"
 
-    def bank_file(self, kind: str, place: str) -> bytes:
-        """A memory as a file of a format. Raises RequestError."""
+    def bank_file(self, kind: str, place: str) -> tuple[bytes, str]:
+        """A memory as a file of a format and its suffix; where one has no room for it all, files in a ZIP.
+
+        Raises RequestError.
+        """
         bank = getattr(self.memory, place, None) if place in KEPT_MEMORY else None
         if bank is None or kind not in FORMATS:
             raise RequestError(f"there is no {place!r} memory to write as {kind!r}")
@@ -340,26 +380,38 @@ class Session:
             files = bank.encode(kind)
         except ValueError as error:
             raise RequestError(str(error)) from None
-        return files[0] if len(files) == 1 or kind != "cartridge" else _too_many(files)
+        suffix = {"json": "json", "cartridge": "bin"}.get(kind, "syx")
+        if len(files) == 1:
+            return files[0], suffix
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number, data in enumerate(files, 1):
+                archive.writestr(f"{place}-{number}.{suffix}", data)
+        return packed.getvalue(), "zip"
 
     # --- history ---
 
     def _do_undo(self) -> None:
-        self._step(self._past, self._future)
+        self._look()
+        if self._edited:
+            self._do_compare()
+        else:
+            self._step(self._past, self._future, "undo")
 
     def _do_redo(self) -> None:
-        self._step(self._future, self._past)
+        self._look()
+        self._step(self._future, self._past, "redo")
 
-    def _step(self, source: list[Sound], other: list[Sound]) -> None:
-        self.look()
+    def _step(self, source: list, other: list, what: str) -> None:
         if not source:
-            raise RequestError("there is nothing to undo" if source is self._past else "there is nothing to redo")
-        other.append(self._now)
-        self._play_sound(source.pop())
+            raise RequestError(f"there is nothing to {what}")
+        other.append((self._now, self.original))
+        sound, self.original = source.pop()
+        self._play_sound(sound)
 
     def _do_compare(self) -> None:
         """Hear the sound as it was loaded, or again as it is edited."""
-        self.look()
+        self._look()
         edited = self._edited
         kept = None if edited else self._now
         self._play_sound(edited or self.original)
@@ -413,9 +465,8 @@ class Session:
         return self._seed
 
     def _new_tone(self, half: str, tone: Tone) -> None:
-        self.look()
-        self._past.append(self._now)
-        self._future.clear()
+        self._look()
+        self._keep()
         whole = self.player.machine.assigner.halves == (half,) and len(self.player.machine.assigner.roles) == 1
         both = {"upper": tone, "lower": tone} if whole else {half: tone}
         self._play_sound(replace(self._now, **both))
@@ -434,7 +485,7 @@ class Session:
         self.bank_revision += 1
 
     def _do_arpeggiator(self, **settings: Any) -> None:
-        self.player.arpeggiator.set(**settings)
+        self.player.arpeggiate(**settings)
         self.revision += 1
 
     def _do_learn(self, control: dict[str, str] | None = None) -> None:
@@ -457,7 +508,7 @@ class Session:
         elif path := self.recorder.stop():
             log = path.with_suffix(".jxlog")
             self.recorder.save_log(log)
-            self.taken += [path.name, log.name]
+            self.taken |= {path.name: path, log.name: log}
             self.say(f"recorded {path} ({self.recorder.frames / self.player.machine.sample_rate:.1f} s) and {log.name}")
         self.revision += 1
 
@@ -486,7 +537,3 @@ def _sections(locked: list[str] | None) -> set[str]:
 
 def _names(locked: list[str] | None) -> set[str]:
     return {name for section in _sections(locked) for name in explore.SECTIONS[section]}
-
-
-def _too_many(files: list[bytes]) -> bytes:
-    raise RequestError(f"the bank needs {len(files)} cartridges; save it as JSON or for the MKS-70")

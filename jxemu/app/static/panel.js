@@ -15,6 +15,7 @@ function connect() {
 }
 
 function ask(what, rest = {}) {
+  if (!["set", "note", "watch", "control"].includes(what)) for (const held of controls.values()) held.busyUntil = 0;
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ do: what, ...rest }));
 }
 
@@ -74,6 +75,8 @@ function build() {
 }
 
 function showDownloads() {
+  const there = browser.some((row) => row.place === $("place").value);
+  for (const link of $("downloads").querySelectorAll("a")) link.hidden = !there;
   for (const link of $("downloads").querySelectorAll("a")) link.href = `/bank/${$("place").value}.${link.dataset.format}`;
 }
 
@@ -97,13 +100,17 @@ function control(kind, row, words) {
     held.element = make("fieldset", { class: "control switch", id }, make("legend", {}, words), ...radios.map((radio, n) => make("label", {}, radio, row.words[n])));
   } else {
     const output = make("output", { for: id });
-    const range = make("input", { type: "range", id, min: String(row.low), max: String(row.top), "aria-label": kind === "parameter" ? row.text : row.text, oninput: () => { word(+range.value); move(held, +range.value); } });
+    const range = make("input", { type: "range", id, min: String(row.low), max: String(row.top), "aria-label": row.text, oninput: () => { word(+range.value); move(held, +range.value); } });
     const word = (value) => { output.textContent = row.words[value - row.low] ?? value; range.setAttribute("aria-valuetext", output.textContent); };
     held.show = (value) => { range.value = value; word(value); };
     held.element = make("div", { class: "control" }, make("label", { for: id }, words), range, output);
   }
-  held.element.addEventListener("focusin", () => learnThis(held));
-  held.element.addEventListener("pointerdown", () => learnThis(held));
+  return learnable(held);
+}
+
+function learnable(held) {
+  held.element.addEventListener("pointerdown", (event) => learnThis(held, event));
+  held.element.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") learnThis(held, event); });
   return held.element;
 }
 
@@ -119,15 +126,18 @@ function toneControl(held, id, words) {
     if (chosen) held.show(+chosen);
   };
   held.element = make("div", { class: "control" }, make("label", { for: id }, words), select);
-  return held.element;
+  return learnable(held);
 }
 
 // --- controls ---
 
 const waiting = new Map();
+let settling; // when nothing is moved any more, everything shows what the instrument says
 
 function move(held, value) {
   held.busyUntil = performance.now() + 500;
+  clearTimeout(settling);
+  settling = setTimeout(showState, 550);
   if (!waiting.size) setTimeout(send, 16);
   waiting.set(held, value);
 }
@@ -176,6 +186,11 @@ function showState() {
     else input.value = name === "gate" ? Math.round(value * 100) : value;
   }
   $("send-edits").checked = state.send_edits;
+  $("hold").checked = state.controls.hold > 0;
+  for (const name of PERFORMANCE) if (now > (performing[name] ?? 0)) { $(name).value = state.controls[name]; wordPerformance(name); }
+  for (const id of ["tone-number", "patch-number"]) {
+    if (document.activeElement !== $(id)) $(id).value = (id === "tone-number" ? state.patch.values[`${shown()}_tone`] : Math.min(state.program, 63)) + 1;
+  }
   $("learned").replaceChildren(...state.learned.map((row) => make("li", {}, `CC ${row.controller}: ${row.name} (${row.part}) `,
     make("button", { type: "button", "aria-label": `Forget CC ${row.controller}`, onclick: () => ask("forget", { control: { kind: row.kind, name: row.name, part: row.part } }) }, "forget"))));
   $("taken").replaceChildren(...state.taken.map((name) => make("li", {}, make("a", { href: `/take/${name}`, download: "" }, name))));
@@ -215,20 +230,20 @@ function showMeters(now) {
 
 // --- learn ---
 
-function learnThis(held) {
+function learnThis(held, event) {
   if (learning !== "choose") return;
+  event.preventDefault();
   learning = "move";
   const name = held.row.name;
   ask("learn", { control: { kind: held.kind, name, part: held.kind === "parameter" ? part() : "control" } });
   tell(`move a controller for ${held.row.text}`);
 }
 
-for (const name of ["bend", "modulation", "aftertouch", "volume", "hold"]) {
-  for (const event of ["focusin", "pointerdown"]) $(name).closest("label").addEventListener(event, () => learnThis({ kind: "control", row: { name, text: name } }));
-}
+const PERFORMANCE = ["bend", "modulation", "aftertouch", "volume"];
+for (const name of [...PERFORMANCE, "hold"]) learnable({ kind: "control", row: { name, text: name }, element: $(name).closest("label") });
 
 $("learn").onclick = () => {
-  if (learning) { learning = false; ask("learn"); } else { learning = "choose"; tell("choose a control, then move a controller"); }
+  if (learning) { learning = false; ask("learn"); } else { learning = "choose"; tell("choose a control (click it, or Enter on it), then move a controller"); }
   press("learn", Boolean(learning));
   document.body.classList.toggle("learning", learning === "choose");
 };
@@ -237,8 +252,8 @@ $("learn").onclick = () => {
 
 for (const name of ["undo", "redo", "compare", "panic"]) $(name).onclick = () => ask(name);
 $("record").onclick = () => ask("record", { on: !state.recording });
-$("previous").onclick = () => ask("program", { number: (state.program + 127) % 128 });
-$("next").onclick = () => ask("program", { number: (state.program + 1) % 128 });
+$("previous").onclick = () => ask("step", { way: -1 });
+$("next").onclick = () => ask("step", { way: 1 });
 const locked = () => [...document.querySelectorAll(".locked:checked")].map((box) => box.value);
 $("random").onclick = () => ask("random", { half: shown(), locked: locked() });
 $("mutate").onclick = () => ask("mutate", { half: shown(), locked: locked(), amount: $("amount").value / 100 });
@@ -310,6 +325,7 @@ function showBrowser() {
   const chosen = $("morph-to").value;
   $("morph-to").replaceChildren(...browser.filter((row) => row.kind === "tone").map((row) => make("option", { value: `${row.place} ${row.number}` }, row.name)));
   if (chosen) $("morph-to").value = chosen;
+  showDownloads();
   for (const half of ["upper", "lower"]) controls.get(`setting.${half}_tone`)?.fill();
 }
 
@@ -342,18 +358,34 @@ document.addEventListener("drop", async (event) => {
 
 // --- performance ---
 
-for (const id of ["modulation", "aftertouch", "volume"]) $(id).addEventListener("input", () => ask("control", { name: id, value: +$(id).value }));
-$("bend").addEventListener("input", () => {
-  ask("control", { name: "bend", value: +$("bend").value });
-  $("bend").setAttribute("aria-valuetext", $("bend").value === "64" ? "centre" : String($("bend").value - 64));
-});
+const performing = {}; // when each of them may be shown anew
+
+function wordPerformance(name) {
+  const value = +$(name).value;
+  $(name).setAttribute("aria-valuetext", name === "bend" ? (value === 64 ? "centre" : String(value - 64)) : String(value));
+}
+
+function perform(name, value) {
+  performing[name] = performance.now() + 500;
+  $(name).value = value;
+  wordPerformance(name);
+  ask("control", { name, value });
+}
+
+for (const name of PERFORMANCE) $(name).addEventListener("input", () => perform(name, +$(name).value));
 for (const event of ["pointerup", "blur"]) {
-  $("bend").addEventListener(event, () => { if ($("bend").value !== "64") { $("bend").value = 64; ask("control", { name: "bend", value: 64 }); } });
+  $("bend").addEventListener(event, () => { if ($("bend").value !== "64") perform("bend", 64); });
 }
 $("hold").onchange = () => ask("control", { name: "hold", value: $("hold").checked ? 127 : 0 });
 $("send-edits").onchange = () => ask("send_edits", { on: $("send-edits").checked });
 for (const name of ["mode", "division"]) $(`arp-${name}`).onchange = () => ask("arpeggiator", { [name]: $(`arp-${name}`).value });
-for (const name of ["octaves", "tempo"]) $(`arp-${name}`).onchange = () => ask("arpeggiator", { [name]: +$(`arp-${name}`).value });
+for (const name of ["octaves", "tempo"]) {
+  const input = $(`arp-${name}`);
+  input.onchange = () => {
+    input.value = Math.min(input.max, Math.max(input.min, Math.round(+input.value || 0)));
+    ask("arpeggiator", { [name]: +input.value });
+  };
+}
 $("arp-gate").oninput = () => ask("arpeggiator", { gate: $("arp-gate").value / 100 });
 $("arp-latch").onchange = () => ask("arpeggiator", { latch: $("arp-latch").checked });
 
@@ -407,17 +439,17 @@ function lift(who) {
   ask("note", { on: false, key: note });
 }
 
-const COMPUTER = "awsedftgyhujkolp;".split("");
+const COMPUTER = ["KeyA", "KeyW", "KeyS", "KeyE", "KeyD", "KeyF", "KeyT", "KeyG", "KeyY", "KeyH", "KeyU", "KeyJ", "KeyK", "KeyO", "KeyL", "KeyP", "Semicolon"]; // places on the keyboard, whatever is printed there
 let octave = 48;
 
 document.addEventListener("keydown", (event) => {
   if (!$("computer").checked || event.repeat || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
-  const place = COMPUTER.indexOf(event.key.toLowerCase());
-  if (place >= 0) { event.preventDefault(); strike(`key ${event.key.toLowerCase()}`, octave + place, 100); }
-  const step = { z: -12, x: 12 }[event.key.toLowerCase()];
+  const place = COMPUTER.indexOf(event.code);
+  if (place >= 0) { event.preventDefault(); strike(event.code, octave + place, 100); }
+  const step = { KeyZ: -12, KeyX: 12 }[event.code];
   if (step) { octave = Math.min(96, Math.max(12, octave + step)); $("octave").textContent = `from C${octave / 12 - 1}`; }
 });
-document.addEventListener("keyup", (event) => lift(`key ${event.key.toLowerCase()}`));
+document.addEventListener("keyup", (event) => lift(event.code));
 window.addEventListener("blur", () => [...down.keys()].forEach(lift));
 
 function typing(target) {
