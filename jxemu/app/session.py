@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jxemu.app.recorder import Recorder, new_take
-from jxemu.live.midi import checked, scaled
+from jxemu.live.midi import checked, scaled, write_whole
 from jxemu.live.player import Player
 from jxemu.machine import Event
 from jxemu.patch import explore
@@ -100,10 +100,7 @@ class Library:
             del self.rows[key]
         if self._path:
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                part = self._path.with_suffix(".part")
-                part.write_text(json.dumps({"sounds": self.rows}, indent=1))
-                part.replace(self._path)
+                write_whole(self._path, json.dumps({"sounds": self.rows}, indent=1))
             except OSError as error:
                 self._say(f"{self._path} cannot be written ({error.strerror}): favourites and tags will be forgotten")
 

@@ -340,10 +340,15 @@ class Learned:
 
     def _save(self) -> None:
         if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            part = self.path.with_suffix(".part")
-            part.write_text(json.dumps({"controllers": self.controls}, indent=1))
-            part.replace(self.path)
+            write_whole(self.path, json.dumps({"controllers": self.controls}, indent=1))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that has its name only when it is whole, and its folder. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def checked(control: Control) -> Control:

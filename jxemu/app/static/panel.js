@@ -191,11 +191,18 @@ function showState() {
   for (const id of ["tone-number", "patch-number"]) {
     if (document.activeElement !== $(id)) $(id).value = (id === "tone-number" ? state.patch.values[`${shown()}_tone`] : Math.min(state.program, 63)) + 1;
   }
-  $("learned").replaceChildren(...state.learned.map((row) => make("li", {}, `CC ${row.controller}: ${row.name} (${row.part}) `,
+  refill("learned", state.learned, () => state.learned.map((row) => make("li", {}, `CC ${row.controller}: ${row.name} (${row.part}) `,
     make("button", { type: "button", "aria-label": `Forget CC ${row.controller}`, onclick: () => ask("forget", { control: { kind: row.kind, name: row.name, part: row.part } }) }, "forget"))));
-  $("taken").replaceChildren(...state.taken.map((name) => make("li", {}, make("a", { href: `/take/${name}`, download: "" }, name))));
+  refill("taken", state.taken, () => state.taken.map((name) => make("li", {}, make("a", { href: `/take/${name}`, download: "" }, name))));
   if (document.activeElement !== $("tone-name")) $("tone-name").value = state[shown()].name;
   if (document.activeElement !== $("patch-name")) $("patch-name").value = state.patch.name;
+}
+
+function refill(id, rows, items) { // only when it changed: what has the focus keeps it
+  const key = JSON.stringify(rows);
+  if ($(id).dataset.key === key) return;
+  $(id).dataset.key = key;
+  $(id).replaceChildren(...items());
 }
 
 function press(id, on) {
