@@ -152,3 +152,33 @@ def test_the_keys_of_the_terminal_change_programs_record_and_end(tmp_path):
         os.close(ours)
     assert len(list((tmp_path / "takes").glob("*.wav"))) == 1
     assert any(row[2] == SILENCE for row in Decoder().feed(byte for _, byte in load_log(tmp_path / "a.jxlog")))
+
+
+def test_a_full_disk_ends_the_recording_with_one_sentence_and_keeps_what_there_is(tmp_path):
+    import soundfile
+
+    small = tmp_path / "small"
+    small.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", small]).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        result = run(
+            tmp_path,
+            "play",
+            "--audio",
+            "none",
+            "--no-panel",
+            "--seconds",
+            "2",
+            "--record",
+            small / "a.wav",
+            "--jxlog",
+            small / "a.jxlog",
+        )
+        assert "is the disk full?" in said(result)
+        assert "cannot write" in said(result)
+        assert result.returncode == 2
+        assert soundfile.info(small / "a.wav").frames > 10_000
+        assert not list(small.glob("*.jxlog")) + list(small.glob("*.part"))
+    finally:
+        subprocess.run(["umount", small])

@@ -157,9 +157,13 @@ def play(
     except MidiError as error:
         driver.stop()
         fail(str(error))
-    player = Player(
-        instrument, driver, None if audio is AudioDriver.none else reopen, inputs, output, learned, channels, say
-    )
+    try:
+        player = Player(
+            instrument, driver, None if audio is AudioDriver.none else reopen, inputs, output, learned, channels, say
+        )
+    except RuntimeError as error:  # numba is switched off
+        driver.stop()
+        fail(str(error))
     player.send_edits = send_edits
     _run(player, panel, host, port, record, jxlog, takes, seconds)
 

@@ -83,7 +83,10 @@ class Recorder:
                         return
                     time.sleep(_PERIOD)
         except (OSError, RuntimeError) as error:
-            self._say(f"recording to {self.path} ended: {error}")
+            seconds = self.frames / self._player.machine.sample_rate
+            self._say(
+                f"recording to {self.path} ended after {seconds:.1f} s, which are kept ({error}): is the disk full?"
+            )
 
     def stop(self) -> Path | None:
         """End the take; its path, or None if there was none."""
@@ -96,7 +99,9 @@ class Recorder:
 
     def save_log(self, path: Path) -> None:
         """Write the `.jxlog` of everything since power-on. Raises RecordError."""
+        from jxemu.live.midi import write_whole
+
         try:
-            path.write_text(self._player.log())
+            write_whole(path, self._player.log())
         except (OSError, LogError) as error:
             raise RecordError(f"cannot write {path}: {error}") from None

@@ -26,6 +26,7 @@ from jxemu.patch.memory import Memory
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import HALVES, PATCH, Patch
 from jxemu.patch.record import Record
+from jxemu.patch.sysex import SysexError
 from jxemu.patch.tone import Tone
 
 PATCHES, TONES = 64, 100
@@ -350,12 +351,9 @@ class Session:
         if len(data) > LARGEST_UPLOAD:
             raise RequestError(f"{name}: {len(data)} bytes are too many for a bank")
         try:
-            bank = Bank.decode(data)
-        except ValueError as error:
-            raise RequestError(f"{name}: {error}") from None
-        if not (bank.tones or bank.patches or bank.chains):
-            why = f" ({bank.skipped[0]})" if bank.skipped else ""
-            raise RequestError(f"{name}: no whole JX-8P, JX-10 or MKS-70 tone or patch in {len(data)} bytes{why}")
+            bank = Bank.of_file(data, name)
+        except SysexError as error:
+            raise RequestError(str(error)) from None
         if len(bank.tones) == 1 and not bank.patches:
             with self.player.lock:
                 self._new_tone(self.player.machine.assigner.halves[0], bank.tones[0])

@@ -347,8 +347,12 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file that has its name only when it is whole, and its folder. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def checked(control: Control) -> Control:

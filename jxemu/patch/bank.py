@@ -63,14 +63,18 @@ class Bank:
     @classmethod
     def load(cls, path: str | Path) -> "Bank":
         """What is in a file. Raises OSError, or SysexError if it holds nothing of a Super JX."""
-        data = Path(path).read_bytes()
+        return cls.of_file(Path(path).read_bytes(), path)
+
+    @classmethod
+    def of_file(cls, data: bytes, name: str | Path) -> "Bank":
+        """What is in the bytes of a file of that name. Raises SysexError if they hold nothing of a Super JX."""
         try:
             bank = cls.decode(data)
         except SysexError as error:
-            raise SysexError(f"{path}: {error}") from None
+            raise SysexError(f"{name}: {error}") from None
         if not (bank.tones or bank.patches or bank.chains):
             reason = f" ({bank.skipped[0]})" if bank.skipped else ""
-            raise SysexError(f"{path}: no whole JX-8P, JX-10 or MKS-70 tone or patch in {len(data)} bytes{reason}")
+            raise SysexError(f"{name}: no whole JX-8P, JX-10 or MKS-70 tone or patch in {len(data)} bytes{reason}")
         return bank
 
     @classmethod
