@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import subprocess
 import time
 
 import numpy as np
@@ -165,14 +166,17 @@ def test_a_keyboard_is_plugged_in_and_out_while_the_instrument_plays(tmp_path):
     assert kinds.count(ON) == kinds.count(OFF) == 10
 
 
+@pytest.mark.slow  # and not always true: the restarted jackd stalls in about one of three tries, see the README's limits
 def test_a_server_that_goes_away_is_waited_for_and_the_instrument_keeps_its_state(tmp_path):
-    name, log = f"jxback{os.getpid()}", tmp_path / "take.jxlog"
+    import soundfile
+
+    name, log, take = f"jxback{os.getpid()}", tmp_path / "take.jxlog", tmp_path / "take.wav"
     song = [[0, [0xC0, 5]], [24_000, [0x90, 60, 100]], [48_000, [0x80, 60, 0]]]
     (tmp_path / "events.json").write_text(json.dumps(song))
     (tmp_path / "after.json").write_text(json.dumps(notes(4, 4800, 2400)))
+    options = "--audio", "jack", "--no-panel", "--machine", "superjx", "--jxlog", str(log), "--record", str(take)
     with contextlib.ExitStack() as playing:
         with jack_server(256, name) as env:
-            options = "--audio", "jack", "--no-panel", "--machine", "superjx", "--jxlog", str(log)
             process, said = playing.enter_context(instrument(env, tmp_path, *options))
             assert (
                 probe(env, "send", name, "jxemu:midi_in", tmp_path / "events.json", tmp_path / "d.json").wait(60) == 0
@@ -180,15 +184,17 @@ def test_a_server_that_goes_away_is_waited_for_and_the_instrument_keeps_its_stat
         wait_for(lambda: "vanished" in said.read_text(), 10)
         with jack_server(256, name) as env:
             wait_for(lambda: "is back" in said.read_text(), 20)
-            listener = probe(env, "capture", name, "jxemu", tmp_path / "heard.npz")
-            assert listener.stdout.readline() == "ready\n"
-            assert probe(env, "send", name, "jxemu:midi_in", tmp_path / "after.json", tmp_path / "d.json").wait(60) == 0
-            listener.stdin.close()
-            assert listener.wait(60) == 0
+            sender = probe(env, "send", name, "jxemu:midi_in", tmp_path / "after.json", tmp_path / "done.json")
+            wait_for(lambda: (tmp_path / "done.json").exists(), 30)
+            ports = subprocess.run(["jack_lsp", "-c"], env=env, capture_output=True, text=True).stdout.split()
+            assert "jxemu:left" in ports
             assert process.poll() is None
-            playing.close()
-    heard = np.load(tmp_path / "heard.npz")["sound"]
-    assert np.abs(heard).max() > 1e-3
-    place_of(
-        heard[: len(heard) // 2 * 2], offline("superjx", load_log(log), 120 * RATE)
-    )  # one take, from power-on to the end
+        sender.kill()  # a client that leaves a server just restarted may wait for it in vain
+    sound = soundfile.read(take, dtype="float32")[0]
+    arrivals = load_log(log)
+    rendered = offline("superjx", arrivals, 120 * RATE)
+    begin = place_of(sound, rendered)
+    assert np.array_equal(sound, rendered[begin : begin + len(sound)])  # one take, from power-on to the end
+    played = [at for at, byte in arrivals if byte & 0xF8 == 0xC0]
+    after = round(played[-1] * 1e-6 * RATE) - begin
+    assert np.abs(sound[after : after + RATE // 2]).max() > 1e-3

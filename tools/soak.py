@@ -45,7 +45,7 @@ def jack_server(block: int, rate: int = RATE, name: str | None = None) -> Iterat
     )  # fmt: skip
     env = os.environ | {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1"}
     try:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 20
         while subprocess.run(["jack_lsp"], env=env, capture_output=True).returncode != 0:
             if time.monotonic() > end:
                 raise TimeoutError("jackd does not answer")

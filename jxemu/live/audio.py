@@ -118,8 +118,7 @@ class Jack:
     def __init__(self, server: str | None = None, rate: int | None = None, client_name: str = "jxemu"):
         self._jack = _jack()
         try:
-            with quiet():
-                self.client = self._jack.Client(client_name, no_start_server=True, servername=server)
+            self.client = self._jack.Client(client_name, no_start_server=True, servername=server)
         except self._jack.JackError:
             raise AudioError(NO_JACK) from None
         self.name = f"JACK client {self.client.name}"
@@ -321,8 +320,7 @@ def outputs() -> tuple[list[Output], list[str]]:
     found, missing = [], []
     try:
         jack = _jack()
-        with quiet():
-            client = jack.Client("jxemu-look", no_start_server=True)
+        client = jack.Client("jxemu-look", no_start_server=True)
         found.append(Output("jack", "JACK server", f"blocks of {client.blocksize}", client.samplerate, True))
         client.close()
     except AudioError as error:

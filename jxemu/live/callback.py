@@ -36,8 +36,8 @@ from jxemu.machine import Machine
 SIZE = 1 << 16
 """Bytes that a ring holds."""
 
-HEARD = 1 << 17
-"""Output frames that are kept for scopes and recorders (1.4 to 3 seconds)."""
+HEARD = 1 << 19
+"""Output frames that are kept for scopes and recorders (5 to 12 seconds: a sound server that goes away can hold Python up)."""
 
 MOST_FRAMES = 4096
 """Frames rendered at once; longer blocks are made in pieces."""

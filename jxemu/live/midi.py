@@ -181,7 +181,7 @@ class Inputs:
 
     def __init__(self, wanted: list[str] | None = None, virtual: bool = True, without_jack: bool = False):
         self._rtmidi = _rtmidi()
-        self.wanted, self._virtual, self._without_jack = wanted or [], virtual, without_jack
+        self.wanted = wanted or []
         self._open: dict[tuple[int, str], tuple[Any, Source]] = {}
         self._apis = systems(without_jack)
         self._looks = {api: self._rtmidi.MidiIn(api, f"{CLIENT}-look") for api in self._apis}
@@ -202,14 +202,6 @@ class Inputs:
         """Open what was plugged in and close what is gone: the new names, the sources that are no more."""
         with quiet():
             return self._rescan()
-
-    def reopen(self) -> list[Source]:
-        """Open everything anew, as after a sound server was away; the sources that were."""
-        gone = self.sources
-        with quiet():
-            self.close()
-            self.__init__(self.wanted, self._virtual, self._without_jack)
-        return gone
 
     def _rescan(self) -> tuple[list[str], list[Source]]:
         new, gone = [], []
@@ -284,19 +276,23 @@ class OutputPort:
         raise MidiError("no MIDI system takes an output here")
 
     def reopen(self) -> None:
-        """Open the port anew, as after a sound server was away. Raises MidiError."""
-        with quiet():
-            self.close()
-            self.__init__(self.wanted)
+        """Open the port anew after `close`. Raises MidiError."""
+        try:
+            with quiet():
+                self.__init__(self.wanted)
+        except (_rtmidi().RtMidiError, OSError) as error:
+            raise MidiError(f"MIDI OUT cannot be opened again ({error}); start the instrument anew for it") from None
 
     def send(self, message: bytes) -> None:
-        """Send one whole message."""
-        self._port.send_message(list(message))
+        """Send one whole message; into nothing while the port is closed."""
+        if self._port:
+            self._port.send_message(list(message))
 
     def close(self) -> None:
         """Close the port."""
         if self._port:
             self._port.delete()
+            self._port = None
 
 
 class Learned:

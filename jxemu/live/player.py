@@ -537,8 +537,11 @@ class Player:
         if self._lost is None and self.driver.alive(self.shared):
             return
         if self._lost is None:
-            self.say(f"{self.driver.name} has vanished; the instrument goes on silently until it is back")
+            name = self.driver.name
+            if isinstance(self.driver, Jack) and self.output:
+                self.output.close()
             self.driver.stop()
+            self.say(f"{name} has vanished; the instrument goes on silently until it is back")
             self.shared.words[GONE] = self.shared.words[FREEWHEELING] = 0
             self._lost = Silent(self.machine.sample_rate, self.shared.word("block"))
             self._lost.start(self.shared)
@@ -566,15 +569,8 @@ class Player:
             return
         self._lost = None
         self.say(f"{driver.name} is back")
-        self._reopen_midi()
-
-    def _reopen_midi(self) -> None:
-        """Open the MIDI ports anew: those of a sound server went with it."""
-        with self.lock:
+        if self.output and isinstance(driver, Jack):  # its port went with the server
             try:
-                for source in self.inputs.reopen() if self.inputs else ():
-                    self._gone(source)
-                if self.output:
-                    self.output.reopen()
+                self.output.reopen()
             except AudioError as error:
                 self.say(f"MIDI: {error}")
