@@ -71,23 +71,25 @@ def send(server, port, events_path, done_path, freewheel=False):
 
 
 def capture(server, name, path):
-    """Capture the left and right outputs of a client; write the sound and the JACK frame of each block."""
+    """Capture the outputs of a client; write the sound, the JACK frame of each block, and the bytes of MIDI OUT."""
     client = jack.Client("probe-capture", no_start_server=True, servername=server)
     ports = [client.inports.register(side) for side in ("left", "right")]
-    blocks, times = [], []
+    midi_in = client.midi_inports.register("midi")
+    blocks, times, midi = [], [], []
 
     @client.set_process_callback
     def process(count):
         blocks.append(np.stack([port.get_array().copy() for port in ports], 1))
         times.append(client.last_frame_time)
+        midi.extend(b"".join(bytes(data) for _, data in midi_in.incoming_midi_events()))
 
     client.activate()
-    for side, port in zip(("left", "right"), ports, strict=True):
+    for side, port in zip(("left", "right", "midi_out"), [*ports, midi_in], strict=True):
         connect(client, f"{name}:{side}", None, port)
     print("ready", flush=True)
     sys.stdin.read()
     client.deactivate()
-    np.savez(path, sound=np.concatenate(blocks), times=times, block=len(blocks[0]))
+    np.savez(path, sound=np.concatenate(blocks), times=times, block=len(blocks[0]), midi=midi)
     client.close()
 
 

@@ -435,3 +435,13 @@ def test_a_map_of_controllers_is_written_whole(tmp_path):
     assert json.loads(learned.path.read_text())["controllers"]["20"]["name"] == "balance"
     learned.forget({"kind": "setting", "name": "balance", "part": "control"})
     assert Learned(learned.path).controls == {}
+
+
+def test_a_flood_of_pedals_keeps_the_wire_near_the_present_and_ends_where_the_pedal_is():
+    bench = Bench()
+    for n in range(5000):
+        bench.midi(cc(64, 127 * (n % 2)))
+    bench.midi(cc(64, 0))
+    assert bench.player.status()["queue"] <= LONGEST_QUEUE + 0.01
+    bench.run(2 * LONGEST_QUEUE)
+    assert [value for _, _, what, value, _ in bench.events() if what == HOLD][-1] == 0

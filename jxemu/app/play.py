@@ -125,7 +125,7 @@ def play(
     from jxemu.live.player import Player
 
     def reopen() -> object:
-        return open_output(audio and audio.value, device, rate, block)
+        return open_output(audio and audio.value, device, rate, block, midi_out)
 
     try:
         driver = reopen()
@@ -145,8 +145,10 @@ def play(
         fail(str(error))
     inputs = output = None
     try:
-        inputs = Inputs(midi, without_jack=isinstance(driver, Jack))
-        output = OutputPort(midi_out)
+        own = isinstance(driver, Jack)  # then MIDI goes with the sound
+        inputs = Inputs(midi, without_jack=own)
+        if not own or (midi_out and not driver.midi_sinks()):
+            output = OutputPort(midi_out, without_jack=own)
     except MidiError as error:
         if midi_out:
             driver.stop()
@@ -239,9 +241,7 @@ def _announce(player: "Player") -> None:
         own = player.driver.latency * 1000
         said = f"measured latency {measured * 1000:.1f} ms from key to plug ({own:.1f} ms of it the card's, by its own word)"
     say(f"sound: {player.driver.name}, blocks of {player.shared.word('block')}, {said}")
-    say(
-        f"MIDI in: {', '.join(player.input_names) or 'none'}; MIDI out: {player.output.name if player.output else 'none'}"
-    )
+    say(f"MIDI in: {', '.join(player.input_names) or 'none'}; MIDI out: {player.output_name or 'none'}")
 
 
 def _terminal(player: "Player", recorder: Recorder, takes: Path, stop: threading.Event, seconds: float | None) -> None:

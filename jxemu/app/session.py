@@ -204,7 +204,7 @@ class Session:
             "learning": self.player.learned.waiting,
             "learned": [{"controller": n, **control} for n, control in sorted(self.player.learned.controls.items())],
             "send_edits": self.player.send_edits,
-            "midi_out": self.player.output.name if self.player.output else "",
+            "midi_out": self.player.output_name,
             "controls": self.player.controls,
             "recording": str(self.recorder.path) if self.recorder.running else "",
             "taken": list(self.taken),
@@ -492,7 +492,7 @@ class Session:
         self.revision += 1
 
     def _do_send_edits(self, on: bool) -> None:
-        if on and not self.player.output:
+        if on and not self.player.output_name:
             raise RequestError("there is no MIDI output to send edits to; start with --midi-out")
         self.player.send_edits = bool(on)
         self.revision += 1

@@ -21,9 +21,13 @@ from typing import Protocol
 from jxemu.clock import SAMPLE_RATES
 from jxemu.live.callback import BLOCK, Shared
 
+CLIENT = "jxemu"
+"""Name of our client at a sound or MIDI server."""
+
 DRIVERS = ("jack", "portaudio", "none")
 DEFAULT_RATE, DEFAULT_BLOCK = 48_000, 128
 _PLAYBACK_LATENCY = 1
+_LONGEST_PAUSE = 2.0  # seconds without a block after which a card counts as gone
 NO_LIVE = "it is part of the live extra: pip install 'jxemu[live]'"
 NO_PORTAUDIO = "the PortAudio library is missing: apt-get install libportaudio2 (macOS: brew install portaudio)"
 NO_JACK_LIBRARY = "the JACK library is missing: apt-get install jackd2 (it is only needed for JACK)"
@@ -63,6 +67,19 @@ class Driver(Protocol):
     @property
     def latency(self) -> float:
         """Seconds from a rendered block to the plug, as the driver says."""
+
+
+class _Pulse:
+    """Whether a card still calls for blocks."""
+
+    def __init__(self) -> None:
+        self._blocks, self._moved = -1, time.monotonic()
+
+    def beats(self, shared: Shared) -> bool:
+        blocks, now = shared.word("blocks"), time.monotonic()
+        if blocks != self._blocks:
+            self._blocks, self._moved = blocks, now
+        return now - self._moved < _LONGEST_PAUSE
 
 
 @contextlib.contextmanager
@@ -109,16 +126,17 @@ def _supported(rate: float, name: str) -> int:
 
 
 class Jack:
-    """A JACK client with two audio outputs and a MIDI input: both in one callback, so the latency is constant.
+    """A JACK client with two audio outputs, a MIDI input and output: all in one callback, so the latency is constant.
 
-    server : name of the JACK server (default: the environment's).  rate : what it must run at, or None.
+    It is the environment's server (JACK_DEFAULT_SERVER).  rate : what it must run at, or None.
+    midi_out : part of the name of the MIDI input that MIDI OUT is connected to, or None.
     Raises AudioError if no server runs or its rate does not fit.
     """
 
-    def __init__(self, server: str | None = None, rate: int | None = None, client_name: str = "jxemu"):
+    def __init__(self, rate: int | None = None, midi_out: str | None = None):
         self._jack = _jack()
         try:
-            self.client = self._jack.Client(client_name, no_start_server=True, servername=server)
+            self.client = self._jack.Client(CLIENT, no_start_server=True)
         except self._jack.JackError:
             raise AudioError(NO_JACK) from None
         self.name = f"JACK client {self.client.name}"
@@ -129,22 +147,32 @@ class Jack:
         except AudioError:
             self.client.close()
             raise
+        self.midi_out = midi_out
         self.on_disconnect = lambda: None
 
     def start(self, shared: Shared) -> None:
         """Register the ports and the compiled callbacks; connect to the first playback and all MIDI ports."""
+        try:
+            self._start(shared)
+        except self._jack.JackError as error:  # a server that is just going
+            raise AudioError(f"JACK: {error}") from None
+
+    def _start(self, shared: Shared) -> None:
         lib, ffi, client, live = self._jack._lib, self._jack._ffi, self.client, shared.live
         left, right = (client.outports.register(side) for side in ("left", "right"))
-        midi = client.midi_inports.register("midi_in")
+        midi_in, midi_out = client.midi_inports.register("midi_in"), client.midi_outports.register("midi_out")
 
         def address(pointer: object) -> int:
             return int(ffi.cast("uintptr_t", pointer))
 
-        live.jack_left, live.jack_right, live.jack_midi_in = (address(port._ptr) for port in (left, right, midi))
+        live.jack_left, live.jack_right = address(left._ptr), address(right._ptr)
+        live.jack_midi_in, live.jack_midi_out = address(midi_in._ptr), address(midi_out._ptr)
         self._left = int(live.jack_left)
         live.jack_buffer = address(ffi.addressof(lib, "jack_port_get_buffer"))
         live.jack_midi_count = address(ffi.addressof(lib, "jack_midi_get_event_count"))
         live.jack_midi_get = address(ffi.addressof(lib, "jack_midi_event_get"))
+        live.jack_midi_clear = address(ffi.addressof(lib, "jack_midi_clear_buffer"))
+        live.jack_midi_reserve = address(ffi.addressof(lib, "jack_midi_event_reserve"))
         shared.words[BLOCK] = client.blocksize
         user, entries = ffi.cast("void *", shared.address), shared.entries
         for register, kind, entry in (
@@ -156,6 +184,7 @@ class Jack:
         shutdown = ffi.cast("JackInfoShutdownCallback", entries.jack_shutdown.address)
         lib.jack_on_info_shutdown(client._ptr, shutdown, user)
         client.set_port_connect_callback(self._connected, only_available=True)
+        self._pulse = _Pulse()
         client.activate()
         playback = client.get_ports(is_audio=True, is_physical=True, is_input=True)
         with contextlib.suppress(self._jack.JackError):
@@ -164,12 +193,23 @@ class Jack:
         self.plug_in_midi()
 
     def plug_in_midi(self) -> None:
-        """Connect every hardware MIDI source that is there and not connected yet."""
-        port = self.client.midi_inports[0]
+        """Connect every hardware MIDI source that is there, and what MIDI OUT was asked to go to, if they are not yet."""
+        midi_in, midi_out = self.client.midi_inports[0], self.client.midi_outports[0]
         with contextlib.suppress(self._jack.JackError):
             for source in self.client.get_ports(is_midi=True, is_physical=True, is_output=True):
-                if not port.is_connected_to(source):
-                    self.client.connect(source, port)
+                if not midi_in.is_connected_to(source):
+                    self.client.connect(source, midi_in)
+            for sink in self.midi_sinks()[:1]:
+                if not midi_out.is_connected_to(sink):
+                    self.client.connect(midi_out, sink)
+
+    def midi_sinks(self) -> list:
+        """The MIDI inputs of others that are named as MIDI OUT was asked to go to."""
+        if self.midi_out is None:
+            return []
+        ports = self.client.get_ports(is_midi=True, is_input=True)
+        wanted, own = self.midi_out.lower(), f"{self.client.name}:"
+        return [port for port in ports if wanted in port.name.lower() and not port.name.startswith(own)]
 
     def _connected(self, source: object, destination: object, connected: bool) -> None:
         if not connected and destination in self.client.midi_inports:
@@ -183,8 +223,8 @@ class Jack:
             self.client.close()
 
     def alive(self, shared: Shared) -> bool:
-        """Whether the server has not shut down."""
-        return not shared.word("gone")
+        """Whether the server has not shut down, and calls."""
+        return not shared.word("gone") and (bool(shared.word("freewheeling")) or self._pulse.beats(shared))
 
     @property
     def latency(self) -> float:
@@ -215,7 +255,6 @@ class PortAudio:
             raise AudioError(_no_card(device, error)) from None
         self.name = found["name"]
         self._stream = None
-        self._blocks, self._moved = 0, 0.0
 
     def start(self, shared: Shared) -> None:
         """Open the card with the compiled callback; nothing of Python runs in its thread."""
@@ -230,7 +269,7 @@ class PortAudio:
             self._stream.start()
         except self._sd.PortAudioError as error:
             raise AudioError(_no_card(self.name, error)) from None
-        self._moved = time.monotonic()
+        self._pulse = _Pulse()
 
     def stop(self) -> None:
         """Close the card."""
@@ -239,11 +278,8 @@ class PortAudio:
                 self._stream.close(ignore_errors=True)
 
     def alive(self, shared: Shared) -> bool:
-        """Whether the stream is active and its callback was called in the last second."""
-        blocks, now = shared.word("blocks"), time.monotonic()
-        if blocks != self._blocks:
-            self._blocks, self._moved = blocks, now
-        return self._stream.active and now - self._moved < 1.0
+        """Whether the stream is active, and calls."""
+        return self._stream.active and self._pulse.beats(shared)
 
     @property
     def latency(self) -> float:
@@ -295,14 +331,16 @@ class Silent:
 
 def open_output(
     driver: str | None = None, device: str | None = None, rate: int | None = None, block: int = DEFAULT_BLOCK,
-    server: str | None = None,
+    midi_out: str | None = None,
 ) -> Driver:  # fmt: skip
     """Open a driver of `DRIVERS`; by default JACK if its server runs (and no device is named), else PortAudio.
+
+    midi_out : where a JACK client's MIDI OUT goes, as in `Jack`.
 
     Raises AudioError, with what to do, if it cannot be opened.
     """
     if driver == "jack":
-        return Jack(server, rate)
+        return Jack(rate, midi_out)
     if driver == "portaudio":
         return PortAudio(device, rate, block)
     if driver == "none":
@@ -311,7 +349,7 @@ def open_output(
         raise AudioError(f"audio driver {driver!r} is not known; choose one of {', '.join(DRIVERS)}")
     if device is None:
         with contextlib.suppress(AudioError):
-            return Jack(server, rate)
+            return Jack(rate, midi_out)
     return PortAudio(device, rate, block)
 
 

@@ -4,7 +4,8 @@
 
     Python --- ring `wire`: (cycle, byte) --->  block  ---> sound card, ring `heard`
            <-- ring `seen`: what did arrive --  block
-           <-- ring `midi`: (frame, byte) -----  block  <--- JACK MIDI
+           <-- ring `midi`: (frame, byte) -----  block  <--- JACK MIDI in
+           --- ring `out`: (message, byte) --->  block  ---> JACK MIDI out
 
 Each ring has one writer and one reader; its ends are 64-bit words that are written with release and
 read with acquire. A byte that comes too late for its cycle arrives at the first one of the block,
@@ -71,7 +72,7 @@ WORDS = (
     "discard",  # bytes of `wire`, counted from the start, up to which they are thrown away unheard
     "gone",  # whether the sound server has shut down
 )
-"""Names of the words that both sides read, each written by one of them."""
+"""Names of the words that both sides read: the sound thread's, but for `horizon`, `discard`, and what Python sets while no card plays."""
 
 (FRAME, STAMP, STAMP_FRAME, STAMP_NS, BLOCK, BLOCKS, BUSY_NS, WORST_NS, WORST_CPU_NS, LATE_BLOCKS, SLOW_BLOCKS,
  XRUNS, LATE_BYTES, SEEN_LOST, MIDI_LOST, HORIZON, FREEWHEELING, FILLED, ARRIVED_AT, HEARD_END, DISCARD, GONE) = range(len(WORDS))  # fmt: skip
@@ -83,8 +84,9 @@ LIVE = struct(
     native=_I, arguments=_I, boards=_I, units_per_frame=_I, sample_rate=_I, spacing=_I,
     clock_gettime=_I, usleep=_I, timespec=(_I, (2,)),
     jack_buffer=_I, jack_midi_count=_I, jack_midi_get=_I, jack_midi_event=(_I, (3,)),
-    jack_left=_I, jack_right=_I, jack_midi_in=_I,
-    wire=RING, seen=RING, midi=RING,
+    jack_midi_clear=_I, jack_midi_reserve=_I,
+    jack_left=_I, jack_right=_I, jack_midi_in=_I, jack_midi_out=_I,
+    wire=RING, seen=RING, midi=RING, out=RING,
     rx_at=(_I, (ARRIVALS,)), rx_byte=(np.uint8, (ARRIVALS,)), position=(_I, (2,)), end=(_I, (2,)),
     sound=(np.float32, (2 * MOST_FRAMES * 2,)),
     heard=(np.float32, (HEARD, 2)), nowhere=(np.float32, (1,)),
@@ -261,6 +263,31 @@ def _take_midi(live, base, buffer):
     store_release(midi.ends, HEAD, head)
 
 
+@step
+def _give_midi(live, buffer):
+    """Send whole messages to a JACK port; one that finds no room in this block goes with the next."""
+    out = live.out
+    call_native(live.jack_midi_clear, buffer, 0, 0)
+    head, tail = load_acquire(out.ends, HEAD), out.ends[TAIL]
+    first = True
+    while tail < head:
+        end = tail + 1
+        while end < head and out.at[end & (SIZE - 1)] == out.at[tail & (SIZE - 1)]:
+            end += 1
+        place = call_native(live.jack_midi_reserve, buffer, 0, end - tail)
+        if place != 0:
+            data = carray(pointer(place), end - tail, np.uint8)
+            for n in range(end - tail):
+                data[n] = out.byte[(tail + n) & (SIZE - 1)]
+        elif not first:
+            break
+        else:  # longer than a whole buffer of this server
+            live.words[MIDI_LOST] += end - tail
+        first = False
+        tail = end
+    store_release(out.ends, TAIL, tail)
+
+
 # --- what the drivers call -----------------------------------------------------------------------
 
 
@@ -275,6 +302,7 @@ class Entries:
             live, base, n = carray(shared, 1, LIVE)[0], address_of(shared), types.int64(frames)
             _wait(live)
             _take_midi(live, base, call_native(live.jack_buffer, live.jack_midi_in, n, 0))
+            _give_midi(live, call_native(live.jack_buffer, live.jack_midi_out, n, 0))
             left = carray(pointer(call_native(live.jack_buffer, live.jack_left, n, 0)), n, np.float32)
             right = carray(pointer(call_native(live.jack_buffer, live.jack_right, n, 0)), n, np.float32)
             _play(live, base, n, left, right, 1, 0)
@@ -315,8 +343,8 @@ class Entries:
 class Shared:
     """A machine as the sound thread plays it, and Python's side of the rings.
 
-    From here on the machine's records belong to the sound thread. `put`, `seen` and `midi` are for
-    one thread at a time each. Raises RuntimeError where numba is switched off.
+    From here on the machine's records belong to the sound thread. `put`, `seen`, `midi` and `send` are
+    for one thread at a time each. Raises RuntimeError where numba is switched off.
     """
 
     def __init__(self, machine: Machine):
@@ -338,9 +366,11 @@ class Shared:
         self.entries = Entries()
         self._at, self._byte = np.zeros(SIZE, np.int64), np.zeros(SIZE, np.uint8)
         # Plain arrays once: a record's fields are slow to reach from Python.
-        self._wire, self._seen, self._midi = ((r.ends, r.at, r.byte) for r in (live.wire, live.seen, live.midi))
+        rings = live.wire, live.seen, live.midi, live.out
+        self._wire, self._seen, self._midi, self._out = ((ring.ends, ring.at, ring.byte) for ring in rings)
+        self._sent = 0
         self._heard = live.heard
-        for ring in (self._wire, self._seen, self._midi):  # compile or load now, not while playing
+        for ring in (self._wire, self._seen, self._midi, self._out):  # compile or load now, not while playing
             ring_put(*ring, self._at[:0], self._byte[:0])
             self._take(ring)
 
@@ -378,6 +408,15 @@ class Shared:
     def midi(self) -> tuple[np.ndarray, np.ndarray]:
         """Frames and bytes of the MIDI that JACK has brought since the last call."""
         return self._take(self._midi)
+
+    def send(self, message: bytes) -> bool:
+        """Send one whole MIDI message to JACK's MIDI OUT; False if there was no room for it."""
+        ends = self._out[0]
+        if SIZE - int(ends[HEAD] - ends[TAIL]) < len(message):
+            return False
+        self._sent += 1
+        ring_put(*self._out, np.full(len(message), self._sent), np.frombuffer(message, np.uint8))
+        return True
 
     def heard(self, frames: int, end: int | None = None) -> np.ndarray:
         """The `frames` output frames up to frame `end` (default: the newest), float32 (frames, 2); at most `HEARD`."""

@@ -16,11 +16,10 @@ from typing import Any
 import mido
 
 from jxemu.live.arpeggiator import TICKS_PER_BEAT
-from jxemu.live.audio import NO_LIVE, AudioError, quiet
+from jxemu.live.audio import CLIENT, NO_LIVE, AudioError, quiet
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import PATCH
 
-CLIENT = "jxemu"
 SENSING_TIMEOUT = 0.33
 """Seconds of silence after active sensing that mean a cut cable: the 300 ms of the standard, and some slack."""
 
@@ -254,10 +253,9 @@ class OutputPort:
     Raises MidiError if there is no such port.
     """
 
-    def __init__(self, wanted: str | None = None):
+    def __init__(self, wanted: str | None = None, without_jack: bool = False):
         rtmidi = _rtmidi()
-        self.wanted, self.name, self._port = wanted, "", None
-        for api in systems():
+        for api in systems(without_jack):
             port = rtmidi.MidiOut(api, CLIENT)
             names = port.get_ports()
             found = next((n for n, name in enumerate(names) if wanted and wanted.lower() in name.lower()), None)
@@ -275,24 +273,13 @@ class OutputPort:
             raise MidiError(f"there is no MIDI output named like {wanted!r}; jxemu devices lists them")
         raise MidiError("no MIDI system takes an output here")
 
-    def reopen(self) -> None:
-        """Open the port anew after `close`. Raises MidiError."""
-        try:
-            with quiet():
-                self.__init__(self.wanted)
-        except (_rtmidi().RtMidiError, OSError) as error:
-            raise MidiError(f"MIDI OUT cannot be opened again ({error}); start the instrument anew for it") from None
-
     def send(self, message: bytes) -> None:
-        """Send one whole message; into nothing while the port is closed."""
-        if self._port:
-            self._port.send_message(list(message))
+        """Send one whole message."""
+        self._port.send_message(list(message))
 
     def close(self) -> None:
         """Close the port."""
-        if self._port:
-            self._port.delete()
-            self._port = None
+        self._port.delete()
 
 
 class Learned:

@@ -43,11 +43,18 @@ _SOUNDS = ("tone", "patch", "program")
 SYSEX_QUEUE = 12.0
 """Seconds that sysex may be behind: a dump of 64 patches in edit buffers takes the wire 10."""
 
-_QUEUES = {"note_on": LONGEST_QUEUE, "sysex": SYSEX_QUEUE, "wire": 1.0, **dict.fromkeys(_SOUNDS, LONGEST_QUEUE)}
+_QUEUES = {
+    "note_on": LONGEST_QUEUE,
+    "hold": LONGEST_QUEUE,
+    "sysex": SYSEX_QUEUE,
+    "wire": 1.0,
+    **dict.fromkeys(_SOUNDS, LONGEST_QUEUE),
+}
 """Seconds the wire may be behind for events of a kind, if not `CONTROL_QUEUE`."""
 
-_ALWAYS = ("note_off", "all_notes_off", "tempo", "hold")
+_ALWAYS = ("note_off", "all_notes_off", "tempo")
 _LEFT_OUT = ("note_on", "sysex", "wire")
+_AT_ONCE = (*_LEFT_OUT, "hold")
 _OF_A_SOUND = ("parameter", "setting", "sound")
 _PERIOD = 0.001
 _RESCAN = 1.0
@@ -61,7 +68,8 @@ class Player:
     """A machine, a sound card and MIDI ports.
 
     machine : just made, at the card's rate.  driver : opened, not started.  reopen : opens a card again
-    after it has vanished (None: silence).  inputs, output : MIDI ports or None.  learned : controllers.
+    after it has vanished (None: silence).  inputs : MIDI ports or None.  output : MIDI OUT, or None: JACK's
+    own where the driver is JACK, else nothing.  learned : controllers.
     channels : MIDI channel -> part, as in `jxemu.machine.part_of`.  say : takes sentences for the player.
     """
 
@@ -177,6 +185,13 @@ class Player:
         """Names of everything MIDI comes in through."""
         jack = [self._jack_source.name] if isinstance(self.driver, Jack) else []
         return jack + (self.inputs.names if self.inputs else [])
+
+    @property
+    def output_name(self) -> str:
+        """Name of what MIDI OUT goes to, empty if there is nothing."""
+        if self.output:
+            return self.output.name
+        return f"{self.driver.client.name}:midi_out" if isinstance(self.driver, Jack) else ""
 
     def status(self) -> dict[str, float | int | str]:
         """Counters and levels, for meters."""
@@ -295,7 +310,8 @@ class Player:
         kind = event.kind
         if kind in CONTROL_NAMES and event.part == "control":
             self.controls[kind] = (event.data + 8192) >> 7 if kind == "bend" else int(event.data)
-        if kind in _ALWAYS or (kind in _LEFT_OUT and self._behind(cycle) <= _QUEUES[kind]):
+        if kind in _ALWAYS or (kind in _AT_ONCE and self._behind(cycle) <= _QUEUES[kind]):
+            self._waiting.pop((kind, "", event.part), None)  # a pedal moved since
             self.machine.assigner.handle(event, cycle)
         elif kind in _LEFT_OUT:
             self._left_out()
@@ -415,6 +431,8 @@ class Player:
             except Exception as error:  # whatever a MIDI system in trouble brings
                 self.say(f"MIDI OUT: {error}")
                 self.output = None
+        elif isinstance(self.driver, Jack) and not self.shared.send(message):
+            self.say(f"MIDI OUT is full: a message of {len(message)} bytes was left out")
 
     def _tick(self, kind: str, frame: int) -> None:
         if self.clock.take(kind, frame):
@@ -538,14 +556,13 @@ class Player:
             return
         if self._lost is None:
             name = self.driver.name
-            if isinstance(self.driver, Jack) and self.output:
-                self.output.close()
             self.driver.stop()
             self.say(f"{name} has vanished; the instrument goes on silently until it is back")
             self.shared.words[GONE] = self.shared.words[FREEWHEELING] = 0
             self._lost = Silent(self.machine.sample_rate, self.shared.word("block"))
             self._lost.start(self.shared)
             self.driver = self._lost
+            return  # a server on its way down still takes clients
         if self._reopen is None:
             return
         try:
@@ -564,13 +581,9 @@ class Player:
         try:
             self._start_driver(driver)
         except AudioError:
+            driver.stop()
             self._lost = Silent(self.machine.sample_rate, self.shared.word("block"))
             self._lost.start(self.shared)
             return
         self._lost = None
         self.say(f"{driver.name} is back")
-        if self.output and isinstance(driver, Jack):  # its port went with the server
-            try:
-                self.output.reopen()
-            except AudioError as error:
-                self.say(f"MIDI: {error}")
