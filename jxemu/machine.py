@@ -29,10 +29,13 @@ MACHINES = {
 }
 """By name: the selects its boards answer to."""
 
+DUAL = Patch("DUAL", key_mode="dual")
+"""Both tones on every key."""
+
 SAVE_VERSION = 4
 _RECORDS = ("time", "boards", "groups", "stages")
 
-__all__ = ["JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX", "event_of", "part_of"]
+__all__ = ["DUAL", "JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX", "event_of", "part_of"]
 
 
 class Machine:
@@ -103,22 +106,26 @@ class Machine:
             raise ValueError(f"a circuit has no field among {', '.join(fields)} but: {known}") from None
 
     @staticmethod
-    def wire_of(tone: Tone, events: Sequence[Event]) -> tuple[np.ndarray, np.ndarray]:
-        """Arrivals and bytes of a performance on a single board, at instant pace, from power-on."""
+    def wire_of(tone: Tone, events: Sequence[Event], lower: Tone | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Arrivals and bytes of a performance, at instant pace, from power-on.
+
+        A tone plays on a JX-8P; with a `lower` one, both play on the boards of a Super JX (`DUAL`).
+        """
         link = EmulatedLink("instant")
-        assigner = Assigner(link.send, MACHINES["jx8p"])
+        assigner = Assigner(link.send, MACHINES["superjx" if lower else "jx8p"])
         assigner.boot(0)
-        assigner.load_tone(tone, 0)
+        assigner.load_patch(DUAL, tone, lower, 0) if lower else assigner.load_tone(tone, 0)
         for event in events:
             assigner.handle(event, clock.cycles(event.at))
         return link.take(1 << 62)
 
     @staticmethod
     def engine_of(
-        circuits: Sequence[Circuit], sample_rate: int, oversample: int, voices: Sequence[Sequence[int]], lanes: int
-    ) -> Engine:
-        """Single boards side by side in lanes, each with only the voices it ever plays."""
-        return Engine([protocol.BOTH] * len(circuits), circuits, sample_rate, oversample, voices, lanes)
+        roles: Sequence[int], circuits: Sequence[Circuit], sample_rate: int, oversample: int,
+        voices: Sequence[Sequence[int]], lanes: int,
+    ) -> Engine:  # fmt: skip
+        """Boards of many machines side by side in lanes, each with only the voices it ever plays."""
+        return Engine(roles, circuits, sample_rate, oversample, voices, lanes)
 
     @property
     def sample_rate(self) -> int:

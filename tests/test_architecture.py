@@ -30,7 +30,11 @@ ONLY_THERE = {
     "rtmidi": {"live"},
     "starlette": {"app"},
     "serial": {"bridge"},
-    "soundfile": {"app"},
+    "soundfile": {"app", "render"},
+    "pydantic": {"render"},
+    "h5py": {"render"},
+    "pyarrow": {"render"},
+    "distributed": {"render"},
     "mido": {"render", "live"},
 }
 
@@ -78,6 +82,10 @@ def test_importing_jxemu_loads_no_heavy_library():
         "rtmidi",
         "starlette",
         "serial",
+        "pydantic",
+        "h5py",
+        "pyarrow",
+        "distributed",
     }
 
 

@@ -1,4 +1,4 @@
-"""Fit the prior of real tones: ``python tools/fit_prior.py real_tones.csv -o jxemu/patch/prior.toml [--cross-validate]``.
+"""Fit what datasets and new tones are drawn from: ``python tools/fit_prior.py real_tones.csv [-o jxemu/patch/prior.toml] [--figures jxemu/render/real_tones.toml] [--cross-validate]``.
 
 The table has a row a tone, a column a parameter and a column `bank`. Only fitted figures are written,
 never a row. `--cross-validate` leaves out groups of whole banks in turn and prints how well the others
@@ -188,21 +188,47 @@ def to_toml(table: dict[str, dict], tones: int, banks: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def figures_to_toml(tones: np.ndarray, banks: int) -> str:
+    """Mean and covariance of the values on 0..1 (the thesis's normal, before it is clipped) and smoothed histograms, as text."""
+    p = tones / TOPS
+    covariance = np.cov(p.T)
+    lines = [
+        f"# Fitted by tools/fit_prior.py to {len(tones)} real tones of {banks} banks: values on 0..1.",
+        "",
+        "[mean]",
+    ]
+    lines += [f"{name} = {mean:.4f}" for name, mean in zip(PARAMETERS, p.mean(0), strict=True)]
+    lines += ["", "[covariance]  # with those before it, and itself"]
+    for n, name in enumerate(PARAMETERS):
+        lines.append(f"{name} = [{','.join(f'{x:.5f}' for x in covariance[n, : n + 1])}]")
+    lines += ["", "[histogram]  # chances of each value in units of 1e-4, smoothed"]
+    for name, values in zip(PARAMETERS, tones.T, strict=True):
+        lines.append(f"{name} = {np.round(histogram(name, values) * 1e4).astype(int).tolist()}".replace(", ", ","))
+    return "\n".join(lines) + "\n"
+
+
 def main(
     tones: Annotated[Path, typer.Argument(help="Table of real tones, CSV.", exists=True)],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write the prior.")] = None,
-    cross_validation: Annotated[bool, typer.Option("--cross-validate", help="Print held-out nats per tone.")] = False,
+    figures: Annotated[Path | None, typer.Option(help="Where to write what datasets compare with.")] = None,
+    cross_validation: Annotated[bool, typer.Option("--cross-validate", help="Print held-out nats.")] = False,
 ) -> None:
     """Fit the prior of real tones to a table of them."""
     values, banks = read_tones(tones)
     console = Console()
     if cross_validation:
-        table = Table("model", "nats per tone", "standard error", "tones where it beats histograms")
+        table = Table(
+            "model", "nats per tone", "standard error", "nats per parameter", "tones where it beats histograms"
+        )
         nats = cross_validate(values, banks)
         for name, each in nats.items():
             better = f"{np.mean(each > nats['independent histograms']):.0%}"
-            table.add_row(name, f"{each.mean():.2f}", f"{each.std() / len(each) ** 0.5:.2f}", better)
+            error = f"{each.std() / len(each) ** 0.5:.2f}"
+            table.add_row(name, f"{each.mean():.2f}", error, f"{each.mean() / len(PARAMETERS):.3f}", better)
         console.print(table)
+    if figures:
+        figures.write_text(figures_to_toml(values, len(set(banks))))
+        console.print(f"{figures}: statistics of {len(values)} tones", highlight=False)
     if output:
         output.write_text(to_toml(fit(values), len(values), len(set(banks))))
         console.print(f"{output}: {output.stat().st_size / 1024:.0f} KiB, {len(values)} tones", highlight=False)

@@ -72,26 +72,34 @@ class Prior:
     def __init__(self, table: Mapping[str, Mapping]):
         if set(table) != set(PARAMETERS):
             raise ValueError(f"a prior has all {len(PARAMETERS)} parameters; {sorted(set(table) ^ set(PARAMETERS))}")
-        self._base, self._statistics, self._tilt = {}, {}, {}
+        self._base, self._statistics, self._pushes = {}, {}, {}
         for name, row in table.items():
             if late := [parent for parent in row.get("tilt", {}) if parent not in self._base]:
                 raise ValueError(f"{name} is tilted by {late[0]}, which does not come before it in the prior")
             base = np.array(row["base"], float)
             self._base[name] = base / base.sum()
             self._statistics[name] = statistics(name) - self._base[name] @ statistics(name)
-            self._tilt[name] = {key: np.array(w) * TILT_UNIT for key, w in row.get("tilt", {}).items()}
+            tilts = {key: np.array(w) * TILT_UNIT for key, w in row.get("tilt", {}).items()}
+            pushes = [self._statistics[key] @ w for key, w in tilts.items()]  # of each value of a parent
+            begins = np.cumsum([0, *map(len, pushes)])[:-1]
+            self._pushes[name] = tuple(tilts), begins, np.concatenate(pushes) if pushes else None
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Prior":
         """The prior of a file, or the one that comes with jxemu. Raises OSError or ValueError."""
         return _own_prior() if path is None else cls(tomllib.loads(Path(path).read_text()))
 
-    def chances(self, name: str, earlier: Mapping[str, int]) -> np.ndarray:
-        """Chance of each value of a parameter [shape=(top + 1,)], given the values before it in the chain."""
-        base = self._base[name]
-        tilt = sum(self._statistics[key][earlier[key]] @ w for key, w in self._tilt[name].items())
-        tilted = base * np.exp(self._statistics[name] @ tilt) if self._tilt[name] else base
-        return (1 - FLOOR) * tilted / tilted.sum() + FLOOR * base
+    def chances(self, name: str, earlier: Mapping[str, int | np.ndarray]) -> np.ndarray:
+        """Chance of each value of a parameter [shape=(..., top + 1)], given the values before it in the chain [shape=(...)].
+
+        Each row is worked out by itself: it comes out the same beside whatever others.
+        """
+        base, (parents, begins, pushes) = self._base[name], self._pushes[name]
+        if not parents:
+            return base
+        tilt = pushes[np.stack([earlier[key] for key in parents], -1) + begins].sum(-2)
+        tilted = base * np.exp(sum(tilt[..., k, None] * row for k, row in enumerate(self._statistics[name].T)))
+        return (1 - FLOOR) * tilted / tilted.sum(-1, keepdims=True) + FLOOR * base
 
     def log_probability(self, tone: Tone) -> float:
         """Logarithm of the tone's chance among all legal tones, in nats, below 0; the name is not looked at."""
@@ -103,12 +111,22 @@ class Prior:
 
         Those `given` stay as they are: what comes later in the chain is drawn to fit them.
         """
+        row = self.draw(np.array([[rng.random() for _ in self._base]]), given)[0]
+        return dict(zip(PARAMETERS, row.tolist(), strict=True))
+
+    def draw(self, uniform: np.ndarray, given: Mapping[str, int] | None = None) -> np.ndarray:
+        """As `sample`, many at once: values [shape=(n, 44)] in the order of `PARAMETERS` from draws 0..1 [shape=(n, 44)].
+
+        A row depends on its own draws alone.
+        """
         values = {}
-        for name in self._base:
-            cumulative = np.cumsum(self.chances(name, values))
-            drawn = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], "right"))
-            values[name] = (given or {}).get(name, min(drawn, PARAMETERS[name].top))
-        return values
+        for name, draws in zip(self._base, uniform.T, strict=True):
+            cumulative = np.cumsum(self.chances(name, values), axis=-1)
+            drawn = (cumulative <= (draws * cumulative[..., -1])[:, None]).sum(-1)
+            values[name] = np.minimum(drawn, PARAMETERS[name].top)
+            if given and name in given:
+                values[name] = np.full(len(draws), given[name])
+        return np.stack([values[name] for name in PARAMETERS], 1)
 
 
 @cache

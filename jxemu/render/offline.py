@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from jxemu import clock, protocol
-from jxemu.machine import Event, Machine
+from jxemu.machine import DUAL, MACHINES, Event, Machine
 from jxemu.patch.bank import Bank
 from jxemu.patch.memory import Memory
 from jxemu.patch.patch import Patch
@@ -144,9 +144,14 @@ def trace(
     played = in_order([*from_notes(notes), *_as_events(events)])
     if seconds is None:
         seconds = 1.0 + max((event.at for event in played), default=0.0)
+    return traced(ready, played, seconds)
+
+
+def traced(machine: Machine, played: Iterable[Event], seconds: float) -> np.ndarray:
+    """The latch of a machine just switched on that plays events, as `trace` gives it."""
     for event in _shifted(played, LEAD_IN):
-        ready.play(event)
-    rows = ready.trace(LEAD_IN + seconds)
+        machine.play(event)
+    rows = machine.trace(LEAD_IN + seconds)
     rows["at_cycles"] -= clock.cycles(LEAD_IN)
     return rows
 
@@ -160,12 +165,29 @@ def _as_events(events: Iterable[Event | tuple]) -> list[Event]:
 
 @dataclass(frozen=True)
 class Item:
-    """One sound of a batch: a tone, its notes and events, and the unit that plays it (one board)."""
+    """One sound of a batch: a tone, its notes and events, and the unit that plays it.
+
+    A tone plays on the board of a JX-8P; with a `lower` one, both play on a Super JX, each on its board.
+    """
 
     tone: Tone
     notes: Sequence[Note]
     events: Sequence[Event] = field(default_factory=tuple)
     seed: int = 0
+    lower: Tone | None = None
+
+    @property
+    def played(self) -> list[Event]:
+        """Its notes and events in order."""
+        return in_order([*from_notes(self.notes), *_as_events(self.events)])
+
+    def machine(self, sample_rate: int, oversample: int, apart: bool = False, **circuit: float | str) -> Machine:
+        """The machine that plays it, with its tones loaded: for `render_blocks` and `traced`."""
+        unit = Machine.circuit_of(seed=self.seed, **circuit)
+        kind = "superjx" if self.lower else "jx8p"
+        machine = Machine(kind, unit, sample_rate, oversample, "instant", apart=apart)
+        machine.load_patch(DUAL, self.tone, self.lower) if self.lower else machine.load_tone(self.tone)
+        return machine
 
 
 def render_batch(
@@ -199,21 +221,28 @@ def _render_chunk(
     items: Sequence[Item], out: np.ndarray, sample_rate: int, oversample: int, lanes: int, options: dict
 ) -> None:
     """Items side by side in one engine, each on a board and a wire of its own, into `out`."""
-    wires = [
-        Machine.wire_of(item.tone, _shifted(in_order([*from_notes(item.notes), *_as_events(item.events)]), LEAD_IN))
-        for item in items
-    ]
-    circuits = [Machine.circuit_of(seed=item.seed, **options) for item in items]
-    counts = np.array([len(at) for at, _ in wires])
-    end = np.cumsum(counts)
-    engine = Machine.engine_of(circuits, sample_rate, oversample, [_voices_played(data) for _, data in wires], lanes)
+    wires = [Machine.wire_of(item.tone, _shifted(item.played, LEAD_IN), item.lower) for item in items]
+    units = [Machine.circuit_of(seed=item.seed, **options) for item in items]
+    boards = [(n, role) for n, item in enumerate(items) for role in MACHINES["superjx" if item.lower else "jx8p"]]
+    owner = [n for n, _ in boards]
+    voices = [_voices_played(wires[n][1], role) for n, role in boards]
+    engine = Machine.engine_of(
+        [role for _, role in boards], [units[n] for n in owner], sample_rate, oversample, voices, lanes
+    )
+    ends = np.cumsum([len(at) for at, _ in wires])
+    position, end = np.concatenate([[0], ends[:-1]])[owner], ends[owner]
+    wire = np.concatenate([at for at, _ in wires]), np.concatenate([data for _, data in wires]), position, end
     skip = round(LEAD_IN * sample_rate + engine.latency_frames)
-    wire = np.concatenate([at for at, _ in wires]), np.concatenate([data for _, data in wires]), end - counts, end
-    engine.render(*wire, np.empty((len(items), skip, 2), np.float32))
-    engine.render(*wire, out)
+    engine.render(*wire, np.empty((len(boards), skip, 2), np.float32))
+    if len(boards) == len(items):
+        engine.render(*wire, out)
+        return
+    sound = engine.render(*wire, np.empty((len(boards), *out.shape[1:]), np.float32))
+    for n in range(len(items)):
+        out[n] = mixed(sound[owner.index(n) : owner.index(n) + owner.count(n)])
 
 
-def _voices_played(data: np.ndarray) -> list[int]:
-    """Voices that a stream of bytes ever starts."""
+def _voices_played(data: np.ndarray, role: int) -> list[int]:
+    """Voices that a stream of bytes ever starts on a board."""
     events = protocol.Decoder().feed(data.tolist())
-    return sorted({number for kind, _, number, _, _ in events if kind == protocol.ON})
+    return sorted({number for kind, boards, number, _, _ in events if kind == protocol.ON and boards & role})

@@ -1,0 +1,1 @@
+"""Learning from renders: datasets as tensors."""

@@ -1,0 +1,203 @@
+"""The data card: what a dataset is, in words, figures and pictures."""
+
+import io
+from collections import Counter
+from dataclasses import dataclass, field
+
+import h5py
+import numpy as np
+
+from jxemu.render.dataset import LAYOUT, Folder, write_whole
+from jxemu.render.features import FEATURES
+from jxemu.render.items import real_tones
+from jxemu.render.spec import NAMES, SPLITS, TOPS, Given, Spec
+
+EXAMPLES = 12
+_INK, _REAL = "#1f5f8b", "#c2571a"
+
+
+@dataclass
+class _Figures:
+    """What the card needs of all items, gathered shard by shard."""
+
+    histograms: np.ndarray = field(default_factory=lambda: np.zeros((len(NAMES), 128), int))
+    sum: np.ndarray = field(default_factory=lambda: np.zeros(len(NAMES)))
+    products: np.ndarray = field(default_factory=lambda: np.zeros((len(NAMES), len(NAMES))))
+    tones: int = 0
+    levels: np.ndarray = field(default_factory=lambda: np.zeros(121, int))  # from -120 dBFS, a dB each
+    attempts: Counter = field(default_factory=Counter)
+    splits: Counter = field(default_factory=Counter)
+    notes: np.ndarray = field(default_factory=lambda: np.zeros(128, int))
+    silent: int = 0
+    clipped: int = 0
+    bytes: int = 0
+
+
+def _gathered(folder: Folder, spec: Spec) -> _Figures:
+    made = _Figures()
+    for number in range(spec.shards):
+        with h5py.File(folder.shard(number)) as file:
+            values = file["values"][:].reshape(-1, len(NAMES))
+            index = {name: file[f"index/{name}"][:] for name in ("level", "attempt", "split", "silent", "peak")}
+            notes = file["performance"][:][..., 0].ravel()
+        for row, column in zip(made.histograms, values.T, strict=True):
+            row += np.bincount(column, minlength=128)
+        p = values / TOPS
+        made.sum += p.sum(0)
+        made.products += np.einsum("ni,nj->ij", p, p)  # not BLAS: its last bits change with the machine's load
+        made.tones += len(p)
+        made.levels += np.bincount(np.clip(index["level"] + 120.5, 0, 120).astype(int), minlength=121)
+        made.attempts.update(index["attempt"].tolist())
+        made.splits.update(SPLITS[n] for n in index["split"].tolist())
+        made.notes += np.bincount(notes[~np.isnan(notes)].astype(int), minlength=128)
+        made.silent += int(index["silent"].sum())
+        made.clipped += int((index["peak"] > 1).sum())
+        made.bytes += folder.shard(number).stat().st_size
+    return made
+
+
+def write_card(folder: Folder, spec: Spec) -> None:
+    """Write README.md and pictures/ of a dataset whose shards are all there. Raises OSError."""
+    figures = _gathered(folder, spec)
+    pictures = {
+        "parameters": ("How often each value occurs; line: real tones", _parameters(spec, figures)),
+        "correlations": ("Correlations of the varied parameters; right: real tones", _correlations(spec, figures)),
+        "levels": ("Levels, notes, attempts", _levels(spec, figures)),
+    }
+    if spec.store.features:
+        pictures["sounds"] = f"The first items: {FEATURES[spec.store.features[-1]].text}", _sounds(folder, spec)
+    (folder.path / "pictures").mkdir(exist_ok=True)
+    for name, (_, figure) in pictures.items():
+        data = io.BytesIO()
+        figure.savefig(data, dpi=100)
+        write_whole(folder.path / "pictures" / f"{name}.png", data.getvalue())
+    shown = "\n\n".join(f"{text}:\n\n![{name}](pictures/{name}.png)" for name, (text, _) in pictures.items())
+    write_whole(folder.path / "README.md", f"{_words(spec, figures)}\n{shown}\n".encode())
+
+
+def _words(spec: Spec, figures: _Figures) -> str:
+    machine, chosen = spec.machine, spec.performance
+    tried = sum((attempt + 1) * count for attempt, count in figures.attempts.items())
+    origin = spec.tones.source
+    if isinstance(spec.tones, Given):
+        origin += f" of {len(spec.tones.tones)} tones ({', '.join(spec.tones.files)})"
+    p = figures.sum / figures.tones
+    variance = np.diag(figures.products) / figures.tones - p**2
+    mse = variance[[NAMES.index(name) for name in spec.varied]].mean() if spec.varied else 0.0
+    splits = ", ".join(f"{name} {figures.splits[name]:,}" for name in SPLITS)
+    stored = [*spec.store.features, *(name for name in ("audio", "stems", "latch") if getattr(spec.store, name))]
+    rows = {
+        "items": f"{spec.count:,} ({splits})",
+        "machine": f"{machine.kind}, unit {machine.unit}, {machine.sample_rate} Hz, {machine.oversample}x oversampled",
+        "sound": f"{spec.seconds:g} s, {spec.takes} take{'s' if spec.takes > 1 else ''} an item"
+        + (f", {spec.store.channels} channels as int16" if spec.store.audio else ", rendered again when asked for"),
+        "notes, velocities, hold": f"{chosen.choose}: {_plain(chosen.notes)}; {_plain(chosen.velocities)}; {_plain(chosen.hold)} s",
+        "tones": f"{origin}; {len(spec.varied)} of 44 parameters vary",
+        "stored": ", ".join(stored) or "parameters only",
+        "rejected": f"{1 - spec.count / tried:.2%} of {tried:,} draws were below {spec.gate.level:g} dBFS and drawn again; "
+        f"{figures.silent:,} items stayed silent",
+        "above full scale": f"{figures.clipped:,} items (a peak above 1; int16 is scaled to the peak, so nothing is lost)",
+        "error of the mean": f"{mse:.4f} (mean squared, per varied parameter on 0..1): what a prediction must beat",
+        "size": f"{figures.bytes / 1e6:,.1f} MB in {spec.shards:,} shards",
+    }
+    table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
+    return f"""# {spec.name}
+
+{spec.description}
+
+| | |
+|---|---|
+{table}
+
+Item i is a pure function of `spec.json` and i; `jxemu dataset check` renders items again and compares the bytes. Layout {LAYOUT}; read it with
+`jxemu.render.dataset.open(path)`.
+"""
+
+
+def _plain(value: object) -> str:
+    if hasattr(value, "low"):
+        return f"{value.low:g} to {value.high:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
+
+
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _parameters(spec: Spec, figures: _Figures):
+    names = spec.varied or NAMES
+    figure = _figure(13, 1.3 * -(-len(names) // 6) + 0.3)
+    axes = figure.subplots(-(-len(names) // 6), 6, squeeze=False).ravel()
+    for axis in axes[len(names) :]:
+        axis.set_axis_off()
+    real = real_tones().histograms
+    for axis, name in zip(axes, names, strict=False):
+        top = TOPS[NAMES.index(name)]
+        share = figures.histograms[NAMES.index(name), : top + 1] / figures.tones
+        axis.bar(np.arange(top + 1), share, width=0.9 if top < 127 else 1.0, color=_INK)
+        axis.plot(np.arange(top + 1), real[name], color=_REAL, lw=1, marker="_" if top < 127 else None, ms=12)
+        axis.set_ylim(
+            0, 1.1 * max(np.sort(share)[-3 if top == 127 else -1], np.sort(real[name])[-3 if top == 127 else -1], 1e-3)
+        )
+        axis.set_title(name, fontsize=8, pad=2)
+        axis.tick_params(labelsize=6)
+    return figure
+
+
+def _correlations(spec: Spec, figures: _Figures):
+    names = spec.varied or NAMES
+    places = [NAMES.index(name) for name in names]
+    mean = figures.sum / figures.tones
+    own = figures.products / figures.tones - np.outer(mean, mean)
+    figure = _figure(13, 6.8)
+    for axis, covariance, title in zip(
+        figure.subplots(1, 2), (own, real_tones().covariance), ("dataset", "real tones"), strict=True
+    ):
+        part = covariance[np.ix_(places, places)]
+        scale = np.sqrt(np.maximum(np.diag(part), 1e-12))
+        shown = axis.imshow(part / np.outer(scale, scale), vmin=-0.6, vmax=0.6, cmap="RdBu_r")
+        axis.set_title(title)
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+        axis.set_yticks(range(len(names)), names, fontsize=6)
+    figure.colorbar(shown, ax=figure.axes, shrink=0.7)
+    return figure
+
+
+def _levels(spec: Spec, figures: _Figures):
+    figure = _figure(13, 3)
+    left, middle, right = figure.subplots(1, 3)
+    left.bar(np.arange(-120, 1), figures.levels, width=1.0, color=_INK)
+    left.axvline(spec.gate.level, color=_REAL)
+    left.set_xlabel("dBFS, RMS of the loudest take; line: the gate")
+    left.set_ylabel("items")
+    middle.bar(np.arange(128), figures.notes, width=1.0, color=_INK)
+    middle.set_xlabel("MIDI note of the keys")
+    most = max(figures.attempts)
+    right.bar(range(1, most + 2), [figures.attempts[n] for n in range(most + 1)], color=_INK)
+    right.set_xlabel("draws until it sounded")
+    right.set_yscale("log")
+    return figure
+
+
+def _sounds(folder: Folder, spec: Spec):
+    feature = spec.store.features[-1]
+    figure = _figure(13, 5)
+    with h5py.File(folder.shard(0)) as file:
+        rows = file[f"features/{feature}"][:EXAMPLES].astype(np.float32)
+    rows = rows.reshape(len(rows), -1, *rows.shape[-2:])[:, 0]
+    if feature != "mel":
+        rows = 20 * np.log10(np.maximum(rows, 1e-5))
+    axes = figure.subplots(3, 4).ravel()
+    for number, axis in enumerate(axes):
+        if number >= len(rows):
+            axis.set_axis_off()
+            continue
+        axis.imshow(
+            rows[number].T, origin="lower", aspect="auto", vmin=-90, vmax=0, cmap="magma", interpolation="nearest",
+            extent=(0, spec.seconds, 0, rows.shape[-1]),
+        )  # fmt: skip
+        axis.set_title(f"item {number}", fontsize=8, pad=2)
+        axis.tick_params(labelsize=6)
+    return figure

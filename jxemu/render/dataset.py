@@ -1,0 +1,577 @@
+"""A rendered dataset on disk: shards written whole or not at all, put together, checked, and read.
+
+::
+
+    out/spec.json        the frozen spec: with an index, all there is to know about an item
+        manifest.json    versions, and of each shard its items, bytes and SHA-256
+        index.parquet    one row an item
+        stats.npz        mean and deviation of parameters and features over the training split
+        shards/00000.h5  values, performance, features, sound; 00000.json says that it is whole
+        README.md        the data card, with pictures/
+        runs.jsonl       when it was worked on, and how fast: the only file that differs between two runs
+
+Everything else is the same bytes whoever rendered it, in whatever order, however often it was stopped.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from jxemu.patch.tone import Tone
+from jxemu.render import sounds
+from jxemu.render.items import Items, Plan, caption
+from jxemu.render.spec import NAMES, SPLITS, TOPS, Spec, SpecError, checked
+
+LAYOUT = 1
+"""Version of the folder's layout."""
+
+PERFORMANCE = ("note", "velocity", "start", "hold")
+"""Columns of a key in `performance`; start and hold in seconds."""
+
+_COLUMNS = {
+    "index": "i8", "attempt": "u2", "split": "u1", "family": "i8", "unit": "i8", "peak": "f4", "level": "f4",
+    "stems_peak": "f4", "silent": "?", "name": "S10", "origin": "S64",
+}  # fmt: skip
+_VERSIONED = ("jxemu", "numpy", "numba", "scipy", "h5py", "pyarrow")
+_SLACK = 8 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+
+Tick = Callable[[int], None]
+"""Called with the number of items that are done in a shard."""
+
+
+class DatasetError(RuntimeError):
+    """A dataset that cannot be written or read; the message says what to do."""
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where things are."""
+
+    path: Path
+
+    def shard(self, number: int, suffix: str = ".h5") -> Path:
+        """A shard's file, or what says that it is whole."""
+        return self.path / "shards" / f"{number:05d}{suffix}"
+
+    def spec(self) -> Spec:
+        """The frozen spec. Raises DatasetError."""
+        path = self.path / "spec.json"
+        try:
+            return checked(json.loads(path.read_text()), str(path))
+        except OSError as error:
+            raise DatasetError(f"{self.path}: not a dataset (cannot read spec.json: {error.strerror})") from None
+        except (ValueError, SpecError) as error:
+            raise DatasetError(f"{path}: damaged ({error}); render into another folder") from None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out. Raises DatasetError."""
+        with (self.path / "spec.json").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise DatasetError(
+                    f"{self.path} is being rendered by another process; wait for it or stop it"
+                ) from None
+            yield
+
+    def whole(self, number: int) -> dict[str, Any] | None:
+        """What a shard's record says, if the shard is there and as long as that. Its bytes are not looked at."""
+        try:
+            row = json.loads(self.shard(number, ".json").read_text())
+            return row if self.shard(number).stat().st_size == row["bytes"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def create(path: Path, spec: Spec) -> Folder:
+    """The folder of a frozen spec, made if it is not there. Raises DatasetError if it holds something else."""
+    folder = Folder(path)
+    try:
+        (path / "shards").mkdir(parents=True, exist_ok=True)
+        if not (path / "spec.json").exists():
+            write_whole(path / "spec.json", spec.to_json().encode())
+    except OSError as error:
+        raise DatasetError(f"cannot write {path}: {error.strerror}") from None
+    there = folder.spec()
+    if there != spec:
+        mine, other = spec.model_dump(), there.model_dump()
+        entries = ", ".join(name for name in mine if mine[name] != other[name])
+        raise DatasetError(f"{path} holds another dataset (its {entries} differ); choose another folder")
+    return folder
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that has its name only when it is whole and on the disk. Raises OSError."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def missing(folder: Folder, spec: Spec, tick: Tick = lambda done: None) -> tuple[list[int], list[str]]:
+    """Shards that are still to be rendered, and a sentence for each damaged one; left-overs are removed."""
+    for part in (folder.path / "shards").glob(".*.part"):
+        part.unlink(missing_ok=True)
+    wanted, damaged = [], []
+    for number in range(spec.shards):
+        row = folder.whole(number)
+        if row and digest_of(folder.shard(number)) == row["sha256"]:
+            tick(number + 1)
+            continue
+        if folder.shard(number, ".json").exists():
+            damaged.append(f"{folder.shard(number)} is damaged or gone; it is rendered anew")
+        wanted.append(number)
+        tick(number + 1)
+    return wanted, damaged
+
+
+# --- a shard -------------------------------------------------------------------------------------
+
+
+def indices_of(spec: Spec, number: int) -> range:
+    """The items of a shard."""
+    return range(number * spec.shard, min((number + 1) * spec.shard, spec.count))
+
+
+def item_bytes(spec: Spec) -> int:
+    """Bytes that an item takes in a shard, nearly."""
+    stored = sum(np.dtype(kind).itemsize * int(np.prod(shape)) for shape, kind in sounds.shapes(spec).values())
+    row = sum(np.dtype(kind).itemsize for kind in _COLUMNS.values())
+    return stored + row + len(NAMES) * spec.machine.boards + 16 * spec.takes * spec.performance.most_keys
+
+
+def _keep_memory() -> None:
+    """Let the C library keep what is freed: getting pages anew for every item took half of the time of a feature."""
+    with contextlib.suppress(AttributeError):  # not glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+
+
+def write_shard(path: Path, number: int, tick: Tick = lambda done: None) -> dict[str, Any]:
+    """Render a shard into a dataset's folder; returns its record. It has its name only when it is whole.
+
+    Raises DatasetError if the disk is full.
+    """
+    _keep_memory()
+    folder = Folder(path)
+    items = Items(folder.spec())
+    spec, indices = items.spec, indices_of(items.spec, number)
+    needed = item_bytes(spec) * len(indices) + _SLACK
+    if shutil.disk_usage(path).free < needed:
+        raise _full(path, needed)
+    part = folder.shard(number).with_name(f".{number:05d}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with h5py.File(part, "w") as file:
+            record = _fill(file, items, indices, tick)
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        record |= {"shard": number, "bytes": part.stat().st_size, "sha256": digest_of(part)}
+        part.replace(folder.shard(number))
+        write_whole(folder.shard(number, ".json"), (json.dumps(record, indent=1) + "\n").encode())
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if shutil.disk_usage(path).free < needed:
+            raise _full(path, needed) from None
+        raise DatasetError(f"cannot write {folder.shard(number)}: {error}") from None
+    return record
+
+
+def _full(path: Path, needed: int) -> DatasetError:
+    return DatasetError(
+        f"{path}: the disk is full (a shard takes {needed / 1e6:.0f} MB); make room and give the same command again"
+    )
+
+
+def _fill(file: h5py.File, items: Items, indices: range, tick: Tick) -> dict[str, Any]:
+    """Render all items of a shard into an open file; silent ones again, beside what is still to come."""
+    spec = items.spec
+    rows = {name: np.zeros(len(indices), kind) for name, kind in _COLUMNS.items()}
+    boards = () if spec.machine.boards == 1 else (2,)
+    values = np.zeros((len(indices), *boards, len(NAMES)), np.uint8)
+    takes = () if spec.takes == 1 else (spec.takes,)
+    performance = np.zeros((len(indices), *takes, spec.performance.most_keys, len(PERFORMANCE)), np.float32)
+    stored = {
+        name: file.create_dataset(name, (len(indices), *shape), kind)
+        for name, (shape, kind) in sounds.shapes(spec).items()
+    }
+    waiting, again, done, tried = list(indices), [], 0, 0
+    batch = max(1, 2 * sounds.LANES // (spec.takes * spec.machine.boards))
+    while waiting or again:
+        draws = again[:batch]
+        again = again[batch:]
+        fresh = waiting[: batch - len(draws)]
+        waiting = waiting[len(fresh) :]
+        for sound in sounds.render(items, draws + [(index, 0) for index in fresh]):
+            plan, tried = sound.plan, tried + 1
+            if sound.silent and items.redrawn and plan.attempt + 1 < spec.gate.attempts:
+                again.append((plan.index, plan.attempt + 1))
+                continue
+            at = plan.index - indices.start
+            values[at] = plan.values if boards else plan.values[0]
+            performance[at] = plan.performance if takes else plan.performance[0]
+            row = {
+                "index": plan.index, "attempt": plan.attempt, "split": SPLITS.index(plan.split), "family": plan.family,
+                "unit": plan.unit, "peak": sound.peak, "level": sound.level, "silent": sound.silent,
+                "stems_peak": sound.stems_peak,
+                "name": plan.name.encode(), "origin": plan.origin.encode(),
+            }  # fmt: skip
+            for name, value in row.items():
+                rows[name][at] = value
+            for name, data in sound.data.items():
+                stored[name][at] = data
+            done += 1
+        tick(done)
+    file["values"], file["performance"] = values, performance
+    for name, column in rows.items():
+        file[f"index/{name}"] = column
+    train = rows["split"] == SPLITS.index("train")
+    _moments(file, "values", values.reshape(len(values), -1, len(NAMES)), train)
+    for name, data in stored.items():
+        if name.startswith("features/"):
+            _moments(file, name, data, train)
+    return {"items": len(indices), "tried": tried, "silent": int(rows["silent"].sum())}
+
+
+def _moments(file: h5py.File, name: str, data: np.ndarray | h5py.Dataset, train: np.ndarray) -> None:
+    """Count, sum and sum of squares by column (last axis) over the training items, in the order of the items."""
+    total = np.zeros((2, data.shape[-1]))
+    count = 0
+    for at in np.flatnonzero(train):
+        rows = np.asarray(data[at], np.float64).reshape(-1, data.shape[-1])
+        total += rows.sum(0), np.square(rows).sum(0)
+        count += len(rows)
+    file[f"moments/{name}/sums"], file[f"moments/{name}/count"] = total, count
+
+
+# --- put together --------------------------------------------------------------------------------
+
+
+def finish(folder: Folder, spec: Spec) -> None:
+    """Write manifest, index and statistics of a dataset whose shards are all there. Raises DatasetError or OSError."""
+    records = []
+    for number in range(spec.shards):
+        record = folder.whole(number)
+        if record is None:
+            raise DatasetError(f"{folder.shard(number)} is damaged or gone; give the same command again")
+        records.append(record)
+    _write_index(folder, spec)
+    _write_stats(folder, spec)
+    manifest = {
+        "layout": LAYOUT,
+        "spec_sha256": spec.digest,
+        "items": spec.count,
+        "tried": sum(row["tried"] for row in records),
+        "silent": sum(row["silent"] for row in records),
+        "versions": {name: version(name) for name in _VERSIONED} | {"python": sys.version.split()[0]},
+        "shards": records,
+    }
+    write_whole(folder.path / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def _write_index(folder: Folder, spec: Spec) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder.path / "index.parquet"
+    part = path.with_name(f".{path.name}.part")
+    writer = None
+    try:
+        for number in range(spec.shards):
+            table = pa.table(index_rows(folder, spec, number))
+            writer = writer or pq.ParquetWriter(part, table.schema)
+            writer.write_table(table)
+        writer.close()
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def index_rows(folder: Folder, spec: Spec, number: int) -> dict[str, list | np.ndarray]:
+    """Columns of the index for a shard: who an item is, without its sound."""
+    with h5py.File(folder.shard(number)) as file:
+        columns = {name: file[f"index/{name}"][:] for name in _COLUMNS}
+        values, performance = file["values"][:], file["performance"][:]
+    first = performance.reshape(len(values), -1, len(PERFORMANCE))[:, 0]
+    flat = values.reshape(len(values), -1)
+    return {
+        "index": columns["index"],
+        "shard": np.full(len(values), number, np.int32),
+        "split": [SPLITS[n] for n in columns["split"]],
+        "family": columns["family"],
+        "tone": [hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in flat],
+        "name": [name.decode() for name in columns["name"]],
+        "origin": [origin.decode(errors="ignore") for origin in columns["origin"]],
+        "note": first[:, 0].astype(np.int16),
+        "velocity": first[:, 1].astype(np.int16),
+        "hold": first[:, 3],
+        "f0": 440 * 2 ** ((first[:, 0] - 69) / 12),
+        "unit": columns["unit"],
+        "attempt": columns["attempt"],
+        "peak": columns["peak"],
+        "level": columns["level"],
+        "silent": columns["silent"],
+        "clipped": columns["peak"] > 1.0,
+        **({"caption": [_caption(row) for row in values]} if spec.store.captions else {}),
+    }
+
+
+def _caption(values: np.ndarray) -> str:
+    return " | ".join(caption(row) for row in values.reshape(-1, len(NAMES)))
+
+
+def _write_stats(folder: Folder, spec: Spec) -> None:
+    totals: dict[str, tuple[np.ndarray, int]] = {}
+    for number in range(spec.shards):
+        with h5py.File(folder.shard(number)) as file:
+            for name in ("values", *(f"features/{feature}" for feature in spec.store.features)):
+                sums, count = totals.get(name, (0.0, 0))
+                group = file[f"moments/{name}"]
+                totals[name] = sums + group["sums"][:], count + int(group["count"][()])
+    arrays = {}
+    for name, (sums, count) in totals.items():
+        mean, square = sums / max(count, 1)
+        short = name.removeprefix("features/")
+        arrays[f"{short}_mean"] = mean
+        arrays[f"{short}_std"] = np.sqrt(np.maximum(square - mean**2, 0))
+        arrays[f"{short}_count"] = np.array(count)
+    path = folder.path / "stats.npz"
+    part = path.with_name(f".{path.name}.part.npz")
+    np.savez(part, **arrays)
+    part.replace(path)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+class Dataset:
+    """A rendered dataset as a sequence of items; files are opened when they are needed, in each process for itself.
+
+    ``ds = open(path); ds[7].values; ds[7].audio; ds.split("train")``. Raises DatasetError for a folder that is
+    not a whole dataset.
+    """
+
+    def __init__(self, path: str | Path, indices: np.ndarray | None = None):
+        self.folder = Folder(Path(path))
+        self.spec = self.folder.spec()
+        try:
+            self.manifest = json.loads((self.folder.path / "manifest.json").read_text())
+        except (OSError, ValueError):
+            raise DatasetError(f"{path} is not finished; give the command that renders it again") from None
+        self.indices = np.arange(self.spec.count) if indices is None else indices
+        self._files: dict[int, h5py.File] = {}
+        self._process = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> "DatasetItem":
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"item {place} of {len(self)}")
+        return DatasetItem(self, int(self.indices[place]))
+
+    def __iter__(self) -> Iterator["DatasetItem"]:
+        return (self[place] for place in range(len(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that vary, in the order of `p`."""
+        return self.spec.varied
+
+    @property
+    def stats(self) -> dict[str, np.ndarray]:
+        """Mean and deviation by column over the training split: ``values_mean``, ``mel_std``, ..."""
+        with np.load(self.folder.path / "stats.npz") as arrays:
+            return dict(arrays)
+
+    def split(self, name: str) -> "Dataset":
+        """The items of train, validation or test. Raises KeyError for another name."""
+        if name not in SPLITS:
+            raise KeyError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
+        own = self.column("split") == SPLITS.index(name)
+        return Dataset(self.folder.path, self.indices[own])
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of the index for every item: index, attempt, split, family, unit, peak, level, silent."""
+        return self._gathered(f"index/{name}")
+
+    @property
+    def values(self) -> np.ndarray:
+        """The 44 values of every item, uint8 (items, 44), or (items, 2, 44) with the upper tone first."""
+        return self._gathered("values")
+
+    @property
+    def p(self) -> np.ndarray:
+        """The varied parameters on 0..1, float32 (items, parameters)."""
+        return normalised(self.spec, self.values)
+
+    def _gathered(self, name: str) -> np.ndarray:
+        shards = self.indices // self.spec.shard
+        parts = [self.read(name, number)[:] for number in np.unique(shards)]
+        begins = dict(zip(np.unique(shards).tolist(), np.cumsum([0, *map(len, parts)]).tolist(), strict=False))
+        places = [begins[n] + i % self.spec.shard for n, i in zip(shards.tolist(), self.indices.tolist(), strict=True)]
+        return np.concatenate(parts)[places] if parts else np.zeros(0)
+
+    def read(self, name: str, number: int) -> h5py.Dataset:
+        """An array of a shard. Raises DatasetError if it cannot be read."""
+        if self._process != os.getpid():  # HDF5 does not survive a fork
+            self._files, self._process = {}, os.getpid()
+        try:
+            if number not in self._files:
+                if len(self._files) >= 32:
+                    self._files.pop(next(iter(self._files))).close()
+                self._files[number] = h5py.File(self.folder.shard(number), "r")
+            return self._files[number][name]
+        except (OSError, KeyError) as error:
+            raise DatasetError(
+                f"{self.folder.shard(number)}: cannot read {name} ({error}); render again to repair it"
+            ) from None
+
+
+def normalised(spec: Spec, values: np.ndarray) -> np.ndarray:
+    """The varied parameters of values (..., 44) on 0..1, float32."""
+    places = [NAMES.index(name) for name in spec.varied]
+    return (values[..., places] / TOPS[places]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class DatasetItem:
+    """One item; its arrays are read when they are asked for."""
+
+    dataset: Dataset
+    index: int
+
+    def column(self, name: str) -> Any:
+        """Its place in a column of the index, as in `Dataset.column`."""
+        return self._read(f"index/{name}")
+
+    @property
+    def peak(self) -> float:
+        """Largest sample; above 1 is above full scale."""
+        return float(self.column("peak"))
+
+    def _read(self, name: str) -> Any:
+        spec = self.dataset.spec
+        return self.dataset.read(name, self.index // spec.shard)[self.index % spec.shard]
+
+    @property
+    def values(self) -> np.ndarray:
+        """The 44 values, uint8 (44,), or (2, 44) with the upper tone first."""
+        return self._read("values")
+
+    @property
+    def p(self) -> np.ndarray:
+        """The varied parameters on 0..1, float32."""
+        return normalised(self.dataset.spec, self.values)
+
+    @property
+    def performance(self) -> np.ndarray:
+        """Keys by `PERFORMANCE`, float32 ([takes,] keys, 4); NaN where there is no key."""
+        return self._read("performance")
+
+    @property
+    def split(self) -> str:
+        """train, validation or test."""
+        return SPLITS[int(self.column("split"))]
+
+    @property
+    def plan(self) -> Plan:
+        """What it is, worked out again from spec and index."""
+        return Items(self.dataset.spec).plans([(self.index, int(self.column("attempt")))])[0]
+
+    @property
+    def tone(self) -> Tone:
+        """Its tone; the upper one of two."""
+        return self.plan.tones()[0]
+
+    def __getitem__(self, feature: str) -> np.ndarray:
+        """A feature, float16 ([takes,] frames, columns); `audio` (int16), `stems`, `latch` likewise. Raises DatasetError."""
+        return self._read(f"features/{feature}" if feature in self.dataset.spec.store.features else feature)
+
+    @property
+    def audio(self) -> np.ndarray:
+        """The sound, float32 ([takes,] n[, 2]): as it was stored, or rendered again."""
+        spec = self.dataset.spec
+        if spec.store.audio:
+            return sounds.unscaled(self._read("audio"), self.peak)
+        return sounds.heard(spec, self.plan)
+
+    @property
+    def stems(self) -> np.ndarray:
+        """Every voice by itself, float32 ([takes,] voices, n); of two boards the lower one's first. Raises DatasetError."""
+        return sounds.unscaled(self._read("stems"), float(self.column("stems_peak")))
+
+
+def open(path: str | Path) -> Dataset:
+    """A rendered dataset. Raises DatasetError if there is none, or if it is not finished."""
+    return Dataset(path)
+
+
+def check_files(dataset: Dataset, tick: Tick = lambda done: None) -> list[str]:
+    """Compare every shard with its hash; a sentence for each that differs."""
+    wrong = []
+    for done, record in enumerate(dataset.manifest["shards"], 1):
+        path = dataset.folder.shard(record["shard"])
+        if not path.exists() or digest_of(path) != record["sha256"]:
+            wrong.append(f"{path} is damaged or gone")
+        tick(done)
+    return wrong
+
+
+def check_items(dataset: Dataset, places: Sequence[int], tick: Tick = lambda done: None) -> list[str]:
+    """Render items singly and compare with what is stored, byte by byte; a sentence for each that differs."""
+    items, wrong = Items(dataset.spec), []
+    for done, place in enumerate(places, 1):
+        item = dataset[int(place)]
+        try:
+            differ = _differences(items, item)
+        except DatasetError as error:
+            wrong.append(str(error))
+        else:
+            if differ:
+                wrong.append(f"item {item.index} differs in {', '.join(differ)}")
+        tick(done)
+    return wrong
+
+
+def _differences(items: Items, item: DatasetItem) -> list[str]:
+    sound = sounds.render(items, [(item.index, int(item.column("attempt")))])[0]
+    made = sound.data | {"values": sound.plan.values, "performance": sound.plan.performance}
+    made |= {"index/peak": np.float32(sound.peak), "index/level": np.float32(sound.level)}
+    return [name for name, data in made.items() if data.tobytes() != item._read(name).tobytes()]

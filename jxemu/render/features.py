@@ -1,0 +1,95 @@
+"""Spectrograms that datasets store: a sound in, float16 out, one at a time so that each comes out the same in any batch.
+
+`FEATURES` gives the name and the shape of each; models take them as they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy import fft, sparse
+
+FLOOR = 1e-10
+"""Power below which a level in dB is not told apart: -100 dB."""
+
+THESIS_WINDOW, THESIS_HOP = 512, 256
+THESIS_BINS = 16
+"""The thesis says fs/16 and keeps 16 bins, which end at fs/32: 1.38 kHz at 44.1 kHz. Source: THESIS."""
+
+MEL_WINDOW, MEL_HOP, MELS, MEL_LOWEST = 2048, 1024, 96, 30.0
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What is made of a sound: `of(sound, rate)` float32 (n,) -> float16 `shape(n)`; `text` says what it is."""
+
+    text: str
+    of: Callable[[np.ndarray, int], np.ndarray]
+    shape: Callable[[int], tuple[int, int]]
+
+
+@cache
+def _hann(size: int) -> np.ndarray:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
+def _spectra(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
+    frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop]
+    return fft.rfft(frames * _hann(window), workers=1)
+
+
+def amplitudes(sound: np.ndarray, bins: int) -> np.ndarray:
+    """The thesis's STFT: Hann 512, hop 256, centred frames (zeros beyond the ends); a full-scale sine is 1."""
+    padded = np.pad(sound, THESIS_WINDOW // 2)
+    spectra = _spectra(padded, THESIS_WINDOW, THESIS_HOP)[:, :bins]
+    return (np.abs(spectra) * np.float32(4 / THESIS_WINDOW)).astype(np.float16)
+
+
+def mel(sound: np.ndarray, rate: int) -> np.ndarray:
+    """Levels in dB of 96 mel bands from 30 Hz to half the rate: Hann 2048, hop 1024, not centred; a full-scale sine is near 0."""
+    spectra = _spectra(sound, MEL_WINDOW, MEL_HOP)
+    power = spectra.real**2 + spectra.imag**2
+    bands = (_mel_bands(rate) @ power.T).T  # sparse: BLAS adds in another order on another number of threads
+    full = (MEL_WINDOW / 4) ** 2
+    return (10 * np.log10(bands + np.float32(FLOOR * full)) - np.float32(10 * np.log10(full))).astype(np.float16)
+
+
+@cache
+def _mel_bands(rate: int) -> sparse.csr_array:
+    """Triangles of height 1 [shape=(96, 1025)], evenly spaced in mel (2595 log10(1 + f/700)); at least one bin each."""
+    top = 2595 * np.log10(1 + rate / 2 / 700)
+    low = 2595 * np.log10(1 + MEL_LOWEST / 700)
+    edges = 700 * (10 ** (np.linspace(low, top, MELS + 2) / 2595) - 1)
+    hertz = np.arange(MEL_WINDOW // 2 + 1) * rate / MEL_WINDOW
+    rise = (hertz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - hertz[:, None]) / (edges[2:] - edges[1:-1])
+    bands = np.clip(np.minimum(rise, fall), 0, None)
+    nearest = np.abs(hertz[:, None] - edges[1:-1]).argmin(0)
+    empty = bands.sum(0) == 0
+    bands[nearest[empty], np.flatnonzero(empty)] = 1.0
+    return sparse.csr_array(bands.T.astype(np.float32))
+
+
+def _centred(frames: int) -> int:
+    return 1 + frames // THESIS_HOP
+
+
+FEATURES = {
+    "thesis": Feature(
+        "STFT amplitudes of the thesis, its 16 lowest bins (0 to 1.38 kHz)",
+        lambda sound, rate: amplitudes(sound, THESIS_BINS),
+        lambda frames: (_centred(frames), THESIS_BINS),
+    ),
+    "stft": Feature(
+        "the same over the full band, 257 bins",
+        lambda sound, rate: amplitudes(sound, THESIS_WINDOW // 2 + 1),
+        lambda frames: (_centred(frames), THESIS_WINDOW // 2 + 1),
+    ),
+    "mel": Feature(
+        "levels in dB of 96 mel bands over the full band",
+        mel,
+        lambda frames: (1 + (frames - MEL_WINDOW) // MEL_HOP, MELS),
+    ),
+}
+"""By name. At 44.1 kHz and 4 s: thesis (690, 16), stft (690, 257), mel (171, 96)."""

@@ -1,0 +1,18 @@
+"""Specs that come with jxemu, as TOML."""
+
+from pathlib import Path
+
+PRESETS = {
+    "thesis-1k": ("thesis", 1_000),
+    "thesis-100k": ("thesis", 100_000),
+    "thesis-1m": ("thesis", 1_000_000),
+    "jx-bank": ("jx-bank", None),
+    "jx-notes-100k": ("jx-notes", 100_000),
+    "jx-poly-10k": ("jx-poly", 10_000),
+    "jx-fx-taps": ("jx-fx-taps", 1_000),
+    "samplegen-1k": ("samplegen", 1_000),
+    "toy": ("toy", 256),
+}
+"""By name: the file here, and how many items."""
+
+FOLDER = Path(__file__).parent

@@ -1,0 +1,148 @@
+"""From a plan to what is stored of it: rendered in lanes, gated, scaled, turned into features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from jxemu import clock
+from jxemu.patch.tone import Tone
+from jxemu.render.features import FEATURES
+from jxemu.render.items import Draw, Items, Plan
+from jxemu.render.offline import Item, render_batch, render_blocks, traced
+from jxemu.render.spec import Spec
+
+LANES = 16
+"""Boards rendered side by side: 16 are as fast as 32 on AVX2, and waste less of the last batch."""
+
+LATCH_RATE = 250
+"""Rows of the latch a second; the pass of a voice comes some 90 times a second."""
+
+QUIETEST = -200.0
+"""Level in dBFS that stands for silence."""
+
+FULL = 32767
+
+_NOT_STORED = ("at_cycles", "board", "voice")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An item as it is stored: `data` by name, without an axis of takes, channels or boards where there is one of them."""
+
+    plan: Plan
+    peak: float
+    level: float
+    silent: bool
+    stems_peak: float  # 0 without stems
+    data: dict[str, np.ndarray]
+
+
+def shapes(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of all that is stored of an item but its parameters and performance."""
+    found = {f"features/{name}": (FEATURES[name].shape(spec.frames), "f2") for name in spec.store.features}
+    if spec.store.audio:
+        found["audio"] = (spec.frames, *([2] if spec.store.channels == 2 else [])), "i2"
+    if spec.store.stems:
+        found["stems"] = (6 * spec.machine.boards, spec.frames), "i2"
+    if spec.store.latch:
+        boards = [2] if spec.machine.boards == 2 else []
+        found["latch"] = (*boards, round(spec.seconds * LATCH_RATE), len(latch_columns())), "u2"
+    takes = () if spec.takes == 1 else (spec.takes,)
+    return {name: ((*takes, *shape), kind) for name, (shape, kind) in found.items()}
+
+
+def render(items: Items, draws: Sequence[Draw]) -> list[Sound]:
+    """Some items, in their order."""
+    spec, plans = items.spec, items.plans(draws)
+    return [_sound(spec, *each) for each in zip(plans, _stereo(spec, plans), strict=True)]
+
+
+def heard(spec: Spec, plan: Plan) -> np.ndarray:
+    """The sound of an item, float32 ([takes,] n[, 2]), as it is before it is stored."""
+    stereo = _stereo(spec, [plan])[0]
+    kept = _mono(stereo) if spec.store.channels == 1 else stereo
+    return kept[0] if spec.takes == 1 else kept
+
+
+def _stereo(spec: Spec, plans: Sequence[Plan]) -> np.ndarray:
+    """Plans rendered side by side, float32 (items, takes, n, 2)."""
+    takes = [item for plan in plans for item in plan.items()]
+    machine = spec.machine
+    stereo = render_batch(takes, spec.seconds, machine.sample_rate, machine.oversample, LANES, 1, **machine.circuit)
+    return stereo.reshape(len(plans), spec.takes, -1, 2)
+
+
+def _mono(stereo: np.ndarray) -> np.ndarray:
+    return (stereo[..., 0] + stereo[..., 1]) * np.float32(0.5)
+
+
+def _sound(spec: Spec, plan: Plan, stereo: np.ndarray) -> Sound:
+    """An item of its takes, float32 (takes, n, 2)."""
+    mono = _mono(stereo)
+    kept = mono if spec.store.channels == 1 else stereo
+    peak, level = float(np.abs(kept).max()), _level(mono)
+    made: dict[str, np.ndarray] = {}
+    for name in spec.store.features:
+        made[f"features/{name}"] = np.stack([FEATURES[name].of(take, spec.machine.sample_rate) for take in mono])
+    if spec.store.audio:
+        made["audio"] = scaled(kept, peak)
+    stems_peak = 0.0
+    if spec.store.stems:
+        stems = np.stack([_stems(spec, item) for item in plan.items()])
+        stems_peak = float(np.abs(stems).max())  # voices may be louder than their sum
+        made["stems"] = scaled(stems, stems_peak)
+    if spec.store.latch:
+        made["latch"] = np.stack([_latch(spec, item) for item in plan.items()])
+    data = {name: rows[0] if spec.takes == 1 else rows for name, rows in made.items()}
+    return Sound(plan, peak, level, level < spec.gate.level, stems_peak, data)
+
+
+def scaled(sound: np.ndarray, peak: float) -> np.ndarray:
+    """int16 of a sound whose `peak` goes to full scale."""
+    return np.rint(sound * np.float32(FULL / peak if peak else 0.0)).astype(np.int16)
+
+
+def unscaled(data: np.ndarray, peak: float) -> np.ndarray:
+    """float32 of what `scaled` gave."""
+    return data * np.float32(peak / FULL)
+
+
+def _level(mono: np.ndarray) -> float:
+    """dBFS: RMS of the loudest take (takes, n) over its length."""
+    power = float(np.square(mono, dtype=np.float64).mean(-1).max())
+    return max(QUIETEST, 10 * float(np.log10(power))) if power > 0 else QUIETEST
+
+
+def _stems(spec: Spec, item: Item) -> np.ndarray:
+    """Every voice by itself, float32 (voices, n), mono; of two boards the lower one's first."""
+    machine = item.machine(spec.machine.sample_rate, spec.machine.oversample, apart=True, **spec.machine.circuit)
+    blocks = list(render_blocks(machine, item.played, spec.seconds))
+    return _mono(np.concatenate(blocks, axis=1))
+
+
+def _latch(spec: Spec, item: Item) -> np.ndarray:
+    """The latch at `LATCH_RATE`, uint16 (frames, columns), or (boards, frames, columns) with the lower board first."""
+    machine = item.machine(spec.machine.sample_rate, spec.machine.oversample, **spec.machine.circuit)
+    rows = traced(machine, item.played, spec.seconds)
+    at = np.arange(round(spec.seconds * LATCH_RATE)) * (clock.CYCLES_PER_SECOND // LATCH_RATE)
+    boards = []
+    for board in range(spec.machine.boards):
+        own = rows[rows["board"] == board]
+        seen = own[np.searchsorted(own["at_cycles"], at, "right") - 1]
+        columns = [seen[name].reshape(len(at), -1) for name in own.dtype.names if name not in _NOT_STORED]
+        boards.append(np.concatenate(columns, axis=1).astype(np.uint16))
+    return boards[0] if len(boards) == 1 else np.stack(boards)
+
+
+@cache
+def latch_columns() -> list[str]:
+    """Names of the columns of `latch`, after the fields of `jxemu.trace`: ``vcf_cv[0]`` is of the first voice."""
+    row = traced(Item(Tone(), ()).machine(48_000, 4), (), 0.0).dtype
+    return [
+        name + "".join(f"[{n}]" for n in place)
+        for name in row.names
+        if name not in _NOT_STORED
+        for place in np.ndindex(row[name].shape)
+    ]

@@ -1,0 +1,215 @@
+import numpy as np
+import pytest
+
+import jxemu
+from jxemu.machine import DUAL
+from jxemu.patch.bank import Bank
+from jxemu.render import features, sounds
+from jxemu.render.items import Items, caption, families, real_tones
+from jxemu.render.presets import PRESETS
+from jxemu.render.spec import NAMES, THESIS, TOPS, SpecError, checked, freeze, read_spec
+
+SHORT = {
+    "name": "short", "items": 40, "seconds": 0.2, "machine": {"oversample": 2}, "tones": {"source": "prior"},
+    "performance": {"notes": {"low": 40, "high": 80}, "velocities": [30, 100], "hold": {"low": 0.05, "high": 0.15}},
+    "store": {"features": ["thesis", "mel"]},
+}  # fmt: skip
+
+
+def spec(**changes):
+    return freeze(checked(SHORT | changes, "test"), None)
+
+
+def bank(path, tones):
+    path.write_bytes(Bank(tones).encode("jx8p")[0])
+    return path
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_whole_spec_that_reads_back_from_its_own_json(name):
+    import json
+
+    found = read_spec(name)
+    assert checked(json.loads(found.to_json()), name) == found
+    assert found.count > 0
+
+
+def test_the_thesis_preset_has_its_setting():
+    found = read_spec("thesis-1m")
+    assert (found.count, found.machine.sample_rate, found.seconds) == (1_000_000, 44_100, 4.0)
+    assert len(found.varied) == len(set(THESIS)) == 26
+    assert found.performance.notes == 69
+    assert sounds.shapes(found)["features/thesis"] == ((690, 16), "f2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"items": 0}, "items: Input should be greater"),
+        ({"itmes": 3}, "itmes: Extra inputs are not permitted"),
+        ({"machine": {"sample_rate": 22_050}}, "machine: sample_rate 22050 is not one of"),
+        ({"machine": {"sync": "maybe"}}, "sync 'maybe' is not known"),
+        ({"fixed": {"vcf_frq": 3}}, "fixed: there is no parameter 'vcf_frq'; did you mean vcf_freq?"),
+        ({"fixed": {"vcf_freq": 300}}, "vcf_freq cannot be 300"),
+        ({"vary": ["hpf"], "fixed": {"hpf": 1}}, "hpf: varied and fixed at once"),
+        ({"tones": {"source": "dice"}}, "tones"),
+        ({"performance": {"notes": [200]}}, "notes must be 0..127"),
+        ({"performance": {"choose": "grid", "keys": 3}}, "takes and keys are for choose"),
+        ({"store": {"features": ["cepstrum"]}}, "feature 'cepstrum' is not known"),
+        ({"splits": {"train": 0.5}}, "must add up to 1"),
+        ({"tones": {"source": "bank", "files": ["no.syx"]}, "items": None}, "cannot read"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_by_the_name_of_its_entry(tmp_path, changes, why):
+    with pytest.raises(SpecError) as error:
+        freeze(checked(SHORT | changes, "my.toml"), tmp_path)
+    assert why in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["prior", "normal", "uniform"])
+def test_an_item_is_the_same_alone_and_among_others_in_any_order(source):
+    items = Items(spec(tones={"source": source}, machine={"unit": "each"}))
+    order = np.random.default_rng(0).permutation(40).tolist()
+    together = {plan.index: plan for plan in items.plans([(n, 0) for n in order])}
+    for index in (0, 7, 39):
+        alone = items.plans([(index, 0)])[0]
+        assert np.array_equal(alone.values, together[index].values)
+        assert np.array_equal(alone.performance, together[index].performance, equal_nan=True)
+        assert (alone.unit, alone.split) == (together[index].unit, together[index].split)
+    assert len({plan.values.tobytes() for plan in together.values()}) == 40
+
+
+def test_another_attempt_and_another_seed_are_other_draws():
+    items = Items(spec())
+    first, second = (items.plans([(3, attempt)])[0] for attempt in (0, 1))
+    other = Items(spec(seed=2)).plans([(3, 0)])[0]
+    assert not np.array_equal(first.values, second.values)
+    assert not np.array_equal(first.values, other.values)
+
+
+def test_what_is_not_varied_stays_as_it_is():
+    items = Items(spec(vary=["vcf_freq", "hpf"], fixed={"chorus": "1"}, tones={"source": "uniform"}))
+    values = np.concatenate([plan.values for plan in items.plans([(n, 0) for n in range(40)])])
+    changing = {name for name, column in zip(NAMES, values.T, strict=True) if len(set(column.tolist())) > 1}
+    assert changing == {"vcf_freq", "hpf"}
+    assert set(values[:, NAMES.index("chorus")].tolist()) == {1}
+
+
+def test_the_normal_is_the_clipped_normal_of_real_tones():
+    found = read_spec("thesis-1k")
+    values = np.concatenate([plan.values for plan in Items(found).plans([(n, 0) for n in range(3000)])])
+    places = [NAMES.index(name) for name in THESIS]
+    real, p = real_tones(), values[:, places] / TOPS[places]
+    normal = np.random.default_rng(1).multivariate_normal(
+        real.mean[places], real.covariance[np.ix_(places, places)], 30_000
+    )
+    wanted = np.round(np.clip(normal, 0, 1) * TOPS[places]) / TOPS[places]
+    assert np.abs(p.mean(0) - wanted.mean(0)).max() < 0.03
+    assert np.abs(p.std(0) / wanted.std(0) - 1).max() < 0.1
+    assert np.abs(np.corrcoef(p.T) - np.corrcoef(wanted.T)).max() < 0.1
+
+
+def test_a_bank_gives_each_tone_at_each_note_and_velocity_once(tmp_path):
+    tones = [jxemu.Tone(f"T{n}", vcf_freq=10 + n, env1_a=n) for n in range(5)]
+    bank(tmp_path / "a.syx", tones)
+    given = {"source": "bank", "files": ["a.syx"]}
+    grid = {"choose": "grid", "notes": [40, 60], "velocities": [30, 90, 120], "hold": 0.1}
+    items = Items(freeze(checked(SHORT | {"tones": given, "performance": grid, "items": None}, "x"), tmp_path))
+    plans = items.plans([(n, 0) for n in range(len(items))])
+    seen = {
+        (plan.name, *plan.performance[0, 0, :2].astype(int).tolist()) for plan in plans if plan.name.startswith("T")
+    }
+    assert len(seen) == 5 * 6
+    assert plans[0].tones()[0].values() == tones[0].values()
+
+
+def test_near_duplicates_of_a_bank_are_one_family_on_one_side(tmp_path):
+    first, apart = (
+        jxemu.Tone("A"),
+        jxemu.Tone("B", **dict.fromkeys(("env1_a", "env1_d", "env1_s", "vcf_freq", "hpf"), 1)),
+    )
+    chain = [first, first.replace(vcf_res=9), first.replace(vcf_res=9, mix_dco2=3, lfo_rate=1, lfo_delay=4, env2_a=7)]
+    table = np.array([list(tone.values().values()) for tone in [*chain, apart]])
+    assert families(table, 40) == [0, 0, 0, 3]
+    rows = [{"name": "", "origin": "", "values": bytes(row.tolist()).hex()} for row in table]
+    given = {"source": "bank", "files": ["x"], "tones": rows, "choose": "random", "change": 0.3}
+    plans = Items(spec(tones=given, splits={"train": 0.4, "validation": 0.3, "test": 0.3})).plans(
+        [(n, 0) for n in range(40)]
+    )
+    sides = {plan.family: {other.split for other in plans if other.family == plan.family} for plan in plans}
+    assert set(sides) == {0, 3}
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_a_table_of_tones_is_read_and_its_mistakes_are_named(tmp_path):
+    (tmp_path / "t.csv").write_text("name,vcf_freq,dco1_wave\nONE,30,saw\nTWO,99,1\n")
+    given = {"source": "csv", "files": ["t.csv"]}
+    found = freeze(checked(SHORT | {"tones": given, "items": None}, "x"), tmp_path)
+    assert [tone.name for tone in found.tones.tones] == ["ONE", "TWO"]
+    assert Items(found).plans([(1, 0)])[0].tones()[0].vcf_freq == 99
+    (tmp_path / "t.csv").write_text("name,vcf_freq\nONE,30\nTWO,999\n")
+    with pytest.raises(SpecError, match=r"t\.csv: line 3: vcf_freq cannot be 999"):
+        freeze(checked(SHORT | {"tones": given}, "x"), tmp_path)
+
+
+def test_several_takes_are_the_same_tone_at_other_keys_and_settings():
+    found = spec(
+        performance={"choose": "all", "notes": [40, 60], "velocities": [20, 120], "hold": 0.1},
+        variants=[{"chorus": "off"}, {"chorus": 2}],
+    )
+    plan = Items(found).plans([(5, 0)])[0]
+    assert found.takes == len(plan.items()) == 8
+    assert [item.tone.chorus for item in plan.items()] == [0, 2] * 4
+    assert [item.notes[0][:2] for item in plan.items()][::2] == [(40, 20), (40, 120), (60, 20), (60, 120)]
+    assert len({item.tone.replace(chorus=0) for item in plan.items()}) == 1
+
+
+def test_a_batch_of_dual_items_gives_the_bytes_of_the_super_jx():
+    upper, lower = jxemu.Tone("U", vcf_freq=60), jxemu.Tone("L", dco1_wave="square", chorus=1)
+    item = jxemu.Item(upper, [(50, 90, 0.0, 0.1), (57, 90, 0.0, 0.1)], seed=5, lower=lower)
+    single = jxemu.Item(upper, [(50, 90, 0.0, 0.1)], seed=5)
+    batch = jxemu.render_batch([single, item], 0.2)
+    patch = DUAL.replace(upper_tone=0, lower_tone=1)
+    alone = jxemu.render(patch, item.notes, 0.2, "superjx", seed=5, bank=Bank([upper, lower], [patch]))
+    assert np.array_equal(batch[1], alone)
+    assert np.array_equal(batch[0], jxemu.render(upper, single.notes, 0.2, seed=5))
+
+
+def test_stems_add_up_to_the_sound_and_the_latch_is_that_of_the_trace():
+    store = {"stems": True, "latch": True, "features": []}
+    found = spec(machine={"kind": "superjx"}, performance={"notes": [50, 55, 60], "keys": 2, "hold": 0.15}, store=store)
+    items = Items(found)
+    sound = sounds.render(items, [(1, 0)])[0]
+    stems = sounds.unscaled(sound.data["stems"], sound.stems_peak).sum(0)
+    mix = sounds.unscaled(sound.data["audio"], sound.peak)
+    assert np.abs(stems - mix).max() < 2e-3 * np.abs(mix).max() + 12 * sound.stems_peak / sounds.FULL
+    columns = sounds.latch_columns()
+    assert sound.data["latch"].shape == (2, round(0.2 * sounds.LATCH_RATE), len(columns))
+    assert sound.data["latch"][..., columns.index("vca_cv[0]")].max() > 0
+
+
+def test_a_sine_stands_in_its_bin_at_its_level():
+    time = np.arange(44_100) / 44_100
+    sine = np.sin(2 * np.pi * 861.328125 * time).astype(np.float32)  # the middle of bin 10
+    seen = features.FEATURES["thesis"].of(sine, 44_100)
+    assert seen[50].argmax() == 10
+    assert seen[50, 10] == pytest.approx(1.0, abs=0.01)
+    mel = features.FEATURES["mel"].of(sine, 44_100)
+    assert mel[20].max() == pytest.approx(0.0, abs=3.0)
+    assert np.sort(mel[20])[0] < -90
+    assert mel.shape == features.FEATURES["mel"].shape(44_100)
+
+
+def test_every_mel_band_hears_something():
+    noise = np.random.default_rng(0).standard_normal(44_100).astype(np.float32)
+    for rate in (44_100, 96_000):
+        assert features.FEATURES["mel"].of(noise, rate).min() > -60
+
+
+def test_a_caption_says_what_sounds():
+    tone = jxemu.Tone(dco1_wave="square", dco1_range="4'", chorus=2, vcf_freq=64)
+    text = caption(tuple(tone.values().values()))
+    assert text.startswith("DCO-1 square 4' at 99")
+    assert "DCO-2" not in text
+    assert "cutoff 50" in text
+    assert text.endswith("chorus 2")
