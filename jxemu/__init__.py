@@ -5,11 +5,12 @@
 >>> sound = jxemu.render(tone, notes=[(60, 100, 0.0, 0.5)])  # float32 (n, 2)
 """
 
+from jxemu import render
 from jxemu.machine import JX8P, MKS70, Circuit, Event, Machine, SuperJX
 from jxemu.patch.bank import Bank, load_bank
 from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
-from jxemu.render.offline import Item, render, render_batch, trace
+from jxemu.render.offline import Item, render_batch, trace
 
 __all__ = [
     "JX8P", "MKS70", "Bank", "Circuit", "Event", "Item", "Machine", "Patch", "SuperJX", "Tone",

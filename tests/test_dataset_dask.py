@@ -8,7 +8,7 @@ import time
 import pytest
 from test_dataset import TINY, rendered, run, same, spec
 
-from jxemu.render import dataset
+from jxemu.render import dataset, engine
 
 PORT = 18_786
 
@@ -81,7 +81,7 @@ def test_two_workers_of_a_scheduler_write_the_bytes_of_one_process_though_one_is
 
 
 def test_no_scheduler_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("jxemu.render.engine.SCHEDULER_PATIENCE", 1.0)
+    monkeypatch.setattr(engine, "SCHEDULER_PATIENCE", 1.0)
     with pytest.raises(dataset.DatasetError, match="no Dask scheduler answers"):
         run(tmp_path / "a", spec(), scheduler="tcp://127.0.0.1:1")
 

@@ -116,3 +116,10 @@ def test_lead_in_is_not_part_of_the_sound():
     sound = jxemu.render(jxemu.Tone("SAW"), [(60, 100, 0.1, 0.1)], 0.3)
     assert LEAD_IN > 0 and np.abs(sound[: int(0.1 * 48_000)]).max() < 1e-9
     assert np.abs(sound[int(0.1 * 48_000) : int(0.125 * 48_000)]).max() > 1e-3
+
+
+def test_the_render_package_is_called_and_looked_into():
+    import jxemu.render.dataset as found
+
+    assert jxemu.render.dataset is found
+    assert jxemu.render(jxemu.Tone(), [(60, 100, 0.0, 0.01)], 0.02).shape == (960, 2)

@@ -139,10 +139,15 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sweep(folder: Folder) -> None:
+    """Remove what unfinished work has left."""
+    for part in (*folder.path.glob(".*.part*"), *(folder.path / "shards").glob(".*.part")):
+        part.unlink(missing_ok=True)
+
+
 def missing(folder: Folder, spec: Spec, tick: Tick = lambda done: None) -> tuple[list[int], list[str]]:
     """Shards that are still to be rendered, and a sentence for each damaged one; left-overs are removed."""
-    for part in (folder.path / "shards").glob(".*.part"):
-        part.unlink(missing_ok=True)
+    sweep(folder)
     wanted, damaged = [], []
     for number in range(spec.shards):
         row = folder.whole(number)

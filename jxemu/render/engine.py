@@ -29,6 +29,7 @@ from jxemu.render.dataset import (
     indices_of,
     item_bytes,
     missing,
+    sweep,
     write_shard,
 )  # fmt: skip
 from jxemu.render.items import Items
@@ -100,6 +101,7 @@ def run(
                         progress.bytes += record["bytes"]
                         shown(progress)
             try:
+                sweep(folder)  # after a worker that was killed
                 write_card(folder, spec)
                 finish(folder, spec)
             except OSError as error:
