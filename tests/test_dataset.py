@@ -203,10 +203,11 @@ def kill_somebody(process, rng):
 
 
 def killed_again_and_again(path, toml, kills, rng, longest):
-    """Render with `kills` kills at random moments; then let it finish."""
+    """Render with `kills` kills at random moments of an unfinished set; then let it finish."""
     process, done = None, 0
     while done < kills:
         if process is None or process.poll() is not None:
+            assert not (path / "manifest.json").exists(), f"it was finished after {done} kills"
             process = subprocess.Popen(command(path, toml), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(0.2, longest))
         if process.poll() is None:
@@ -218,17 +219,17 @@ def killed_again_and_again(path, toml, kills, rng, longest):
 
 def test_kills_of_workers_and_parent_lose_nothing(tmp_path):
     toml = tmp_path / "t.toml"
-    toml.write_text(TINY.format(items=600, shard=40))
-    killed_again_and_again(tmp_path / "killed", toml, 6, np.random.default_rng(1), 3.0)
-    rendered(tmp_path / "calm", spec(600, 40))
+    toml.write_text(TINY.format(items=1500, shard=50))
+    killed_again_and_again(tmp_path / "killed", toml, 5, np.random.default_rng(1), 3.0)
+    rendered(tmp_path / "calm", spec(1500, 50))
     assert same(tmp_path / "killed", tmp_path / "calm")
     assert not list((tmp_path / "killed").rglob(".*"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # half an hour
 def test_200_kills_during_20000_items_lose_nothing(tmp_path):
     toml = tmp_path / "t.toml"
-    toml.write_text(TINY.format(items=20_000, shard=100))
+    toml.write_text(TINY.format(items=20_000, shard=100).replace("seconds = 0.12", "seconds = 0.5"))
     killed_again_and_again(tmp_path / "killed", toml, 200, np.random.default_rng(2), 6.0)
     assert subprocess.run(command(tmp_path / "calm", toml), capture_output=True).returncode == 0
     assert same(tmp_path / "killed", tmp_path / "calm")

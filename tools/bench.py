@@ -1,7 +1,8 @@
 """Speed in one table from one run: the sound board beside its peers, as ratios.
 
-    python tools/bench.py            # all of it, about two minutes; peers need pip install 'jxemu[bench]'
+    python tools/bench.py            # machines, about two minutes; peers need pip install 'jxemu[bench]'
     python tools/bench.py --no-peers # only this project
+    python tools/bench.py dataset    # datasets end to end, about four minutes; needs pip install 'jxemu[dataset]'
 
 CPU time of this process, best of several repetitions; machines differ and are shared, so read the
 ratios and not the absolute figures.
@@ -9,8 +10,10 @@ ratios and not the absolute figures.
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -117,8 +120,89 @@ def _peers(table: Table, board: float, notes: dict[int, float]) -> None:
         table.add_row(f"jxemu notes in lanes, {oversample}x", f"{rate:.0f} voice-s / CPU-s", f"{rate / torch:.2f}")
 
 
-def main(with_peers: Annotated[bool, typer.Option("--peers/--no-peers")] = True) -> None:
+def _dataset_spec(items: int, shard: int, oversample: int, store: dict):
+    """Notes of 4 s at 44.1 kHz of random tones, as int16."""
+    from jxemu.render.spec import checked
+
+    rows = {
+        "name": "bench", "items": items, "shard": shard, "seconds": NOTE_SECONDS, "tones": {"source": "prior"},
+        "machine": {"oversample": oversample}, "store": store, "gate": {"level": -1000},
+        "performance": {"notes": {"low": 36, "high": 84}},
+    }  # fmt: skip
+    return checked(rows, "bench")
+
+
+def dataset_costs(oversample: int, features: tuple[str, ...] = (), items: int = 64) -> tuple[float, float]:
+    """CPU seconds an item from the spec to its place in a shard, and the same without storage."""
+    from jxemu.render import dataset, sounds
+    from jxemu.render.items import Items
+
+    spec = _dataset_spec(items, items, oversample, {"audio": True, "features": list(features)})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        dataset.create(path, spec)
+        whole = best(lambda: dataset.write_shard(path, 0), 5)
+        draws = [(n, 0) for n in range(items)]
+        made = best(lambda: [sounds.render(Items(spec), draws[n : n + 32]) for n in range(0, items, 32)], 5)
+    return whole / items, made / items
+
+
+def dataset_scaling(items: int = 1200) -> float:
+    """Items a second of two processes over those of one, once all of them are at work."""
+    from jxemu.render import engine
+
+    rates = []
+    for workers in (1, 2):
+        seen: list[tuple[float, int]] = []
+        spec = _dataset_spec(items, 100, 4, {"audio": True})
+        with tempfile.TemporaryDirectory() as folder:
+            engine.run(
+                Path(folder) / "set",
+                spec,
+                workers,
+                shown=lambda state, seen=seen: seen.append((time.monotonic(), state.now)),
+            )
+        busy = [(at, done) for at, done in seen if 64 * workers < done < items - 100 * workers]
+        rates.append((busy[-1][1] - busy[0][1]) / (busy[-1][0] - busy[0][0]))
+    return rates[1] / rates[0]
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("dataset")
+def dataset_table(with_peers: Annotated[bool, typer.Option("--peers/--no-peers")] = True) -> None:
+    """Datasets end to end: notes of 4 s at 44.1 kHz, stored as int16."""
+    table = Table("what", "items / CPU-s", "voice-s / CPU-s", "storage", title="jxemu bench dataset")
+    rates = {}
+    for oversample, features in ((4, ()), (2, ()), (4, ("thesis", "mel"))):
+        whole, made = dataset_costs(oversample, features)
+        rates[oversample, features] = NOTE_SECONDS / whole
+        name = f"jxemu, {oversample}x, int16 in HDF5{' and both spectrograms' if features else ''}"
+        table.add_row(name, f"{1 / whole:.0f}", f"{NOTE_SECONDS / whole:.0f}", f"{1 - made / whole:.0%} of the time")
+    if with_peers:
+        import peers
+
+        torch, faust = peers.torchsynth_notes(), peers.faust_notes()
+        for oversample in (4, 2):  # again, close to the peers: on a shared machine the speed drifts
+            rates[oversample, ()] = max(rates[oversample, ()], NOTE_SECONDS / dataset_costs(oversample)[0])
+        for name, peer in (
+            ("torchsynth Voice (no filter), best batch", torch),
+            ("Faust in DawDreamer, same voice at 2x", faust),
+        ):
+            ratios = " / ".join(f"{rates[oversample, ()] / peer:.2f}" for oversample in (4, 2))
+            table.add_row(
+                f"{name}, nothing stored", f"{peer / NOTE_SECONDS:.0f}", f"{peer:.0f}", f"jxemu 4x / 2x: {ratios} times"
+            )
+    table.add_row("two processes over one", f"{dataset_scaling():.2f} times", "", "")
+    Console().print(table)
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context, with_peers: Annotated[bool, typer.Option("--peers/--no-peers")] = True) -> None:
     """Measure and print the table."""
+    if context.invoked_subcommand:
+        return
     table = Table("what", "speed (CPU time, one core)", "ratio", title="jxemu bench")
     board = board_cost(512)
     table.add_row("board, 6 voices, chorus, 4x, blocks of 512", f"{1 / board:.0f} x real time", "1")
@@ -144,4 +228,4 @@ def main(with_peers: Annotated[bool, typer.Option("--peers/--no-peers")] = True)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -46,8 +46,8 @@ def _check(audio: np.ndarray, what: str) -> None:
 # --- Faust ---------------------------------------------------------------------------------------
 
 
-def _faust_engine(dawdreamer: ModuleType, source: str, flags: tuple[str, ...], block: int) -> Any:
-    """A render engine with the board compiled and its six keys held."""
+def _faust_engine(dawdreamer: ModuleType, source: str, flags: tuple[str, ...], block: int, voices: int) -> Any:
+    """A render engine with the board compiled and its keys held."""
     engine = dawdreamer.RenderEngine(SAMPLE_RATE, block)
     board = engine.make_faust_processor("board")
     board.opt_level = -1  # the highest there is
@@ -56,8 +56,8 @@ def _faust_engine(dawdreamer: ModuleType, source: str, flags: tuple[str, ...], b
     if not board.compile():
         raise RuntimeError(f"Faust could not compile {SOURCE.name}")
     gates = [p["index"] for p in board.get_parameters_description() if "gate" in p["name"]]
-    if len(gates) != 6:
-        raise RuntimeError(f"{SOURCE.name} has {len(gates)} gates, not 6")
+    if len(gates) != voices:
+        raise RuntimeError(f"{SOURCE.name} has {len(gates)} gates, not {voices}")
     for gate in gates:
         board.set_parameter(gate, 1.0)
     engine.load_graph([(board, [])])
@@ -73,17 +73,28 @@ def faust_board(seconds: float = 2.0, block: int = 512, *, chorus: bool = True, 
     Do not call it with denormals flushed to zero: Faust's compiler then aborts the process.
     Raises RuntimeError if DawDreamer is missing or the output is silent or not finite.
     """
+    return _faust_cost(seconds, block, {} if chorus else {"CHORUS = 1;": "CHORUS = 0;"}, repetitions, 6)
+
+
+def faust_notes(seconds: float = 4.0, block: int = 512) -> float:
+    """Voice-seconds per CPU second of ``peers.dsp`` with one voice: single notes, one after the other.
+
+    As `faust_board`; what setting a patch costs is not counted.
+    """
+    return 1 / _faust_cost(seconds, block, {"VOICES = 6;": "VOICES = 1;"}, 4, 1)
+
+
+def _faust_cost(seconds: float, block: int, changes: dict[str, str], repetitions: int, voices: int) -> float:
     try:
         import dawdreamer
     except ImportError as error:
         raise _missing("dawdreamer") from error
-    switch = "CHORUS = 1;"
     source = SOURCE.read_text(encoding="utf-8")
-    if switch not in source:
-        raise RuntimeError(f"{SOURCE.name} has no line {switch!r}")
-    if not chorus:
-        source = source.replace(switch, "CHORUS = 0;")
-    engines = [_faust_engine(dawdreamer, source, flags, block) for flags in FAUST_MODES]
+    for line, other in changes.items():
+        if line not in source:
+            raise RuntimeError(f"{SOURCE.name} has no line {line!r}")
+        source = source.replace(line, other)
+    engines = [_faust_engine(dawdreamer, source, flags, block, voices) for flags in FAUST_MODES]
     for engine in engines:
         engine.render(1.0)
         _check(engine.get_audio(), "the Faust board's output")
