@@ -49,23 +49,25 @@ class EmulatedLink:
 
     def send(self, data: Iterable[int], at: int) -> int:
         """Hand over bytes at cycle `at`; returns the cycle at which the last one has arrived."""
-        for byte in bytes(data):
-            self._free_at = max(self._free_at, int(at)) + self.spacing
-            self._arrive(self._free_at, byte)
+        data, begin = bytes(data), max(self._free_at, int(at))
+        arrivals = [begin + self.spacing * n for n in range(1, len(data) + 1)]
+        self._arrive(arrivals, data)
         return self._free_at
 
     def deliver(self, at: int, byte: int) -> None:
         """Let a byte arrive at exactly cycle `at` (replay). Raises ValueError if time runs backwards."""
         if at < self._free_at:
             raise ValueError(f"byte at cycle {at} arrives before cycle {self._free_at}")
-        self._free_at = at
-        self._arrive(at, byte)
+        self._arrive([at], bytes([byte]))
 
-    def _arrive(self, at: int, byte: int) -> None:
-        self._at.append(at)
-        self._bytes.append(byte)
+    def _arrive(self, arrivals: list[int], data: bytes) -> None:
+        if not data:
+            return
+        self._free_at = arrivals[-1]
+        self._at += arrivals
+        self._bytes += data
         if self.log is not None:
-            self.log.append((at, byte))
+            self.log += zip(arrivals, data, strict=True)
 
     def take(self, until: int) -> tuple[np.ndarray, np.ndarray]:
         """Arrivals (int64) and bytes (uint8) up to and including cycle `until`; they leave the link."""

@@ -3,6 +3,7 @@
 `JX8P` has one sound board, `SuperJX` (JX-10) and `MKS70` have two, which share one wire.
 """
 
+import functools
 import io
 import json
 import zipfile
@@ -124,8 +125,9 @@ class Machine:
         roles: Sequence[int], circuits: Sequence[Circuit], sample_rate: int, oversample: int,
         voices: Sequence[Sequence[int]], lanes: int,
     ) -> Engine:  # fmt: skip
-        """Boards of many machines side by side in lanes, each with only the voices it ever plays."""
-        return Engine(roles, circuits, sample_rate, oversample, voices, lanes)
+        """Boards of many machines side by side in lanes, each with only the voices it ever plays, just switched on."""
+        key = tuple(roles), tuple(circuits), sample_rate, oversample, tuple(map(tuple, voices)), lanes
+        return _soldered(*key).copy()
 
     @property
     def sample_rate(self) -> int:
@@ -243,6 +245,12 @@ class Machine:
         machine._memory = machine.assigner.memory
         machine._rules = machine.assigner.steal, machine.assigner.priority
         return machine
+
+
+@functools.lru_cache(maxsize=4)
+def _soldered(*key: tuple) -> Engine:
+    """An engine that is never run: batches of one unit are copies of it."""
+    return Engine(*key)
 
 
 def JX8P(seed: int = 0, **options) -> Machine:  # noqa: N802 - the instrument's name

@@ -219,9 +219,9 @@ def killed_again_and_again(path, toml, kills, rng, longest):
 
 def test_kills_of_workers_and_parent_lose_nothing(tmp_path):
     toml = tmp_path / "t.toml"
-    toml.write_text(TINY.format(items=1500, shard=50))
-    killed_again_and_again(tmp_path / "killed", toml, 5, np.random.default_rng(1), 3.0)
-    rendered(tmp_path / "calm", spec(1500, 50))
+    toml.write_text(TINY.format(items=800, shard=40))
+    killed_again_and_again(tmp_path / "killed", toml, 4, np.random.default_rng(1), 2.5)
+    rendered(tmp_path / "calm", spec(800, 40))
     assert same(tmp_path / "killed", tmp_path / "calm")
     assert not list((tmp_path / "killed").rglob(".*"))
 

@@ -5,6 +5,7 @@ board's six voices stand in eight lanes; in a batch of notes only the voices tha
 Rendering is the same either way, bit by bit.
 """
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -92,6 +93,13 @@ class Engine:
             stage, lane = self.stages[index // width], index % width
             stage.board[lane] = index
             soldering.solder_output(stage, lane, circuit, board_place(role), self.sample_rate)
+
+    def copy(self) -> "Engine":
+        """Another one in the same state."""
+        other = copy.copy(self)
+        for name in ("time", "boards", "groups", "stages"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
 
     def cycle_of(self, frame: int) -> int:
         """Machine cycle at which an output frame begins."""
