@@ -34,34 +34,43 @@ def _hann(size: int) -> np.ndarray:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
-def _spectra(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
+def spectra(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
+    """Complex spectra (frames, window // 2 + 1) under a Hann window; the first frame begins with the sound."""
     frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop]
     return fft.rfft(frames * _hann(window), workers=1)
+
+
+def power(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
+    """Squared magnitudes of `spectra`."""
+    found = spectra(sound, window, hop)
+    return found.real**2 + found.imag**2
 
 
 def amplitudes(sound: np.ndarray, bins: int) -> np.ndarray:
     """The thesis's STFT: Hann 512, hop 256, centred frames (zeros beyond the ends); a full-scale sine is 1."""
     padded = np.pad(sound, THESIS_WINDOW // 2)
-    spectra = _spectra(padded, THESIS_WINDOW, THESIS_HOP)[:, :bins]
-    return (np.abs(spectra) * np.float32(4 / THESIS_WINDOW)).astype(np.float16)
+    found = spectra(padded, THESIS_WINDOW, THESIS_HOP)[:, :bins]
+    return (np.abs(found) * np.float32(4 / THESIS_WINDOW)).astype(np.float16)
 
 
 def mel(sound: np.ndarray, rate: int) -> np.ndarray:
     """Levels in dB of 96 mel bands from 30 Hz to half the rate: Hann 2048, hop 1024, not centred; a full-scale sine is near 0."""
-    spectra = _spectra(sound, MEL_WINDOW, MEL_HOP)
-    power = spectra.real**2 + spectra.imag**2
-    bands = (_mel_bands(rate) @ power.T).T  # sparse: BLAS adds in another order on another number of threads
+    bands = (
+        mel_bands(rate, MEL_WINDOW, MELS, MEL_LOWEST) @ power(sound, MEL_WINDOW, MEL_HOP).T
+    ).T  # sparse: BLAS adds in another order on another number of threads
     full = (MEL_WINDOW / 4) ** 2
     return (10 * np.log10(bands + np.float32(FLOOR * full)) - np.float32(10 * np.log10(full))).astype(np.float16)
 
 
 @cache
-def _mel_bands(rate: int) -> sparse.csr_array:
-    """Triangles of height 1 [shape=(96, 1025)], evenly spaced in mel (2595 log10(1 + f/700)); at least one bin each."""
-    top = 2595 * np.log10(1 + rate / 2 / 700)
-    low = 2595 * np.log10(1 + MEL_LOWEST / 700)
-    edges = 700 * (10 ** (np.linspace(low, top, MELS + 2) / 2595) - 1)
-    hertz = np.arange(MEL_WINDOW // 2 + 1) * rate / MEL_WINDOW
+def mel_bands(rate: int, window: int, count: int, lowest: float) -> sparse.csr_array:
+    """Triangles of height 1 [shape=(count, window // 2 + 1)] from `lowest` Hz to half the rate, at least one bin each.
+
+    They are evenly spaced in mel: 2595 log10(1 + f / 700).
+    """
+    low, top = (2595 * np.log10(1 + f / 700) for f in (lowest, rate / 2))
+    edges = 700 * (10 ** (np.linspace(low, top, count + 2) / 2595) - 1)
+    hertz = np.arange(window // 2 + 1) * rate / window
     rise = (hertz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     fall = (edges[2:] - hertz[:, None]) / (edges[2:] - edges[1:-1])
     bands = np.clip(np.minimum(rise, fall), 0, None)
