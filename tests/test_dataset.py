@@ -75,6 +75,11 @@ def test_two_processes_write_the_bytes_of_one(tmp_path, whole):
     assert same(tmp_path / "two", whole)
 
 
+def test_many_small_shards_are_rendered_to_the_end(tmp_path):
+    run(tmp_path / "many", spec(160, 1), workers=2)
+    assert len(list((tmp_path / "many/shards").glob("*.h5"))) == 160
+
+
 def test_a_finished_set_is_left_alone(tmp_path, whole):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     assert run(whole, spec()) == []

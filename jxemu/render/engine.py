@@ -38,9 +38,6 @@ from jxemu.render.spec import Spec
 PATIENCE = 5
 """So many times in a row workers may die without having finished a shard."""
 
-SHARDS_A_WORKER = 50
-"""After which a process is replaced by a fresh one."""
-
 SCHEDULER_PATIENCE = 300.0
 """Seconds to wait for a Dask scheduler that is gone."""
 
@@ -187,9 +184,7 @@ def _processes(
     counts = RawArray("q", spec.shards + 1)  # items done by shard; then whether to stop
     left, died = list(wanted), 0
     while left:
-        pool = ProcessPoolExecutor(
-            workers or os.cpu_count(), context, _begin, (os.getpid(), counts), max_tasks_per_child=SHARDS_A_WORKER
-        )
+        pool = ProcessPoolExecutor(workers or os.cpu_count(), context, _begin, (os.getpid(), counts))
         try:
             pending = {pool.submit(_work, path, number): number for number in left}
             while pending:
