@@ -1,4 +1,4 @@
-"""The command line: ``jxemu play``, ``devices``, ``render``, ``play-log``, ``sysex``, ``explore``, ``dataset``."""
+"""The command line: ``jxemu play``, ``devices``, ``render``, ``play-log``, ``sysex``, ``explore``, ``dataset``, ``match``."""
 
 import contextlib
 import sys
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app import dataset, explore, sysex
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
+from jxemu.app.match import match
 from jxemu.app.options import (
     Apart,
     BankFile,
@@ -59,6 +60,7 @@ app.add_typer(explore.app, name="explore")
 app.add_typer(dataset.app, name="dataset")
 app.command()(play)
 app.command()(devices)
+app.command()(match)
 
 
 @app.callback()

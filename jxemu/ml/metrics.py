@@ -1,6 +1,6 @@
 """How far apart two sounds, or two sets of parameters, are. Defined once; every table uses these.
 
-Sounds are float32 (n,), mono, of one rate and length. Source of the definitions: P-SYNTHPERM (MSS, wMFCC, SOT, RMS).
+Sounds are float32 (n,), mono, of one rate and length. MSS, wMFCC, SOT and RMS cosine as the synth-permutations project defines them.
 """
 
 from collections.abc import Callable
@@ -49,14 +49,8 @@ class Spectra:
 def mss_of(a: Spectra, b: Spectra) -> float:
     """Multi-scale spectral distance in dB: mean difference of level of log-mel spectra, the mean over three scales."""
     floor = max(a.top, b.top) + FLOOR_DB
-    return float(
-        np.mean(
-            [
-                np.abs(np.maximum(x, floor) - np.maximum(y, floor)).mean()
-                for x, y in zip(a.levels, b.levels, strict=True)
-            ]
-        )
-    )
+    pairs = zip(a.levels, b.levels, strict=True)
+    return float(np.mean([np.abs(np.maximum(x, floor) - np.maximum(y, floor)).mean() for x, y in pairs]))
 
 
 def mss(a: np.ndarray, b: np.ndarray, rate: int) -> float:
@@ -93,12 +87,14 @@ def wmfcc(a: np.ndarray, b: np.ndarray, rate: int) -> float:
 
 def sot(a: np.ndarray, b: np.ndarray, rate: int) -> float:
     """Spectral optimal transport: Wasserstein-1 distance of normalised magnitude spectra on 0..1, the mean over frames."""
-    shares = []
-    for sound in (a, b):
-        magnitude = np.sqrt(_power(sound, round(SOT_WINDOW * rate), round(SOT_HOP * rate)))
-        total = magnitude.sum(1, keepdims=True)
-        shares.append(np.where(total > 1e-6, np.cumsum(magnitude, 1) / np.maximum(total, 1e-6), 0.0))
-    return float(np.abs(shares[0] - shares[1]).mean())
+    return float(np.abs(cumulative(a, rate) - cumulative(b, rate)).mean())
+
+
+def cumulative(sound: np.ndarray, rate: int) -> np.ndarray:
+    """Cumulated shares of the magnitude spectrum (frames, bins), up to 1; 0 where there is silence."""
+    magnitude = np.sqrt(_power(sound, round(SOT_WINDOW * rate), round(SOT_HOP * rate)))
+    total = magnitude.sum(1, keepdims=True)
+    return np.where(total > 1e-6, np.cumsum(magnitude, 1) / np.maximum(total, 1e-6), 0.0)
 
 
 def envelope(sound: np.ndarray, rate: int) -> np.ndarray:
@@ -110,7 +106,11 @@ def envelope(sound: np.ndarray, rate: int) -> np.ndarray:
 
 def rms_cosine(a: np.ndarray, b: np.ndarray, rate: int) -> float:
     """Cosine of the RMS envelopes: 1 for the same course of level."""
-    x, y = envelope(a, rate), envelope(b, rate)
+    return cosine(envelope(a, rate), envelope(b, rate))
+
+
+def cosine(x: np.ndarray, y: np.ndarray) -> float:
+    """Cosine of the angle between two vectors; 1 if both are 0."""
     size = np.linalg.norm(x) * np.linalg.norm(y)
     return float(x @ y / size) if size > 0 else float(not (x.any() or y.any()))
 

@@ -89,8 +89,8 @@ def _words(spec: Spec, figures: _Figures) -> str:
     rows = {
         "items": f"{spec.count:,} ({splits})",
         "machine": f"{machine.kind}, unit {machine.unit}, {machine.sample_rate} Hz, {machine.oversample}x oversampled",
-        "sound": f"{spec.seconds:g} s, {spec.takes} take{'s' if spec.takes > 1 else ''} an item"
-        + (f", {spec.store.channels} channels as int16" if spec.store.audio else ", rendered again when asked for"),
+        "sound": f"{spec.seconds:g} s, {_channels(spec)}, {spec.takes} take{'s' if spec.takes > 1 else ''} an item"
+        + ("" if spec.store.audio else ", rendered again when asked for"),
         "notes, velocities, hold": f"{chosen.choose}: {_plain(chosen.notes)}; {_plain(chosen.velocities)}; {_plain(chosen.hold)} s",
         "tones": f"{origin}; {len(spec.varied)} of 44 parameters vary",
         "stored": ", ".join(stored) or "parameters only",
@@ -112,6 +112,10 @@ def _words(spec: Spec, figures: _Figures) -> str:
 Item i is a pure function of `spec.json` and i; `jxemu dataset check` renders items again and compares the bytes. Layout {LAYOUT}; read it with
 `jxemu.render.dataset.open(path)`.
 """
+
+
+def _channels(spec: Spec) -> str:
+    return "mono" if spec.store.channels == 1 else "stereo"
 
 
 def _plain(value: object) -> str:

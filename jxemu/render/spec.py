@@ -401,7 +401,8 @@ def freeze(spec: Spec, folder: Path, where: str = "spec") -> Spec:
     unique = [row for row in rows if known[row.values] is row]
     if not unique:
         raise SpecError(f"{where}: there are no tones in {', '.join(spec.tones.files)}")
-    return spec.model_copy(update={"tones": spec.tones.model_copy(update={"tones": unique})})
+    names = [Path(name).name for name in spec.tones.files]  # where they lay does not matter any more
+    return spec.model_copy(update={"tones": spec.tones.model_copy(update={"files": names, "tones": unique})})
 
 
 def _hexed(tone: Tone) -> str:

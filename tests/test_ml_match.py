@@ -1,0 +1,130 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import jxemu
+from jxemu.ml import match
+from jxemu.patch.bank import Bank, load_bank
+
+RATE = match.RATE
+JXEMU = str(Path(sys.executable).with_name("jxemu"))
+BRASS = jxemu.Tone("BRASS", dco2_wave="saw", mix_dco2=90, dco2_fine=70, vcf_freq=50, vcf_env=50, env1_d=60, env1_s=40)
+
+
+def recording(tone, note=57, rate=48_000, seconds=1.0, noise_db=-50.0, seed=7):
+    """What a microphone might have of another unit."""
+    sound = jxemu.render(tone, [(note, 90, 0.0, 0.6)], seconds, sample_rate=rate, seed=seed)
+    noise = np.random.default_rng(0).standard_normal(sound.shape) * np.abs(sound).max() * 10 ** (noise_db / 20)
+    return np.concatenate([noise[: rate // 5], sound + noise])
+
+
+@pytest.mark.parametrize("note", [33, 45, 60, 77, 91])
+@pytest.mark.parametrize("rate", [44_100, 96_000])
+def test_the_pitch_of_a_note_is_found_at_any_rate(note, rate):
+    target = match.prepare(recording(BRASS, note, rate), rate)
+    assert target.note == note
+    assert abs(target.cents) < 25
+
+
+def test_a_pitch_between_two_keys_is_told_in_cents():
+    time = np.arange(RATE) / RATE
+    target = match.prepare(sum(np.sin(2 * np.pi * 440 * 2 ** (0.3 / 12) * k * time) / k for k in range(1, 9)), RATE)
+    assert (target.note, round(target.cents)) == (69, 30)
+
+
+def test_noise_has_no_pitch_and_a_note_that_is_asked_for_is_taken():
+    noise = np.random.default_rng(1).standard_normal(RATE)
+    assert match.prepare(noise, RATE).cents is None
+    assert match.prepare(noise, RATE).note == match.NO_PITCH
+    assert match.prepare(noise, RATE, 40).note == 40
+
+
+def test_silence_before_the_note_is_left_out_and_long_sounds_are_cut():
+    sound = recording(BRASS, seconds=6.0)
+    target = match.prepare(sound, 48_000)
+    assert np.abs(target.sound[: RATE // 20]).max() > 0.2
+    assert target.seconds <= match.LONGEST
+
+
+@pytest.mark.parametrize(
+    ("sound", "why"),
+    [
+        (np.zeros(9999), "silent"),
+        (np.ones(50), "too short"),
+        (np.full(9999, np.nan), "no numbers"),
+        (np.zeros(0), "silent"),
+    ],
+)
+def test_what_is_no_sound_is_refused(sound, why):
+    with pytest.raises(match.MatchError, match=why):
+        match.prepare(sound, RATE)
+
+
+def test_a_release_is_seen_where_it_is():
+    tone = BRASS.replace(env1_s=127, env2_s=127, env2_r=10)
+    assert match.held(match.prepare(recording(tone), 48_000)) == pytest.approx(0.6, abs=0.08)
+
+
+def test_the_same_seed_finds_the_same_tones_and_another_others():
+    target = match.prepare(recording(BRASS), 48_000)
+    first, again, other = (match.Search(target, renders=96, seed=seed).run() for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_a_tone_of_a_bank_that_is_given_is_found_though_another_unit_played_it():
+    tone = match._tuned(BRASS)
+    target = match.prepare(recording(tone), 48_000)
+    best = match.Search(target, [BRASS], renders=192).run()[0]
+    blind = match.Search(target, renders=192).run()[0]
+    assert best.apart < 4.0
+    assert best.cost <= blind.cost + 0.5
+
+
+def test_search_comes_much_nearer_than_the_pool_it_starts_from():
+    seen = []
+    target = match.prepare(recording(BRASS.replace(vcf_freq=37, vcf_res=40, env1_a=40, mix_dco1=80)), 48_000)
+    search = match.Search(target, renders=480, shown=lambda done, apart: seen.append((done, apart)))
+    best = search.run()[0]
+    pool = [apart for done, apart in seen if done <= 0.36 * 480]
+    assert search.done <= 480
+    assert best.apart < 0.8 * pool[-1]
+
+
+def test_the_command_writes_a_tone_that_makes_what_it_says(tmp_path):
+    soundfile.write(tmp_path / "horn.flac", recording(BRASS), 48_000)
+    command = [JXEMU, "match", "horn.flac", "-o", "horn.syx", "--renders", "96"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "note 57 (A3)" in result.stderr
+    assert "dB from the sound" in result.stdout
+    tone, *_ = load_bank(tmp_path / "horn.syx")
+    others = Bank.load(tmp_path / "horn-candidates.syx").tones
+    assert tone.name == "HORN"
+    assert len({tuple(other.values().values()) for other in others}) > 3
+    assert others[0].values() == tone.values()
+    hold = float(result.stdout.split("held ")[1].split(" s")[0])
+    target = match.prepare(*soundfile.read(tmp_path / "horn.flac"))
+    again = match.heard(target, [tone], [hold])[0]
+    written, _ = soundfile.read(tmp_path / "horn.wav", dtype="float32")
+    scale = np.abs(written).max() / np.abs(again).max()
+    assert np.abs(again * scale - written)[: RATE // 2].max() < 1e-3
+    assert (tmp_path / "horn.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [("gone.wav", None, "there is no such file"), ("bad.wav", b"nonsense", "cannot read bad.wav")],
+)
+def test_a_file_that_is_no_sound_is_one_sentence(tmp_path, name, data, why):
+    if data:
+        (tmp_path / name).write_bytes(data)
+    result = subprocess.run([JXEMU, "match", name, "-o", "x.syx"], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2
+    assert why in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "x.syx").exists()
