@@ -76,9 +76,12 @@ def capture(server, name, path):
     ports = [client.inports.register(side) for side in ("left", "right")]
     midi_in = client.midi_inports.register("midi")
     blocks, times, midi = [], [], []
+    leaving = threading.Event()
 
     @client.set_process_callback
     def process(count):
+        if leaving.is_set():  # ports are unplugged one by one: half a block is no sound of the instrument's
+            return
         blocks.append(np.stack([port.get_array().copy() for port in ports], 1))
         times.append(client.last_frame_time)
         midi.extend(b"".join(bytes(data) for _, data in midi_in.incoming_midi_events()))
@@ -88,6 +91,7 @@ def capture(server, name, path):
         connect(client, f"{name}:{side}", None, port)
     print("ready", flush=True)
     sys.stdin.read()
+    leaving.set()
     client.deactivate()
     np.savez(path, sound=np.concatenate(blocks), times=times, block=len(blocks[0]), midi=midi)
     client.close()

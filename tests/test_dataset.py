@@ -9,8 +9,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+import jxemu
 from jxemu.render import dataset, engine
 from jxemu.render.spec import checked, freeze
 
@@ -100,6 +102,14 @@ def test_a_damaged_and_a_lost_shard_are_said_and_repaired(tmp_path, whole):
     assert same(path, whole)
 
 
+def test_a_damaged_index_is_put_together_again(tmp_path, whole):
+    rendered(tmp_path / "hurt", spec())
+    (tmp_path / "hurt/index.parquet").write_bytes(b"nonsense")
+    (tmp_path / "hurt/stats.npz").unlink()
+    run(tmp_path / "hurt", spec())
+    assert same(tmp_path / "hurt", whole)
+
+
 def test_every_item_renders_again_to_its_bytes_and_a_changed_one_is_found(tmp_path, whole):
     found = dataset.open(whole)
     assert dataset.check_items(found, range(len(found))) == []
@@ -113,6 +123,27 @@ def test_every_item_renders_again_to_its_bytes_and_a_changed_one_is_found(tmp_pa
 def test_another_spec_does_not_go_into_the_folder(whole):
     with pytest.raises(dataset.DatasetError, match="its items, seconds differ"):
         run(whole, spec(items=25, seconds=0.2))
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(dataset.DatasetError, match="holds other files"):
+        run(tmp_path, spec())
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_a_name_that_is_not_ascii_goes_through(tmp_path):
+    values = bytes(jxemu.Tone().values().values()).hex()
+    given = {"source": "bank", "files": ["x"], "tones": [{"name": "STRINGSÄÄÄ", "origin": "ä.csv", "values": values}]}
+    rendered(tmp_path / "set", spec(items=1, tones=given))
+    row = pq.read_table(tmp_path / "set/index.parquet").to_pylist()[0]
+    assert (row["name"], row["origin"]) == ("STRINGSÄÄÄ", "ä.csv")
+
+
+def test_a_split_without_items_is_empty(tmp_path):
+    found = rendered(tmp_path / "set", spec(items=3, splits={"train": 1.0, "validation": 0.0, "test": 0.0}))
+    empty = found.split("test")
+    assert (len(empty), empty.values.shape, empty.p.shape) == (0, (0, 44), (0, 44))
 
 
 def test_one_folder_is_for_one_run_at_a_time(tmp_path):
@@ -170,8 +201,6 @@ def test_sound_that_is_not_stored_is_rendered_when_it_is_asked_for(tmp_path, who
 
 
 def test_the_index_has_a_row_an_item(whole):
-    import pyarrow.parquet as pq
-
     rows = pq.read_table(whole / "index.parquet").to_pylist()
     found = dataset.open(whole)
     assert [row["index"] for row in rows] == list(range(24))

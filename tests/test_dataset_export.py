@@ -98,7 +98,7 @@ def test_two_tones_and_two_takes_are_exported_too(tmp_path, dual):
     assert dual.values.shape == (4, 2, 44)
     for kind in ("wav", "parquet", "webdataset", "npy", "zarr"):
         assert export(dual, tmp_path / kind, kind) == 4
-    bank = Bank.load(tmp_path / "wav/0000001.syx")
+    bank = Bank.load(tmp_path / "wav/0000001-0.syx")
     assert [tone.values() for tone in bank.tones[:2]] == [tone.values() for tone in dual[1].plan.tones()]
     assert bank.patches[0].key_mode == 0
     sound, _ = soundfile.read(tmp_path / "wav/0000001-1.wav", dtype="float32")
@@ -108,6 +108,21 @@ def test_two_tones_and_two_takes_are_exported_too(tmp_path, dual):
     assert {row["lower_vcf_freq"] for row in rows} == set(
         dual.values[:, 1, list(bank.tones[0].values()).index("vcf_freq")]
     )
+
+
+def test_a_variant_has_a_sysex_of_its_own(tmp_path):
+    found = spec(2, 2, variants=[{"chorus": "off"}, {"chorus": 2}], store={"features": []})
+    export(rendered(tmp_path / "set", found), tmp_path / "wav", "wav")
+    row = next(csv.DictReader((tmp_path / "wav/items.csv").open()))
+    chorus = [Bank.load(tmp_path / "wav" / name).tones[0].chorus for name in row["sysex"].split()]
+    assert chorus == [0, 2]
+    assert json.loads(row["changes"]) == [{"chorus": 0}, {"chorus": 2}]
+
+
+def test_an_empty_split_is_said(tmp_path):
+    found = rendered(tmp_path / "set", spec(2, 2, splits={"train": 1.0, "validation": 0.0, "test": 0.0}))
+    with pytest.raises(ExportError, match="no such items"):
+        export(found.split("test"), tmp_path / "out", "npy")
 
 
 def test_an_export_does_not_write_over_anything_and_leaves_no_half_folder(tmp_path, tiny, monkeypatch):

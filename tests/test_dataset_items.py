@@ -51,6 +51,17 @@ def test_the_thesis_preset_has_its_setting():
         ({"machine": {"sync": "maybe"}}, "sync 'maybe' is not known"),
         ({"fixed": {"vcf_frq": 3}}, "fixed: there is no parameter 'vcf_frq'; did you mean vcf_freq?"),
         ({"fixed": {"vcf_freq": 300}}, "vcf_freq cannot be 300"),
+        ({"performance": {"velocities": []}}, "velocities must be at least one"),
+        ({"performance": {"notes": {"low": 0, "high": 10**12}}}, "performance.notes"),
+        ({"performance": {"hold": float("inf")}}, "performance.hold"),
+        ({"machine": {"temperature": float("nan")}}, "machine.temperature"),
+        ({"machine": {"unit": 10**30}}, "machine.unit"),
+        ({"vary": []}, "vary: at least one parameter"),
+        ({"variants": [{"hpf": 1}], "fixed": {"hpf": 2}}, "hpf: a variant changes what is varied or fixed"),
+        (
+            {"performance": {"choose": "all", "notes": list(range(128)), "velocities": list(range(1, 128))}},
+            "is too large",
+        ),
         ({"vary": ["hpf"], "fixed": {"hpf": 1}}, "hpf: varied and fixed at once"),
         ({"tones": {"source": "dice"}}, "tones"),
         ({"performance": {"notes": [200]}}, "notes must be 0..127"),
@@ -150,6 +161,37 @@ def test_a_table_of_tones_is_read_and_its_mistakes_are_named(tmp_path):
     (tmp_path / "t.csv").write_text("name,vcf_freq\nONE,30\nTWO,999\n")
     with pytest.raises(SpecError, match=r"t\.csv: line 3: vcf_freq cannot be 999"):
         freeze(checked(SHORT | {"tones": given}, "x"), tmp_path)
+    (tmp_path / "t.csv").write_text("vcf_frq,hpf\n30,1\n")
+    with pytest.raises(SpecError, match="no parameter 'vcf_frq'; did you mean vcf_freq"):
+        freeze(checked(SHORT | {"tones": given}, "x"), tmp_path)
+
+
+def test_a_table_as_spreadsheets_write_it_is_read(tmp_path):
+    (tmp_path / "t.csv").write_bytes("dco1_wave,vcf_freq,name\nsquare, 64.0,STRINGSÄÄÄ\n".encode("utf-8-sig"))
+    found = freeze(checked(SHORT | {"tones": {"source": "csv", "files": ["t.csv"]}, "items": None}, "x"), tmp_path)
+    tone = Items(found).plans([(0, 0)])[0].tones()[0]
+    assert (tone.dco1_wave, tone.vcf_freq, tone.name) == (1, 64, "STRINGSÄÄÄ")
+
+
+def test_equal_tones_that_are_drawn_are_on_one_side():
+    found = spec(
+        items=600, vary=["vcf_freq"], tones={"source": "uniform"}, splits={"train": 0.5, "validation": 0.0, "test": 0.5}
+    )
+    sides = {}
+    for plan in Items(found).plans([(n, 0) for n in range(600)]):
+        sides.setdefault(plan.values.tobytes(), set()).add(plan.split)
+    assert len(sides) <= 128
+    assert all(len(side) == 1 for side in sides.values())
+    assert len({side for each in sides.values() for side in each}) == 2
+
+
+def test_tones_that_only_differ_in_what_is_fixed_are_one_family():
+    names = ("env1_a", "env1_d", "env1_s", "vcf_freq", "mix_dco1", "mix_dco2")
+    tones = [jxemu.Tone(), jxemu.Tone(**dict.fromkeys(names, 9))]
+    rows = [{"name": "", "origin": "", "values": bytes(tone.values().values()).hex()} for tone in tones]
+    given = {"source": "bank", "files": ["x"], "tones": rows}
+    plans = Items(spec(tones=given, items=2, fixed=dict.fromkeys(names, 50))).plans([(0, 0), (1, 0)])
+    assert plans[0].family == plans[1].family
 
 
 def test_several_takes_are_the_same_tone_at_other_keys_and_settings():
@@ -162,6 +204,8 @@ def test_several_takes_are_the_same_tone_at_other_keys_and_settings():
     assert [item.tone.chorus for item in plan.items()] == [0, 2] * 4
     assert [item.notes[0][:2] for item in plan.items()][::2] == [(40, 20), (40, 120), (60, 20), (60, 120)]
     assert len({item.tone.replace(chorus=0) for item in plan.items()}) == 1
+    assert "chorus" not in found.varied
+    assert plan.values[0, NAMES.index("chorus")] == 0
 
 
 def test_a_batch_of_dual_items_gives_the_bytes_of_the_super_jx():

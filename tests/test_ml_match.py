@@ -54,7 +54,7 @@ def test_silence_before_the_note_is_left_out_and_long_sounds_are_cut():
     ("sound", "why"),
     [
         (np.zeros(9999), "silent"),
-        (np.ones(50), "too short"),
+        (np.arange(50.0), "too short"),
         (np.full(9999, np.nan), "no numbers"),
         (np.zeros(0), "silent"),
     ],
@@ -128,3 +128,29 @@ def test_a_file_that_is_no_sound_is_one_sentence(tmp_path, name, data, why):
     assert why in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x.syx").exists()
+
+
+def test_the_recording_is_never_written_over(tmp_path):
+    soundfile.write(tmp_path / "horn.wav", recording(BRASS), 48_000)
+    before = (tmp_path / "horn.wav").read_bytes()
+    for output, why in (
+        ("horn.syx", "horn.wav would be written over"),
+        ("x.wav", "must end in .syx"),
+        (".", "must end in .syx"),
+    ):
+        result = subprocess.run(
+            [JXEMU, "match", "horn.wav", "-o", output], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert result.returncode == 2
+        assert why in result.stderr
+    assert (tmp_path / "horn.wav").read_bytes() == before
+
+
+def test_tones_of_a_bank_are_all_tried_and_others_beside():
+    target = match.prepare(recording(BRASS), 48_000)
+    bank = [BRASS.replace(vcf_freq=n) for n in range(40)]
+    search = match.Search(target, bank, renders=160)
+    search.run()
+    tried = {tone.vcf_freq for tone in search.found if tone.name == "BRASS" and tone.env1_d == 60}
+    assert tried >= set(range(40))
+    assert len({tone.name for tone in search.found}) > 3

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 OTHERS = 8
+MOST_SECONDS = 60
 
 
 def match(
@@ -31,9 +32,19 @@ def match(
 ) -> None:
     """Find a tone that sounds like a recording, by trying tones on the emulator (there are no trained networks yet)."""
     try:
+        import cma  # noqa: F401 - needed at the end of a search: better said before
+        import matplotlib  # noqa: F401
+
         from jxemu.ml.match import MatchError, Search, heard, named, prepare
     except ImportError as error:
         fail(f"{error.name} is not installed; pip install 'jxemu[match]'")
+    if output.suffix.lower() != ".syx":
+        fail(f"{output}: the name must end in .syx")
+    others, pictured, heard_as = beside(output, "candidates"), output.with_suffix(".png"), output.with_suffix(".wav")
+    inputs = {path.resolve() for path in (sound, *(bank or []))}
+    for path in (output, others, pictured, heard_as):
+        if path.resolve() in inputs:
+            fail(f"{path} would be written over; choose another name for the output")
     data, rate = _read(sound)
     tones = [tone for path in bank or [] for tone in read_bank(path).tones]
     try:
@@ -47,11 +58,9 @@ def match(
     ) as bar:
         task = bar.add_task("", total=renders, apart=float("inf"))
         search = Search(target, tones, renders, seed, lambda done, apart: bar.update(task, completed=done, apart=apart))
-        found = named(search.run()[:OTHERS], sound.stem)
+        found = named(search.run(OTHERS), sound.stem)
     best = found[0]
     made = heard(target, [best.tone], [best.hold])[0]
-    others = beside(output, "candidates")
-    pictured, heard_as = output.with_suffix(".png"), output.with_suffix(".wav")
     for path, tones in ((output, [best.tone]), (others, [each.tone for each in found])):
         with whole_file(path) as part:
             part.write_bytes(Bank(tones).encode("jx8p")[0])
@@ -66,9 +75,14 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
     import soundfile
 
     try:
-        return soundfile.read(path, dtype="float64", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        fail(f"cannot read {path}: {error.error_string if path.exists() else 'there is no such file'}")
+        with soundfile.SoundFile(path) as file:
+            data = file.read(min(file.frames, MOST_SECONDS * file.samplerate), dtype="float64", always_2d=True)
+            if file.frames > len(data):
+                say(f"{path}: only the first {MOST_SECONDS} s are looked at")
+            return data, file.samplerate
+    except (soundfile.LibsndfileError, TypeError, OSError) as error:
+        reason = getattr(error, "error_string", None) or error
+        fail(f"cannot read {path}: {reason if path.exists() else 'there is no such file'}")
 
 
 def _pitch(target: "Target", note: int | None) -> str:
@@ -113,7 +127,7 @@ def _draw(path: Path, target: "Target", made: np.ndarray, best: "Candidate", nam
             cmap="magma",
             extent=(0, target.seconds, 0, 96),
         )
-        axis.set_title(title)
+        axis.set_title(title, parse_math=False)
         axis.set_ylabel("mel band")
     levels = [20 * np.log10(np.maximum(envelope(sound, RATE), 1e-5)) for sound in (target.sound, made)]
     spectra = [10 * np.log10(np.maximum((10 ** (picture / 10)).mean(0), 1e-12)) for picture in pictures]

@@ -37,8 +37,10 @@ class Notes(Dataset):
         self.names = whole.names
         self._items = whole.split(split) if split else whole
         stats = whole.stats
+        if standardise and not stats["values_count"]:
+            raise ValueError(f"{path} has no training items to standardise by; use standardise=False")
         self._scales = {
-            name: (stats[f"{name}_mean"].astype(np.float32), np.maximum(stats[f"{name}_std"], 1e-6).astype(np.float32))
+            name: (stats[f"{name}_mean"].astype(np.float32), _not_zero(stats[f"{name}_std"]))
             for name in self.features
             if standardise and name != "audio"
         }
@@ -59,3 +61,8 @@ class Notes(Dataset):
             mean, deviation = self._scales[name]
             data = (data - mean) / deviation
         return torch.from_numpy(data)
+
+
+def _not_zero(deviation: np.ndarray) -> np.ndarray:
+    """Deviations to divide by: 1 for a column that never changes."""
+    return np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 from scipy import fft, signal
@@ -24,6 +25,8 @@ RATE, OVERSAMPLE = 44_100, 2
 LONGEST = 3.0
 """Seconds of a sound that are looked at."""
 
+LOWEST_RATE, HIGHEST_RATE = 4_000, 400_000
+
 SHORTEST = 0.05
 LOWEST_NOTE, HIGHEST_NOTE = 24, 96
 NO_PITCH = 60
@@ -32,7 +35,7 @@ LEVEL = 108
 """VCA level of what is found: a recording does not tell how loud the synth was."""
 
 BATCH = 16
-STARTS = 3
+STARTS, POOL_SHARE = 3, 0.35
 STEP, FADERS_MOVED, FLIP_CHANCE, HOLD_CHANCE = 0.2, 3.3, 0.3, 0.3
 """A step of a fader (share of its range), how many are moved at once, chances of a switch and of the hold.
 
@@ -103,6 +106,9 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     """A recording, float (n,) or (n, channels), as a target. Raises MatchError for one that is silent, short or not finite."""
     mono = np.asarray(sound, np.float64)
     mono = mono.mean(1) if mono.ndim == 2 else mono
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise MatchError(f"a rate of {rate} Hz is not one of sound ({LOWEST_RATE} to {HIGHEST_RATE})")
+    mono = mono - (mono.mean() if len(mono) else 0.0)
     if not np.isfinite(mono).all():
         raise MatchError("the sound holds values that are no numbers")
     peak = np.abs(mono).max(initial=0.0)
@@ -209,21 +215,21 @@ class Search:
         shown: Shown = lambda n, d: None,
     ):
         self.target, self.renders, self.shown = target, renders, shown
-        self._bank = [*bank, *factory_bank().tones]
+        self._bank = list(bank)
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self.found: dict[Tone, Candidate] = {}
-        self.done = 0
+        self.done, self._nearest = 0, math.inf
 
-    def run(self) -> list[Candidate]:
-        """Candidates, the nearest first."""
+    def run(self, count: int = 8) -> list[Candidate]:
+        """The nearest candidates, the nearest first."""
         self._pool()
         starts = [self._climb(start) for start in self.best(STARTS)]
         share = (self.renders - self.done) // (2 * STARTS)
         for climb in starts:
             climb.go(share)
         min(starts, key=lambda climb: climb.best.cost).go(self.renders - self.done)
-        return self.best(len(self.found))
+        return self.best(count)
 
     def best(self, count: int) -> list[Candidate]:
         """The nearest so far, no two of them nearly the same tone."""
@@ -246,17 +252,20 @@ class Search:
             if known is None or candidate.cost < known.cost:
                 self.found[candidate.tone] = candidate
         self.done += len(made)
-        self.shown(self.done, min(each.apart for each in self.best(1)))
+        self._nearest = min(self._nearest, *(candidate.apart for candidate in made))
+        self.shown(self.done, self._nearest)
         return made
 
     def _pool(self) -> None:
-        count = max(BATCH, int(0.35 * self.renders))
-        drawn = [random_tone(self._seed * 1_000_000 + n) for n in range(max(count - len(self._bank), count // 2))]
-        tones = list(dict.fromkeys(_tuned(tone) for tone in [*self._bank, *drawn]))[:count]
-        hold = held(self.target)
-        for at in range(0, len(tones), 2 * BATCH):
-            some = tones[at : at + 2 * BATCH]
-            self.evaluate(some, [hold] * len(some))
+        """Try the tones of the bank, then factory tones and new ones, half and half, up to a share of the renders."""
+        count = max(BATCH, int(POOL_SHARE * self.renders))
+        factory, given = factory_bank().tones, len(self._bank)
+        drawn = [random_tone(self._seed * 1_000_000 + n) for n in range(max(0, count - given))]
+        mixed = [tone for pair in zip_longest(factory, drawn) for tone in pair if tone]
+        tones = list(dict.fromkeys(_tuned(tone) for tone in [*self._bank, *mixed]))
+        tones, hold = tones[: min(max(count, given), self.renders)], held(self.target)
+        for at in range(0, len(tones), BATCH):
+            self.evaluate(tones[at : at + BATCH], [hold] * len(tones[at : at + BATCH]))
 
     def _climb(self, start: Candidate) -> "_Climb":
         return _Climb(self, start, int(self._rng.integers(1, 1 << 30)))

@@ -44,10 +44,12 @@ PERFORMANCE = ("note", "velocity", "start", "hold")
 
 _COLUMNS = {
     "index": "i8", "attempt": "u2", "split": "u1", "family": "i8", "unit": "i8", "peak": "f4", "level": "f4",
-    "stems_peak": "f4", "silent": "?", "name": "S10", "origin": "S64",
+    "stems_peak": "f4", "silent": "?", "name": "S40", "origin": "S64",
 }  # fmt: skip
+_PUT_TOGETHER = ("index.parquet", "stats.npz", "README.md")
 _VERSIONED = ("jxemu", "numpy", "numba", "scipy", "h5py", "pyarrow")
 _SLACK = 8 << 20
+_MOST_SAMPLES = 1 << 25  # rendered at once: 256 MB
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 Tick = Callable[[int], None]
@@ -106,9 +108,16 @@ def create(path: Path, spec: Spec) -> Folder:
     """The folder of a frozen spec, made if it is not there. Raises DatasetError if it holds something else."""
     folder = Folder(path)
     try:
-        (path / "shards").mkdir(parents=True, exist_ok=True)
+        if path.exists() and not (path / "spec.json").exists() and any(path.iterdir()):
+            raise DatasetError(f"{path} holds other files; choose a new folder")
+        path.mkdir(parents=True, exist_ok=True)
         if not (path / "spec.json").exists():
-            write_whole(path / "spec.json", spec.to_json().encode())
+            part = path / f".spec.json.{os.getpid()}.part"
+            write_whole(part, spec.to_json().encode())
+            with contextlib.suppress(FileExistsError):  # another run that has just begun
+                os.link(part, path / "spec.json")
+            part.unlink()
+        (path / "shards").mkdir(exist_ok=True)
     except OSError as error:
         raise DatasetError(f"cannot write {path}: {error.strerror}") from None
     there = folder.spec()
@@ -142,7 +151,8 @@ def digest_of(path: Path) -> str:
 def sweep(folder: Folder) -> None:
     """Remove what unfinished work has left."""
     for part in (*folder.path.glob(".*.part*"), *(folder.path / "shards").glob(".*.part")):
-        part.unlink(missing_ok=True)
+        if part.is_file():
+            part.unlink(missing_ok=True)
 
 
 def missing(folder: Folder, spec: Spec, tick: Tick = lambda done: None) -> tuple[list[int], list[str]]:
@@ -150,8 +160,11 @@ def missing(folder: Folder, spec: Spec, tick: Tick = lambda done: None) -> tuple
     sweep(folder)
     wanted, damaged = [], []
     for number in range(spec.shards):
+        intact = False
         row = folder.whole(number)
-        if row and digest_of(folder.shard(number)) == row["sha256"]:
+        with contextlib.suppress(OSError):  # unreadable is damaged
+            intact = bool(row) and digest_of(folder.shard(number)) == row["sha256"]
+        if intact:
             tick(number + 1)
             continue
         if folder.shard(number, ".json").exists():
@@ -233,7 +246,8 @@ def _fill(file: h5py.File, items: Items, indices: range, tick: Tick) -> dict[str
         for name, (shape, kind) in sounds.shapes(spec).items()
     }
     waiting, again, done, tried = list(indices), [], 0, 0
-    batch = max(1, 2 * sounds.LANES // (spec.takes * spec.machine.boards))
+    width = spec.takes * spec.machine.boards
+    batch = max(1, min(2 * sounds.LANES // width, _MOST_SAMPLES // (width * spec.frames)))
     while waiting or again:
         draws = again[:batch]
         again = again[batch:]
@@ -300,10 +314,20 @@ def finish(folder: Folder, spec: Spec) -> None:
         "items": spec.count,
         "tried": sum(row["tried"] for row in records),
         "silent": sum(row["silent"] for row in records),
+        "files": {name: digest_of(folder.path / name) for name in _PUT_TOGETHER},
         "versions": {name: version(name) for name in _VERSIONED} | {"python": sys.version.split()[0]},
         "shards": records,
     }
     write_whole(folder.path / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def finished(folder: Folder) -> bool:
+    """Whether a dataset was put together, and what was made of its shards is as it was."""
+    try:
+        made = json.loads((folder.path / "manifest.json").read_text())["files"]
+        return all(digest_of(folder.path / name) == made[name] for name in _PUT_TOGETHER)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _write_index(folder: Folder, spec: Spec) -> None:
@@ -338,7 +362,7 @@ def index_rows(folder: Folder, spec: Spec, number: int) -> dict[str, list | np.n
         "split": [SPLITS[n] for n in columns["split"]],
         "family": columns["family"],
         "tone": [hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in flat],
-        "name": [name.decode() for name in columns["name"]],
+        "name": [name.decode(errors="ignore") for name in columns["name"]],
         "origin": [origin.decode(errors="ignore") for origin in columns["origin"]],
         "note": first[:, 0].astype(np.int16),
         "velocity": first[:, 1].astype(np.int16),
@@ -397,6 +421,7 @@ class Dataset:
         except (OSError, ValueError):
             raise DatasetError(f"{path} is not finished; give the command that renders it again") from None
         self.indices = np.arange(self.spec.count) if indices is None else indices
+        self.items = Items(self.spec)
         self._files: dict[int, h5py.File] = {}
         self._process = os.getpid()
 
@@ -447,11 +472,14 @@ class Dataset:
         return normalised(self.spec, self.values)
 
     def _gathered(self, name: str) -> np.ndarray:
+        if not len(self):
+            one = self.read(name, 0)
+            return np.zeros((0, *one.shape[1:]), one.dtype)
         shards = self.indices // self.spec.shard
         parts = [self.read(name, number)[:] for number in np.unique(shards)]
         begins = dict(zip(np.unique(shards).tolist(), np.cumsum([0, *map(len, parts)]).tolist(), strict=False))
         places = [begins[n] + i % self.spec.shard for n, i in zip(shards.tolist(), self.indices.tolist(), strict=True)]
-        return np.concatenate(parts)[places] if parts else np.zeros(0)
+        return np.concatenate(parts)[places]
 
     def read(self, name: str, number: int) -> h5py.Dataset:
         """An array of a shard. Raises DatasetError if it cannot be read."""
@@ -518,7 +546,7 @@ class DatasetItem:
     @property
     def plan(self) -> Plan:
         """What it is, worked out again from spec and index."""
-        return Items(self.dataset.spec).plans([(self.index, int(self.column("attempt")))])[0]
+        return self.dataset.items.plans([(self.index, int(self.column("attempt")))])[0]
 
     @property
     def tone(self) -> Tone:
@@ -549,19 +577,28 @@ def open(path: str | Path) -> Dataset:
 
 
 def check_files(dataset: Dataset, tick: Tick = lambda done: None) -> list[str]:
-    """Compare every shard with its hash; a sentence for each that differs."""
+    """Compare every file with its hash; a sentence for each that differs."""
     wrong = []
     for done, record in enumerate(dataset.manifest["shards"], 1):
-        path = dataset.folder.shard(record["shard"])
-        if not path.exists() or digest_of(path) != record["sha256"]:
-            wrong.append(f"{path} is damaged or gone")
+        if not _is(dataset.folder.shard(record["shard"]), record["sha256"]):
+            wrong.append(f"{dataset.folder.shard(record['shard'])} is damaged or gone")
         tick(done)
+    for name, digest in dataset.manifest["files"].items():
+        if not _is(dataset.folder.path / name, digest):
+            wrong.append(f"{dataset.folder.path / name} is damaged or gone")
     return wrong
+
+
+def _is(path: Path, digest: str) -> bool:
+    try:
+        return digest_of(path) == digest
+    except OSError:
+        return False
 
 
 def check_items(dataset: Dataset, places: Sequence[int], tick: Tick = lambda done: None) -> list[str]:
     """Render items singly and compare with what is stored, byte by byte; a sentence for each that differs."""
-    items, wrong = Items(dataset.spec), []
+    items, wrong = dataset.items, []
     for done, place in enumerate(places, 1):
         item = dataset[int(place)]
         try:

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import RawArray
@@ -26,6 +26,7 @@ from jxemu.render.dataset import (
     Folder,
     create,
     finish,
+    finished,
     indices_of,
     item_bytes,
     missing,
@@ -81,7 +82,7 @@ def run(
     progress = Progress(spec.count, shown)
     with folder.held():
         wanted = _look(folder, spec, progress, say)
-        if wanted or not (path / "manifest.json").exists():
+        if wanted or not finished(folder):
             started = time.time()
             (path / "manifest.json").unlink(missing_ok=True)
             _room(path, spec, wanted)
@@ -102,7 +103,9 @@ def run(
                 write_card(folder, spec)
                 finish(folder, spec)
             except OSError as error:
-                raise DatasetError(f"cannot write {path}: {error.strerror}; give the same command again") from None
+                raise DatasetError(
+                    f"cannot write {path}: {error.strerror or error}; give the same command again"
+                ) from None
             _note(path, progress, started, workers, scheduler)
     return folder
 
@@ -173,6 +176,15 @@ def _work(path: Path, number: int) -> dict:
     return write_shard(path, number, tick)
 
 
+def _result(future: Future) -> dict:
+    try:
+        return future.result()
+    except (DatasetError, BrokenProcessPool):
+        raise
+    except Exception as error:  # whatever a worker came to grief on
+        raise DatasetError(f"a worker failed ({type(error).__name__}: {error}); what is done stays") from None
+
+
 def _processes(
     path: Path, spec: Spec, wanted: list[int], workers: int | None, progress: Progress, say: Say
 ) -> Iterator[dict]:
@@ -191,7 +203,7 @@ def _processes(
                 done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
                     number = pending.pop(future)
-                    record = future.result()
+                    record = _result(future)
                     left.remove(number)
                     died = 0
                     yield record
@@ -259,6 +271,8 @@ def _connected(client_type: type, address: str, say: Say):
     while True:
         try:
             return client_type(address, timeout=5, set_as_default=False)
+        except ValueError as error:
+            raise DatasetError(f"{address!r} is no Dask scheduler, as tcp://host:8786 is ({error})") from None
         except (OSError, TimeoutError) as error:
             if time.monotonic() > end:
                 raise DatasetError(

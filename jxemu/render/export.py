@@ -14,13 +14,15 @@ import numpy as np
 
 from jxemu.patch.bank import Bank
 from jxemu.patch.patch import Patch
+from jxemu.patch.tone import Tone
 from jxemu.render import sounds
-from jxemu.render.dataset import PERFORMANCE, Dataset, DatasetItem, Tick
+from jxemu.render.dataset import PERFORMANCE, Dataset, DatasetError, DatasetItem, Tick, item_bytes
 from jxemu.render.items import caption
 from jxemu.render.spec import NAMES, Spec
 
 KINDS: dict[str, Callable] = {}
 _BLOCK = 256
+_BLOCK_BYTES = 1 << 26
 _TAR_ITEMS = 1_000
 _TICKS = 480
 _TEMPO = 500_000
@@ -37,6 +39,8 @@ def export(dataset: Dataset, path: Path, kind: str, limit: int | None = None, ti
     """
     if path.exists():
         raise ExportError(f"{path} is there already; choose another folder")
+    if not len(dataset):
+        raise ExportError(f"there are no such items in {dataset.folder.path}")
     part = path.with_name(f".{path.name}.part")
     try:
         part.mkdir(parents=True)
@@ -51,8 +55,11 @@ def export(dataset: Dataset, path: Path, kind: str, limit: int | None = None, ti
         part.rename(path)
     except ImportError as error:
         raise ExportError(f"{error.name} is not installed; pip install 'jxemu[export]'") from None
-    except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}; what there is stands in {part}") from None
+    except DatasetError:
+        raise
+    except (OSError, RuntimeError) as error:  # soundfile's is a RuntimeError
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"cannot write {path}: {reason}; what there is stands in {part}") from None
     return count
 
 
@@ -100,6 +107,7 @@ def _row(item: DatasetItem) -> dict[str, Any]:
         "sample_rate": spec.machine.sample_rate,
         "peak": item.peak,
         "tones": tones,
+        "changes": [plan.changes[take % len(plan.changes)] for take in range(spec.takes)],
         "performance": keys,
     }
 
@@ -146,12 +154,17 @@ def _stored(item: DatasetItem) -> dict[str, Any]:
     return columns | own | {name: item[name] for name in names}
 
 
+def _block(spec: Spec) -> int:
+    """Items written at once."""
+    return max(1, min(_BLOCK, _BLOCK_BYTES // (item_bytes(spec) + 4 * spec.takes * spec.frames)))
+
+
 @_kind("zarr")
 def _zarr(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: int) -> None:
     """A Zarr v3 group, an item a chunk, many chunks a file."""
     import zarr
 
-    group = zarr.create_group(path / "data.zarr", zarr_format=3)
+    group, block_items = zarr.create_group(path / "data.zarr", zarr_format=3), _block(dataset.spec)
     group.attrs["columns"] = {"values": NAMES, "p": dataset.spec.varied, "performance": PERFORMANCE}
     arrays = {}
     for name, (shape, dtype) in _arrays(dataset.spec).items():
@@ -159,15 +172,15 @@ def _zarr(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: int
             name,
             shape=(count, *shape),
             dtype=dtype,
-            chunks=(1, *shape) if shape else (_BLOCK,),
-            shards=(_BLOCK, *shape),
+            chunks=(1, *shape) if shape else (block_items,),
+            shards=(block_items, *shape),
         )
     rows: dict[str, list] = {name: [] for name in arrays}
     begin = 0
     for at, item in enumerate(items, 1):
         for name, data in _stored(item).items():
             rows[name].append(data)
-        if at % _BLOCK == 0 or at == count:
+        if at % block_items == 0 or at == count:
             for name, block in rows.items():
                 arrays[name][begin:at] = np.array(block)
                 block.clear()
@@ -209,7 +222,7 @@ def _parquet(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: 
         for name, sound in zip(takes, _takes(item), strict=True):
             made[name] = {"bytes": _flac(sound, spec.machine.sample_rate), "path": f"{item.index:07d}-{name}.flac"}
         waiting.setdefault(row["split"], []).append(made)
-        if len(waiting[row["split"]]) >= _BLOCK:
+        if len(waiting[row["split"]]) >= _block(spec):
             flush(row["split"])
     for split in list(waiting):
         flush(split)
@@ -235,7 +248,7 @@ def _webdataset(dataset: Dataset, path: Path, items: Iterator[DatasetItem], coun
 
 @_kind("wav")
 def _wav(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: int) -> None:
-    """A WAV a take with the MIDI file that plays it, a sysex file an item, and ``items.csv``."""
+    """A WAV (float) a take with the MIDI file that plays it, a sysex file an item (a variant, where there are some), and ``items.csv``."""
     import soundfile
 
     spec = dataset.spec
@@ -244,27 +257,33 @@ def _wav(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: int)
         for item in items:
             row, plan = _row(item), item.plan
             stem = f"{item.index:07d}"
-            tones = plan.tones()
-            patches = [Patch(tones[0].name, key_mode="dual", upper_tone=0, lower_tone=1)] if len(tones) > 1 else []
-            (path / f"{stem}.syx").write_bytes(Bank(tones, patches).encode("mks70" if patches else "jx8p")[0])
-            files = []
+            files, sysex = [], []
             for take, (sound, keys) in enumerate(zip(_takes(item), plan.performance.astype(float), strict=True)):
                 name = stem if spec.takes == 1 else f"{stem}-{take}"
-                soundfile.write(
-                    path / f"{name}.wav", sounds.unscaled(sound, item.peak), spec.machine.sample_rate, "PCM_24"
-                )
+                heard = sounds.unscaled(sound, item.peak)  # float: a peak may be above full scale
+                soundfile.write(path / f"{name}.wav", heard, spec.machine.sample_rate, "FLOAT")
+                if take < len(plan.changes):  # of further takes it is one of these again
+                    sysex.append(_sysex(path / f"{name}.syx", plan.tones(take)))
                 _midi(path / f"{name}.mid", keys[~np.isnan(keys[:, 0])].tolist())
                 files.append(f"{name}.wav")
             line = {
                 name: row[name] for name in ("index", "split", "family", "unit", "name", "origin", "caption", "peak")
             }
-            line |= {"files": " ".join(files), "sysex": f"{stem}.syx", "performance": json.dumps(row["performance"])}
+            line |= {"files": " ".join(files), "sysex": " ".join(sysex)}
+            line |= {"changes": json.dumps(row["changes"]), "performance": json.dumps(row["performance"])}
             for board, tone in zip(("", "lower_"), row["tones"], strict=False):
                 line |= {f"{board}{name}": value for name, value in tone.items()}
             if table is None:
                 table = csv.DictWriter(file, line)
                 table.writeheader()
             table.writerow(line)
+
+
+def _sysex(path: Path, tones: list[Tone]) -> str:
+    """A JX-8P bank of one tone, or an MKS-70 bank of two with the dual patch that plays them; returns its name."""
+    patches = [Patch(tones[0].name, key_mode="dual", upper_tone=0, lower_tone=1)] if len(tones) > 1 else []
+    path.write_bytes(Bank(tones, patches).encode("mks70" if patches else "jx8p")[0])
+    return path.name
 
 
 def _midi(path: Path, keys: list[list[float]]) -> None:

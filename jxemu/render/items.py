@@ -34,6 +34,7 @@ class Plan:
     values : uint8 (boards, 44), in the order of `PARAMETERS`; board 0 plays the upper or only tone.
     performance : float32 (takes, keys, 4): note, velocity, start and hold in seconds; NaN for no key.
     name, origin : of the tone, where it comes from a file.  family : its near-duplicates have the same.
+    changes : the spec's variants; take n has number n modulo their count, and `values` are those of take 0.
     """
 
     index: int
@@ -69,8 +70,14 @@ class Items:
     def __init__(self, spec: Spec):
         self.spec = spec
         self._given = spec.tones if isinstance(spec.tones, Given) else None
-        self._table = self._given.table if self._given else None
-        self._family = families(self._table, spec.splits.alike) if self._given else []
+        self._table = self._given.table if self._given else np.zeros((0, len(NAMES)), np.uint8)
+        for name, value in spec.rest.items():  # before families: what is fixed does not tell tones apart
+            self._table[:, NAMES.index(name)] = value
+        self._family = families(self._table, spec.splits.alike)
+        members: dict[int, bytes] = {}
+        for family, row in zip(self._family, self._table, strict=True):
+            members[family] = min(members.get(family, row.tobytes()), row.tobytes())
+        self._side = {family: self._split_of(first) for family, first in members.items()}
         self._prior = Prior.load() if spec.tones.source == "prior" else None
 
     def __len__(self) -> int:
@@ -86,22 +93,21 @@ class Items:
         spec, made = self.spec, []
         values, picked = self._values(draws)
         for (index, attempt), rows, tone in zip(draws, values, picked, strict=True):
-            family = index if tone is None else self._family[tone]
+            what = rows.tobytes()
+            family = _digest(what) >> 1 if tone is None else self._family[tone]
+            split = self._split_of(what) if tone is None else self._side[family]
             source = None if tone is None else self._given.tones[tone]
             made.append(
                 Plan(
                     index, attempt, rows, _performance(spec, index, attempt), tuple(spec.changes), _unit(spec, index),
-                    source.name if source else "", source.origin if source else "", family, self.split_of(family),
+                    source.name if source else "", source.origin if source else "", family, split,
                 )
             )  # fmt: skip
         return made
 
-    def split_of(self, family: int) -> str:
-        """train, validation or test, by the hash of what a family is: its index, or the first of its tones."""
-        splits, what = self.spec.splits, str(family)
-        if self._given:
-            what = min(t.values for t, of in zip(self._given.tones, self._family, strict=True) if of == family)
-        place = int.from_bytes(hashlib.blake2b(f"{self.spec.seed} {what}".encode(), digest_size=8).digest()) / 2**64
+    def _split_of(self, values: bytes) -> str:
+        """train, validation or test, by a hash of the seed and of a family's first values."""
+        splits, place = self.spec.splits, _digest(b"%d " % self.spec.seed + values) / 2**64
         if place < splits.train:
             return SPLITS[0]
         return SPLITS[1] if place < splits.train + splits.validation else SPLITS[2]
@@ -137,7 +143,7 @@ class Items:
         tone = int(chance * len(given.tones)) if given.choose == "random" else draw[0] // cells % len(given.tones)
         picked = [tone]
         if spec.machine.boards == 2:
-            fellows = self._same_side[self.split_of(self._family[tone])]
+            fellows = self._same_side[self._side[self._family[tone]]]
             picked.append(fellows[int(rng.random() * len(fellows))])
         rows = self._table[picked].astype(float)
         moved = (rng.random(rows.shape) < given.change) & np.isin(NAMES, spec.varied)
@@ -150,8 +156,12 @@ class Items:
         """Tones of the files by split, so that both halves of a patch are of one."""
         sides: dict[str, list[int]] = {split: [] for split in SPLITS}
         for tone, family in enumerate(self._family):
-            sides[self.split_of(family)].append(tone)
+            sides[self._side[family]].append(tone)
         return sides
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
 
 
 def _generator(spec: Spec, purpose: str, index: int, attempt: int = 0) -> np.random.Generator:

@@ -29,6 +29,9 @@ VERSION = 1
 NAMES = tuple(PARAMETERS)
 TOPS = np.array([row.top for row in PARAMETERS.values()])
 SPLITS = ("train", "validation", "test")
+LARGEST = 1 << 25
+"""Samples of an item, all takes and boards: 256 MB while it is rendered."""
+
 FACTORY = "factory"
 """In place of a file's name: the bank that comes with jxemu."""
 
@@ -45,14 +48,14 @@ class SpecError(ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class IntRange(_Part):
     """A whole number from `low` to `high`, both possible."""
 
-    low: int
-    high: int
+    low: int = Field(ge=0, le=127)
+    high: int = Field(ge=0, le=127)
 
     @model_validator(mode="after")
     def _ordered(self) -> "IntRange":
@@ -85,10 +88,12 @@ class MachineSpec(_Part):
     """Which machine, which unit of it, at which rate."""
 
     kind: Literal["jx8p", "superjx"] = Field("jx8p", description="superjx plays two tones at once (dual).")
-    unit: int | Literal["each"] = Field(0, description='Unit: 0 is nominal; "each" gives every item its own.')
+    unit: Annotated[int, Field(ge=0, lt=1 << 31)] | Literal["each"] = Field(
+        0, description='Unit: 0 is nominal; "each" gives every item its own.'
+    )
     sample_rate: int = Field(44_100, description=f"One of {SAMPLE_RATES}.")
     oversample: int = Field(4, description=f"Quality, one of {OVERSAMPLES}.")
-    temperature: float = Field(25.0, description="Degrees C inside the case.")
+    temperature: float = Field(25.0, ge=-20, le=85, description="Degrees C inside the case.")
     resonance: str = Field("dual", description="Reading of the schematic: dual, single or feedback.")
     xmod: str = Field("schematic", description="Reading of the schematic: schematic or thesis.")
     sync: str = Field("counter", description="counter or ramp.")
@@ -99,8 +104,6 @@ class MachineSpec(_Part):
             raise ValueError(f"sample_rate {self.sample_rate} is not one of {SAMPLE_RATES}")
         if self.oversample not in OVERSAMPLES:
             raise ValueError(f"oversample {self.oversample} is not one of {OVERSAMPLES}")
-        if self.unit != "each" and self.unit < 0:
-            raise ValueError(f"unit {self.unit} is negative")
         Machine.circuit_of(**self.circuit)
         return self
 
@@ -134,8 +137,10 @@ class Performance(_Part):
     @model_validator(mode="after")
     def _fits(self) -> "Performance":
         for name, lowest in (("notes", 0), ("velocities", 1), ("keys", 1)):
-            highest = 6 if name == "keys" else 127
-            if not all(lowest <= value <= highest for value in choices(getattr(self, name))):
+            highest, values = 6 if name == "keys" else 127, choices(getattr(self, name))
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must be at least one, and none twice")
+            if not all(lowest <= value <= highest for value in values):
                 raise ValueError(f"{name} must be {lowest}..{highest}")
         low = self.hold.low if isinstance(self.hold, Range) else self.hold
         if low <= 0:
@@ -187,7 +192,7 @@ class Given(_Part):
     choose: Literal["each", "random"] = Field("each", description="In turn, or at random.")
     change: float = Field(0.0, ge=0, le=1, description="Chance of each varied parameter to be moved.")
     spread: int = Field(12, ge=1, le=127, description="How far: steps of a fader, one standard deviation.")
-    tones: list[SourceTone] | None = Field(None, description="Filled in when the spec is frozen.")
+    tones: list[SourceTone] | None = Field(None, min_length=1, description="Filled in when the spec is frozen.")
 
     @property
     def table(self) -> np.ndarray:
@@ -245,8 +250,10 @@ class Spec(_Part):
     name: str = Field(min_length=1)
     description: str = ""
     seed: int = Field(1, ge=0, lt=1 << 63)
-    items: int | None = Field(None, ge=1, description="How many; for tones of files the default is each of them once.")
-    seconds: float = Field(4.0, gt=0, le=600)
+    items: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="How many; for tones of files the default is each of them once."
+    )
+    seconds: float = Field(4.0, gt=0, le=120)
     shard: int = Field(1_000, ge=1, le=100_000, description="Items a file.")
     machine: MachineSpec = MachineSpec()
     performance: Performance = Performance()
@@ -279,12 +286,20 @@ class Spec(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> "Spec":
+        names = self.vary if isinstance(self.vary, list) else []
+        if isinstance(self.vary, list) and (not names or len(set(names)) < len(names)):
+            raise ValueError("vary: at least one parameter, and none twice")
+        changed = {name for row in self.variants for name in row}
+        if both := changed & {*self.fixed, *(THESIS if self.vary == "thesis" else names)}:
+            raise ValueError(f"{', '.join(sorted(both))}: a variant changes what is varied or fixed")
         if both := set(THESIS if self.vary == "thesis" else self.vary) & set(self.fixed):  # "all": but for the fixed
             raise ValueError(f"{', '.join(sorted(both))}: varied and fixed at once")
         if self.items is None and isinstance(self.tones, Drawn):
             raise ValueError("items: say how many")
         if self.seconds * self.machine.sample_rate < 4096:
             raise ValueError("seconds: an item has at least 4096 samples")
+        if self.takes * self.frames * self.machine.boards > LARGEST:
+            raise ValueError(f"an item of {self.takes} takes of {self.seconds:g} s is too large; make it several items")
         return self
 
     # --- what follows from it ---
@@ -295,14 +310,15 @@ class Spec(_Part):
         if self.vary == "thesis":
             return THESIS
         names = NAMES if self.vary == "all" else tuple(self.vary)
-        return tuple(name for name in names if name not in self.fixed)
+        apart = {*self.fixed, *(name for row in self.variants for name in row)}
+        return tuple(name for name in names if name not in apart)
 
     @property
     def rest(self) -> dict[str, int]:
         """Values of the parameters that do not vary, where the spec has a say: tones of files keep their own."""
         plain = {} if isinstance(self.tones, Given) else dict(Tone())
         held = {name: value for name, value in plain.items() if name not in self.varied}
-        return held | {name: _coded(name, value) for name, value in self.fixed.items()}
+        return held | {name: _coded(name, value) for name, value in self.fixed.items()} | self.changes[0]
 
     @property
     def changes(self) -> list[dict[str, int]]:
@@ -369,7 +385,7 @@ def read_spec(path: str | Path, items: int | None = None, files: list[str] | Non
     if items is not None:
         rows["items"] = items
     if files:
-        if rows.get("tones", {}).get("source") not in ("bank", "csv"):
+        if not isinstance(rows.get("tones"), dict) or rows["tones"].get("source") not in ("bank", "csv"):
             raise SpecError(f"{path}: its tones do not come from files, so it takes none")
         rows["tones"]["files"], folder = files, Path()
     return freeze(checked(rows, str(path)), folder, str(path))
@@ -416,23 +432,27 @@ def _bank_tones(name: str, folder: Path) -> list[Tone]:
         return Bank.load(folder / name).tones
     except SysexError as error:
         raise SpecError(str(error)) from None
-    except OSError as error:
-        raise SpecError(f"cannot read {folder / name}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise SpecError(f"cannot read {folder / name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _table_tones(path: Path) -> list[Tone]:
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise SpecError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    for column in rows[0] if rows else ():
+        near = difflib.get_close_matches(column or "", NAMES, 1, 0.85)
+        if near and column not in NAMES:
+            raise SpecError(f"{path}: there is no parameter {column!r}; did you mean {near[0]}?")
     tones = []
     for line, row in enumerate(rows, 2):
         cells = {name: row[name] for name in NAMES if row.get(name) not in (None, "")}
         if not cells:
             raise SpecError(f"{path}: line {line}: no column is named as a parameter (dco1_range, ...)")
         try:
-            values = {name: int(cell) if cell.lstrip("-").isdecimal() else cell for name, cell in cells.items()}
+            values = {name: cell.strip().removesuffix(".0") for name, cell in cells.items()}
             tones.append(Tone(row.get("name") or "", **values))
         except ValueError as error:
             raise SpecError(f"{path}: line {line}: {error}") from None
