@@ -132,6 +132,16 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
+def test_a_run_that_was_killed_before_its_spec_stood_is_begun_again(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/.spec.json.123.part").write_text("{")
+    rendered(tmp_path / "set", spec(items=1))
+    run(tmp_path / "set", spec(items=1))
+    (tmp_path / "empty/shards").mkdir(parents=True)
+    with pytest.raises(dataset.DatasetError, match="holds other files"):
+        dataset.create(tmp_path / "empty", spec())
+
+
 def test_a_name_that_is_not_ascii_goes_through(tmp_path):
     values = bytes(jxemu.Tone().values().values()).hex()
     given = {"source": "bank", "files": ["x"], "tones": [{"name": "STRINGSÄÄÄ", "origin": "ä.csv", "values": values}]}

@@ -108,7 +108,8 @@ def create(path: Path, spec: Spec) -> Folder:
     """The folder of a frozen spec, made if it is not there. Raises DatasetError if it holds something else."""
     folder = Folder(path)
     try:
-        if path.exists() and not (path / "spec.json").exists() and any(path.iterdir()):
+        others = [each for each in path.glob("*") if not each.match(".*.part")]  # a run killed here leaves a part
+        if others and not (path / "spec.json").exists():
             raise DatasetError(f"{path} holds other files; choose a new folder")
         path.mkdir(parents=True, exist_ok=True)
         if not (path / "spec.json").exists():
