@@ -29,7 +29,7 @@ def require(found, what):
 @contextlib.contextmanager
 def jack_server(block, name=None):
     require(shutil.which("jackd"), "jackd (apt-get install jackd2)")
-    with soak.jack_server(block, RATE, name) as env:
+    with soak.jack_server(block, RATE, name, waits=True) as env:
         yield env
 
 

@@ -32,15 +32,18 @@ KEYS = (36, 43, 48, 52, 55, 60, 64, 67, 71, 72, 76, 79)
 
 
 @contextlib.contextmanager
-def jack_server(block: int, rate: int = RATE, name: str | None = None) -> Iterator[dict[str, str]]:
+def jack_server(block: int, rate: int = RATE, name: str | None = None, waits: bool = False) -> Iterator[dict[str, str]]:
     """A JACK server without hardware, in real time where that is allowed; gives the environment for its clients.
+
+    waits : whether it waits for late clients; else it goes on without them, as servers with hardware do, and the
+        sound and MIDI of that block are lost.
 
     Raises FileNotFoundError without jackd, TimeoutError if it does not start.
     """
     name = name or f"jx{os.getpid()}b{block}"
     realtime = ["-R", "-P", "20"] if os.geteuid() == 0 else ["-r"]
     process = subprocess.Popen(
-        ["jackd", "-n", name, *realtime, "-d", "dummy", "-r", str(rate), "-p", str(block), "-C", "2", "-P", "2"],
+        ["jackd", "-n", name, *(["-S"] if waits else []), *realtime, "-d", "dummy", "-r", str(rate), "-p", str(block), "-C", "2", "-P", "2"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     env = os.environ | {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1"}
