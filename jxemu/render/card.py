@@ -124,29 +124,40 @@ def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float, layout: str | None = "constrained"):
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def _grid(height: float, rows: int, columns: int):
+    """A figure of many small axes, placed by hand: a layout that measures every label takes many seconds."""
+    figure = _figure(13, height, None)
+    edges = {"left": 0.03, "right": 0.99, "bottom": 0.2 / height, "top": 1 - 0.2 / height}
+    return figure, figure.subplots(
+        rows, columns, squeeze=False, gridspec_kw=edges | {"hspace": 0.5, "wspace": 0.25}
+    ).ravel()
 
 
 def _parameters(spec: Spec, figures: _Figures):
     names = spec.varied or NAMES
-    figure = _figure(13, 1.3 * -(-len(names) // 6) + 0.3)
-    axes = figure.subplots(-(-len(names) // 6), 6, squeeze=False).ravel()
+    rows = -(-len(names) // 6)
+    figure, axes = _grid(1.3 * rows + 0.3, rows, 6)
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     real = real_tones().histograms
     for axis, name in zip(axes, names, strict=False):
         top = TOPS[NAMES.index(name)]
         share = figures.histograms[NAMES.index(name), : top + 1] / figures.tones
-        axis.bar(np.arange(top + 1), share, width=0.9 if top < 127 else 1.0, color=_INK)
+        axis.stairs(share, np.arange(top + 2) - 0.5, fill=True, color=_INK)
         axis.plot(np.arange(top + 1), real[name], color=_REAL, lw=1, marker="_" if top < 127 else None, ms=12)
         axis.set_ylim(
             0, 1.1 * max(np.sort(share)[-3 if top == 127 else -1], np.sort(real[name])[-3 if top == 127 else -1], 1e-3)
         )
         axis.set_title(name, fontsize=8, pad=2)
         axis.tick_params(labelsize=6)
+        axis.set_xticks(range(top + 1) if top < 127 else (0, 32, 64, 96, 127))
+        axis.locator_params(axis="y", nbins=3)
     return figure
 
 
@@ -155,10 +166,11 @@ def _correlations(spec: Spec, figures: _Figures):
     places = [NAMES.index(name) for name in names]
     mean = figures.sum / figures.tones
     own = figures.products / figures.tones - np.outer(mean, mean)
-    figure = _figure(13, 6.8)
-    for axis, covariance, title in zip(
-        figure.subplots(1, 2), (own, real_tones().covariance), ("dataset", "real tones"), strict=True
-    ):
+    figure = _figure(13, 6.8, None)
+    sides = figure.subplots(
+        1, 2, gridspec_kw={"left": 0.06, "right": 0.98, "bottom": 0.14, "top": 0.95, "wspace": 0.15}
+    )
+    for axis, covariance, title in zip(sides, (own, real_tones().covariance), ("dataset", "real tones"), strict=True):
         part = covariance[np.ix_(places, places)]
         scale = np.sqrt(np.maximum(np.diag(part), 1e-12))
         shown = axis.imshow(part / np.outer(scale, scale), vmin=-0.6, vmax=0.6, cmap="RdBu_r")
@@ -172,11 +184,11 @@ def _correlations(spec: Spec, figures: _Figures):
 def _levels(spec: Spec, figures: _Figures):
     figure = _figure(13, 3)
     left, middle, right = figure.subplots(1, 3)
-    left.bar(np.arange(-120, 1), figures.levels, width=1.0, color=_INK)
+    left.stairs(figures.levels, np.arange(-120, 2) - 0.5, fill=True, color=_INK)
     left.axvline(spec.gate.level, color=_REAL)
     left.set_xlabel("dBFS, RMS of the loudest take; line: the gate")
     left.set_ylabel("items")
-    middle.bar(np.arange(128), figures.notes, width=1.0, color=_INK)
+    middle.stairs(figures.notes, np.arange(129) - 0.5, fill=True, color=_INK)
     middle.set_xlabel("MIDI note of the keys")
     most = max(figures.attempts)
     right.bar(range(1, most + 2), [figures.attempts[n] for n in range(most + 1)], color=_INK)
@@ -187,13 +199,12 @@ def _levels(spec: Spec, figures: _Figures):
 
 def _sounds(folder: Folder, spec: Spec):
     feature = spec.store.features[-1]
-    figure = _figure(13, 5)
+    figure, axes = _grid(5, 3, 4)
     with h5py.File(folder.shard(0)) as file:
         rows = file[f"features/{feature}"][:EXAMPLES].astype(np.float32)
     rows = rows.reshape(len(rows), -1, *rows.shape[-2:])[:, 0]
     if feature != "mel":
         rows = 20 * np.log10(np.maximum(rows, 1e-5))
-    axes = figure.subplots(3, 4).ravel()
     for number, axis in enumerate(axes):
         if number >= len(rows):
             axis.set_axis_off()

@@ -460,27 +460,27 @@ class Dataset:
 
     def column(self, name: str) -> np.ndarray:
         """A column of the index for every item: index, attempt, split, family, unit, peak, level, silent."""
-        return self._gathered(f"index/{name}")
+        return self.gathered(f"index/{name}")
 
     @property
     def values(self) -> np.ndarray:
         """The 44 values of every item, uint8 (items, 44), or (items, 2, 44) with the upper tone first."""
-        return self._gathered("values")
+        return self.gathered("values")
 
     @property
     def p(self) -> np.ndarray:
         """The varied parameters on 0..1, float32 (items, parameters)."""
         return normalised(self.spec, self.values)
 
-    def _gathered(self, name: str) -> np.ndarray:
-        if not len(self):
-            one = self.read(name, 0)
-            return np.zeros((0, *one.shape[1:]), one.dtype)
+    def gathered(self, name: str) -> np.ndarray:
+        """An array of the shards (``values``, ``performance``, ``features/mel``) for every item. Raises DatasetError."""
+        one = self.read(name, 0)
+        found = np.empty((len(self), *one.shape[1:]), one.dtype)
         shards = self.indices // self.spec.shard
-        parts = [self.read(name, number)[:] for number in np.unique(shards)]
-        begins = dict(zip(np.unique(shards).tolist(), np.cumsum([0, *map(len, parts)]).tolist(), strict=False))
-        places = [begins[n] + i % self.spec.shard for n, i in zip(shards.tolist(), self.indices.tolist(), strict=True)]
-        return np.concatenate(parts)[places]
+        for number in np.unique(shards):
+            own = np.flatnonzero(shards == number)
+            found[own] = self.read(name, int(number))[:][self.indices[own] % self.spec.shard]
+        return found
 
     def read(self, name: str, number: int) -> h5py.Dataset:
         """An array of a shard. Raises DatasetError if it cannot be read."""

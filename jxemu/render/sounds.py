@@ -66,6 +66,11 @@ def heard(spec: Spec, plan: Plan) -> np.ndarray:
     return kept[0] if spec.takes == 1 else kept
 
 
+def side_by_side(spec: Spec, plans: Sequence[Plan]) -> np.ndarray:
+    """The sounds of plans, mono float32 (plans, takes, n)."""
+    return _mono(_stereo(spec, plans))
+
+
 def _stereo(spec: Spec, plans: Sequence[Plan]) -> np.ndarray:
     """Plans rendered side by side, float32 (items, takes, n, 2)."""
     takes = [item for plan in plans for item in plan.items()]
