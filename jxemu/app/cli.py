@@ -1,4 +1,4 @@
-"""The command line: ``jxemu play``, ``devices``, ``render``, ``play-log``, ``sysex``, ``explore``, ``dataset``, ``match``."""
+"""The command line: ``jxemu play``, ``devices``, ``render``, ``play-log``, ``sysex``, ``explore``, ``dataset``, ``match``, ``ml``."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jxemu.app import dataset, explore, sysex
+from jxemu.app import dataset, explore, ml, sysex
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
 from jxemu.app.match import match
 from jxemu.app.options import (
@@ -58,6 +58,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 app.add_typer(sysex.app, name="sysex")
 app.add_typer(explore.app, name="explore")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(ml.app, name="ml")
 app.command()(play)
 app.command()(devices)
 app.command()(match)

@@ -1,7 +1,10 @@
-"""Where the player's own things are kept: learned controllers, favourites and tags."""
+"""Where the player's own things are kept: learned controllers, favourites and tags, trained weights."""
 
 import os
 from pathlib import Path
+
+WEIGHTS = "weights"
+"""Folder in `home` of what ``jxemu match`` has learned."""
 
 
 def home() -> Path:

@@ -8,14 +8,18 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
+from jxemu.app.home import WEIGHTS, home
 from jxemu.patch.bank import Bank
 
 if TYPE_CHECKING:
     from jxemu.ml.match import Candidate, Target
+    from jxemu.ml.weights import Weights
 
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 OTHERS = 8
 MOST_SECONDS = 60
+LISTENED, SEARCHED = 400, 640
+"""Tones that are tried, with and without trained weights."""
 
 
 def match(
@@ -26,11 +30,20 @@ def match(
     ] = None,
     bank: Annotated[list[Path] | None, typer.Option(help="Bank whose tones are tried too; repeat.")] = None,
     renders: Annotated[
-        int, typer.Option(min=64, max=1_000_000, help="How many tones to try: more are nearer, and take longer.")
-    ] = 640,
+        int | None,
+        typer.Option(
+            min=64,
+            max=1_000_000,
+            help=f"How many tones to try: more are nearer, and take longer. Default: {LISTENED}, or {SEARCHED} without weights.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same tones.")] = 0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of trained weights (jxemu ml weights); default: where that command puts them."),
+    ] = None,
 ) -> None:
-    """Find a tone that sounds like a recording, by trying tones on the emulator (there are no trained networks yet)."""
+    """Find a tone that sounds like a recording: networks listen to it, if they were trained, and tones are tried on the emulator."""
     try:
         import cma  # noqa: F401 - needed at the end of a search: better said before
         import matplotlib  # noqa: F401
@@ -52,12 +65,16 @@ def match(
     except MatchError as error:
         fail(f"{sound}: {error}")
     say(f"{sound}: {target.seconds:.2f} s, {_pitch(target, note)}")
+    learned = _weights(weights)
+    renders = renders or (LISTENED if learned else SEARCHED)
     columns = TextColumn("listening to tones"), BarColumn(), TextColumn("{task.completed}/{task.total}")
     with Progress(
         *columns, TextColumn("nearest {task.fields[apart]:.1f} dB"), TimeElapsedColumn(), console=console
     ) as bar:
         task = bar.add_task("", total=renders, apart=float("inf"))
-        search = Search(target, tones, renders, seed, lambda done, apart: bar.update(task, completed=done, apart=apart))
+        search = Search(
+            target, tones, renders, seed, lambda done, apart: bar.update(task, completed=done, apart=apart), learned
+        )
         found = named(search.run(OTHERS), sound.stem)
     best = found[0]
     made = heard(target, [best.tone], [best.hold])[0]
@@ -69,6 +86,27 @@ def match(
     typer.echo(f"{output}: {best.apart:.1f} dB from the sound (mean difference of level over all that is audible)")
     typer.echo(f"{others}: the {len(found)} nearest, {', '.join(f'{each.apart:.1f}' for each in found)} dB")
     typer.echo(f"{heard_as}: what it sounds like, note {target.note} held {best.hold:.2f} s; {pictured}: both compared")
+
+
+def _weights(folder: Path | None) -> "Weights | None":
+    """Trained weights, or None and a sentence why there are none; a folder that was asked for must be one."""
+    chosen = folder or home() / WEIGHTS
+    if folder is None and not chosen.exists():
+        say("no trained weights: the search goes alone (jxemu ml weights trains them in under an hour)")
+        return None
+    try:
+        from jxemu.ml.models import ModelError
+        from jxemu.ml.weights import load
+
+        return load(chosen)
+    except ImportError as error:
+        why = f"{error.name} is not installed (pip install 'jxemu[ml]')"
+    except ModelError as error:
+        why = str(error)
+    if folder is not None:
+        fail(why)
+    say(f"trained weights are not used: {why}; the search goes alone")
+    return None
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:

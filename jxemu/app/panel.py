@@ -30,6 +30,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jxemu.app.files import say
 from jxemu.app.home import home
+from jxemu.app.matching import LARGEST_SOUND, MatchingError, matched
 from jxemu.app.recorder import Recorder
 from jxemu.app.session import LARGEST_UPLOAD, RequestError, Session
 from jxemu.app.wire import WireWords
@@ -136,6 +137,16 @@ def _is_here(name: str, hosts: tuple[str, ...]) -> bool:
     return name.lower() == socket.gethostname().lower()
 
 
+async def _body(request: Request, most: int) -> bytes | None:
+    """The body of a request, or None if it is longer than `most` bytes."""
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > most:
+            return None
+    return bytes(data)
+
+
 def _secured(send: Send) -> Send:
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -182,6 +193,7 @@ class Panel:
         self._wired, self._monitored = player.wired, player.monitored
         self._loop: asyncio.AbstractEventLoop | None = None
         self._before = player.status()
+        self._matching = asyncio.Lock()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -199,6 +211,7 @@ class Panel:
                 Route("/favicon.ico", self._icon),
                 Route("/bank", self._take_bank, methods=["POST"]),
                 Route("/bank/{place}.{kind}", self._give_bank),
+                Route("/sound", self._take_sound, methods=["POST"]),
                 Route("/take/{name}", self._give_take),
                 WebSocketRoute("/live", self._connect),
                 Mount("/static", StaticFiles(directory=STATIC)),
@@ -249,17 +262,32 @@ class Panel:
 
     async def _take_bank(self, request: Request) -> Response:
         """A bank file as the body of a request, into the memory `place`."""
-        data = bytearray()
-        async for piece in request.stream():
-            data += piece
-            if len(data) > LARGEST_UPLOAD:
-                return PlainTextResponse("the file is too large for a bank", 413)
+        data = await _body(request, LARGEST_UPLOAD)
+        if data is None:
+            return PlainTextResponse("the file is too large for a bank", 413)
         name = request.query_params.get("name", "the file")[:80]
         try:
             place = request.query_params.get("place", "internal")
-            said = await asyncio.to_thread(self.session.take_bank, bytes(data), place, name)
+            said = await asyncio.to_thread(self.session.take_bank, data, place, name)
         except RequestError as error:
             return PlainTextResponse(str(error), 400)
+        return PlainTextResponse(said)
+
+    async def _take_sound(self, request: Request) -> Response:
+        """A sound file as the body of a request: tones that sound like it, for every page to choose from."""
+        if self._matching.locked():
+            return PlainTextResponse("a sound is being matched; drop the next one when it is done", 409)
+        async with self._matching:
+            data = await _body(request, LARGEST_SOUND)
+            if data is None:
+                return PlainTextResponse("the file is too large for one note", 413)
+            name = request.query_params.get("name", "sound.wav")[-80:]
+            self._say(f"{name}: looking for tones that sound like it")
+            try:
+                said, tones = await matched(data, name)
+            except (MatchingError, OSError) as error:
+                return PlainTextResponse(str(error), 400)
+        self.session.take_matched(tones)
         return PlainTextResponse(said)
 
     async def _give_bank(self, request: Request) -> Response:

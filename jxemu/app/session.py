@@ -119,6 +119,7 @@ class Session:
         self.revision = 0  # counts changes of anything that `state` tells
         self.bank_revision = 0
         self.taken: dict[str, Path] = {}
+        self.matched: list[Tone] = []  # what was found for the last sound, the nearest first
         self._past: list[tuple[Sound, Sound]] = []  # each with what it was an edit of
         self._future: list[tuple[Sound, Sound]] = []
         self._now = self._playing()
@@ -211,7 +212,7 @@ class Session:
         }
 
     def browser(self) -> dict[str, Any]:
-        """Every tone and patch in memory, with tags."""
+        """Every tone and patch in memory, with tags, and the names of the tones found for a sound."""
         rows = []
         for place in KEPT_MEMORY:
             bank = getattr(self.memory, place)
@@ -231,7 +232,7 @@ class Session:
                             **marks,
                         }
                     )
-        return {"is": "browser", "rows": rows}
+        return {"is": "browser", "rows": rows, "matched": [tone.name.strip() for tone in self.matched]}
 
     # --- requests ---
 
@@ -451,6 +452,16 @@ class Session:
         free = [section for section in explore.SECTIONS if section not in _sections(locked)]
         begin = getattr(self.original, _half(half))
         self._new_tone(half, explore.morph(begin, self._stored("tone", place, number), float(x), free))
+
+    def take_matched(self, tones: list[Tone]) -> None:
+        """Tones that were found for a sound; they can be played until the next sound comes."""
+        self.matched = tones
+        self.bank_revision += 1
+
+    def _do_matched(self, number: int, half: str = "upper") -> None:
+        if not 0 <= number < len(self.matched):
+            raise RequestError("there is no such candidate")
+        self._new_tone(half, self.matched[number])
 
     def _tone(self, half: str) -> Tone:
         return getattr(self._now, _half(half))

@@ -1,13 +1,16 @@
 """Rendered datasets for PyTorch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from jxemu.render import dataset
+from jxemu.render.spec import SPLITS, Range
 
 
 class Notes(Dataset):
@@ -48,12 +51,12 @@ class Notes(Dataset):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, place: int) -> tuple[torch.Tensor | dict[str, torch.Tensor], torch.Tensor]:
+    def __getitem__(self, place: int) -> tuple[Tensor | dict[str, Tensor], Tensor]:
         item = self._items[place]
         found = {name: self._feature(item, name) for name in self.features}
         return found[self.features[0]] if self._single else found, torch.from_numpy(item.p)
 
-    def _feature(self, item: dataset.DatasetItem, name: str) -> torch.Tensor:
+    def _feature(self, item: dataset.DatasetItem, name: str) -> Tensor:
         if name == "audio":
             return torch.from_numpy(item.audio)
         data = item[name].astype(np.float32)
@@ -61,6 +64,69 @@ class Notes(Dataset):
             mean, deviation = self._scales[name]
             data = (data - mean) / deviation
         return torch.from_numpy(data)
+
+
+HOLD = "hold"
+"""Beside the tone's parameters, where it varies: how long the key is held, as a share of the item's length."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A split of a dataset in memory, for training.
+
+    names : of the columns of p, `HOLD` last where it varies.  x : float16 (items, takes, frames, bands).
+    keys : float32 (items, takes, 2), note and velocity on 0..1.  p : float32 (items, names).  values : uint8 (items, 44).
+    """
+
+    names: tuple[str, ...]
+    x: Tensor
+    keys: Tensor
+    p: Tensor
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.p)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Takes, frames and bands of an item."""
+        return tuple(self.x.shape[1:])
+
+    def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[Tensor]:
+        """Places of items by batches: in order, or shuffled, then without the odd ones at the end."""
+        order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
+        end = len(order) if rng is None else max(len(order) // size, 1) * size
+        for begin in range(0, end, size):
+            yield torch.from_numpy(order[begin : min(begin + size, end)])
+
+
+def table(path: str | Path, split: str, feature: str, limit: int | None = None, take: int | None = None) -> Table:
+    """A split of a dataset in memory, its first `limit` items, all takes or one of them.
+
+    Raises DatasetError, and ValueError for what networks cannot learn from: a feature that was not stored, chords,
+    two boards, a split without items.
+    """
+    whole = dataset.open(path)
+    spec = whole.spec
+    if feature not in spec.store.features:
+        raise ValueError(f"{path} has no feature {feature!r}; it has {', '.join(spec.store.features) or 'none'}")
+    if spec.machine.boards != 1 or spec.performance.most_keys != 1:
+        raise ValueError(f"{path}: networks learn from single notes of one tone")
+    if take is not None and take >= spec.takes:
+        raise ValueError(f"{path} has {spec.takes} takes an item; there is no take {take}")
+    own = np.flatnonzero(whole.column("split") == SPLITS.index(split))[:limit]
+    if not len(own):
+        raise ValueError(f"{path} has no items for {split}")
+    chosen = dataset.Dataset(path, own)
+    x, performance = chosen.gathered(f"features/{feature}"), chosen.gathered("performance")
+    if spec.takes == 1:
+        x, performance = x[:, None], performance[:, None]
+    kept = slice(None) if take is None else slice(take, take + 1)
+    names, p = chosen.names, chosen.p
+    if isinstance(spec.performance.hold, Range):
+        names, p = (*names, HOLD), np.column_stack([p, performance[:, 0, 0, 3] / np.float32(spec.seconds)])
+    keys = performance[:, kept, 0, :2] / np.float32(127)
+    return Table(names, torch.from_numpy(x[:, kept]), torch.from_numpy(keys), torch.from_numpy(p), chosen.values)
 
 
 def _not_zero(deviation: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""From a sound to tones that make it: search through the emulator itself, without trained weights.
+"""From a sound to tones that make it: search through the emulator itself.
 
-A pool of tones (factory, banks, the prior) is rendered and compared; from the nearest ones a few faders and
-switches are moved at a time, and at the end CMA-ES moves all faders. Sixteen candidates are rendered at once.
+A pool of tones (what trained networks say, if there are any; banks, the factory's, the prior) is rendered and
+compared; from the nearest ones a few faders and switches are moved at a time, and at the end CMA-ES moves all
+faders. Sixteen candidates are rendered at once.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft, signal
@@ -20,6 +22,9 @@ from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
 from jxemu.render.items import real_tones
 from jxemu.render.offline import Item, render_batch
+
+if TYPE_CHECKING:
+    from jxemu.ml.weights import Weights
 
 RATE, OVERSAMPLE = 44_100, 2
 LONGEST = 3.0
@@ -213,9 +218,10 @@ class Search:
         renders: int = 640,
         seed: int = 0,
         shown: Shown = lambda n, d: None,
+        learned: "Weights | None" = None,
     ):
         self.target, self.renders, self.shown = target, renders, shown
-        self._bank = list(bank)
+        self._bank, self._learned = list(bank), learned
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self.found: dict[Tone, Candidate] = {}
@@ -257,15 +263,19 @@ class Search:
         return made
 
     def _pool(self) -> None:
-        """Try the tones of the bank, then factory tones and new ones, half and half, up to a share of the renders."""
+        """Try what networks say, the tones of the bank, then factory tones and new ones, half and half, up to a share of the renders."""
         count = max(BATCH, int(POOL_SHARE * self.renders))
-        factory, given = factory_bank().tones, len(self._bank)
-        drawn = [random_tone(self._seed * 1_000_000 + n) for n in range(max(0, count - given))]
-        mixed = [tone for pair in zip_longest(factory, drawn) for tone in pair if tone]
-        tones = list(dict.fromkeys(_tuned(tone) for tone in [*self._bank, *mixed]))
-        tones, hold = tones[: min(max(count, given), self.renders)], held(self.target)
+        hold, told = held(self.target), []
+        if self._learned:
+            told = self._learned.tones(self.target.sound, self.target.note, count * 3 // 4, count // 8, self._seed)
+        given = [(tone, hold) for tone in self._bank]
+        missing = range(max(0, count - len(given) - len(told)))
+        drawn = [random_tone(self._seed * 1_000_000 + n) for n in missing]
+        mixed = [(tone, hold) for pair in zip_longest(factory_bank().tones, drawn) for tone in pair if tone]
+        tried = dict((_tuned(tone), length) for tone, length in reversed([*told, *given, *mixed]))
+        tones = list(tried.items())[::-1][: min(max(count, len(told) + len(given)), self.renders)]
         for at in range(0, len(tones), BATCH):
-            self.evaluate(tones[at : at + BATCH], [hold] * len(tones[at : at + BATCH]))
+            self.evaluate(*zip(*tones[at : at + BATCH], strict=True))
 
     def _climb(self, start: Candidate) -> "_Climb":
         return _Climb(self, start, int(self._rng.integers(1, 1 << 30)))

@@ -22,7 +22,7 @@ function ask(what, rest = {}) {
 const hear = {
   tables(message) { if (!tables) { tables = message; build(); } },
   state(message) { state = message; showState(); },
-  browser(message) { browser = message.rows; showBrowser(); },
+  browser(message) { browser = message.rows; showBrowser(); showMatched(message.matched); },
   meters: showMeters,
   say: (message) => tell(message.text),
   error: (message) => tell(message.text, true),
@@ -353,6 +353,28 @@ async function takeFile(file) {
   }
 }
 
+const SOUND = /\.(wav|flac|ogg|aiff?|mp3)$/i;
+
+async function takeSound(file) {
+  const begun = Date.now();
+  const timer = setInterval(() => { $("matching").textContent = `listening to ${file.name}, ${Math.round((Date.now() - begun) / 1000)} s`; }, 500);
+  turnTo($("tab-browser"));
+  try {
+    const answer = await fetch(`/sound?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    tell(await answer.text(), !answer.ok);
+  } catch (error) {
+    tell(`${file.name} could not be sent: ${error.message}`, true);
+  } finally {
+    clearInterval(timer);
+    $("matching").textContent = "";
+  }
+}
+
+function showMatched(names) {
+  $("matched").replaceChildren(...names.map((name, number) => make("button", { type: "button", onclick: () => ask("matched", { number, half: shown() }) }, name)));
+}
+
+$("sound").onchange = async () => { for (const file of $("sound").files) await takeSound(file); $("sound").value = ""; };
 $("place").onchange = showDownloads;
 $("file").onchange = async () => { for (const file of $("file").files) await takeFile(file); $("file").value = ""; };
 document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dropping"); });
@@ -360,7 +382,7 @@ document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) do
 document.addEventListener("drop", async (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  for (const file of event.dataTransfer.files) await takeFile(file);
+  for (const file of event.dataTransfer.files) await (SOUND.test(file.name) ? takeSound(file) : takeFile(file));
 });
 
 // --- performance ---

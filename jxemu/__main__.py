@@ -1,0 +1,5 @@
+"""``python -m jxemu`` is the command ``jxemu``."""
+
+from jxemu.app.cli import main
+
+main()

@@ -1,0 +1,181 @@
+"""``jxemu ml``: train networks that hear which tone makes a sound, and compare them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jxemu.app.files import console, fail, read_bank, say
+from jxemu.app.home import WEIGHTS, home
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks from sound to tone: train, compare.")
+
+Network = StrEnum(
+    "Network",
+    {
+        name: name
+        for name in (*(f"{kind}{n}" for kind in ("cnn", "lstm") for n in (1, 2, 3)), "lcnn1", "lcnn2", "ear", "flow")
+    },
+)
+_EXTRA = "networks need more libraries: pip install 'jxemu[ml]'"
+
+DataArgument = Annotated[Path, typer.Argument(help="Folder of a rendered dataset.")]
+FolderOption = Annotated[Path, typer.Option("-o", "--output", help="Folder of the model.")]
+EpochsOption = Annotated[
+    int | None, typer.Option(min=1, help="Times through the data; default: what suits the network.")
+]
+SeedOption = Annotated[int, typer.Option(min=1, help="The same seed on the same machine gives the same weights.")]
+
+
+@app.command()
+def train(
+    network: Annotated[
+        Network,
+        typer.Argument(help="One of the thesis's eight; ear: this project's own; flow: many tones for a sound."),
+    ],
+    data: DataArgument,
+    output: FolderOption,
+    ear: Annotated[Path | None, typer.Option(help="For a flow: the trained ear that it listens with.")] = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 1,
+    take: Annotated[int | None, typer.Option(min=0, help="Of items with several takes, hear only this one.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Train on the first so many items.")] = None,
+) -> None:
+    """Train a network on a dataset; the same command goes on where it was stopped."""
+    try:
+        from jxemu.ml import models
+        from jxemu.render.dataset import DatasetError
+    except ImportError as error:
+        fail(f"{error.name} is not installed; {_EXTRA}")
+    if (network == Network.flow) != (ear is not None):
+        fail("a flow, and only a flow, needs --ear: the folder of a trained ear")
+    schedule = models.SCHEDULES[network.value]
+    schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
+    try:
+        heard = models.load(ear) if ear else None
+        with _progress() as bar:
+            made = models.train(
+                network.value,
+                data,
+                output,
+                schedule,
+                heard,
+                take,
+                limit,
+                shown=_shown(bar, f"training {network.value}"),
+            )
+    except (DatasetError, models.ModelError, ValueError, FloatingPointError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}; what is done stays there, the same command goes on")
+    except KeyboardInterrupt:
+        fail(f"stopped; what is done stays in {output}, the same command goes on")
+    found = made.card["table"]["all"]
+    typer.echo(
+        f"{output}: validation MSE {found['MSE']:.4f}, MAE {found['MAE']:.3f}, R2 {found['R2']:.3f}; see {output / 'README.md'}"
+    )
+
+
+@app.command()
+def weights(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder; default: where jxemu match looks.")
+    ] = None,
+    items: Annotated[int | None, typer.Option(min=64, help="Sounds to learn from; default 40,000.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Times through them; default: what suits.")] = None,
+) -> None:
+    """Make what jxemu match listens with: render sounds, train on them. It goes on where it was stopped."""
+    try:
+        from jxemu.ml import weights as learned
+        from jxemu.render.dataset import DatasetError
+    except ImportError as error:
+        fail(f"{error.name} is not installed; {_EXTRA}")
+    output = output or home() / WEIGHTS
+    schedules = [replace(each, epochs=epochs or each.epochs) for each in (learned.EAR_SCHEDULE, learned.FLOW_SCHEDULE)]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=console) as bar:
+            made = learned.learn(output, items, *schedules, _stages(bar), say)
+    except (DatasetError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}; what is done stays there, the same command goes on")
+    except KeyboardInterrupt:
+        fail(f"stopped; what is done stays in {output}, the same command goes on")
+    found = made.flow.card["table"]["all"]
+    typer.echo(
+        f"{output}: the ear has R2 {found['R2']:.3f} on sounds it has not heard; jxemu match uses it from now on"
+    )
+
+
+@app.command()
+def bench(
+    data: DataArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for bench.json, bench.md and pictures.")],
+    model: Annotated[list[Path] | None, typer.Option(help="Folder of a trained model; repeat.")] = None,
+    bank: Annotated[list[Path] | None, typer.Option(help="Sysex bank whose tones are targets too; repeat.")] = None,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=2, help="Sounds to find, of the test split and of each bank.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of random tones and of flows.")] = 0,
+) -> None:
+    """Compare models on a dataset: parameters of its test split, and how their tones sound beside the targets."""
+    try:
+        from jxemu.ml import bench as benchmark
+        from jxemu.ml import models
+        from jxemu.render.dataset import DatasetError
+    except ImportError as error:
+        fail(f"{error.name} is not installed; {_EXTRA}")
+    try:
+        loaded = {folder.name: models.load(folder) for folder in model or []}
+        if len(loaded) < len(model or []):
+            fail("two models have folders of one name")
+        banks = {path.stem: read_bank(path).tones for path in bank or []}
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=console) as bar:
+            report = benchmark.bench(data, loaded, banks, count, seed, _stages(bar))
+        benchmark.write(report, output)
+    except (DatasetError, models.ModelError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}")
+    typer.echo((output / "bench.md").read_text())
+
+
+def _stages(bar: Progress) -> Callable[[str, int, int], None]:
+    """Shows stages of a work, a bar each, as they come."""
+    tasks: dict[str, TaskID] = {}
+
+    def stage(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done)
+
+    return stage
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.fields[loss]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console,
+    )  # fmt: skip
+
+
+def _shown(bar: Progress, what: str):
+    task = bar.add_task(what, total=None, loss="")
+    return lambda done, steps, loss: bar.update(task, completed=done, total=steps, loss=f"loss {loss:.4f}")

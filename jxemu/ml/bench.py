@@ -1,0 +1,334 @@
+"""One benchmark for everything that guesses tones: parameters on a dataset's test split, and the sounds of the guesses.
+
+Targets are tones of the test split, and of banks that nothing was learned from, played as the dataset plays its items.
+Beside the models stand the mean tone, a random tone, the nearest of 40,000 known sounds, and the renderer's floor:
+the same tone on another unit of the machine.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jxemu.ml.data import Table, table
+from jxemu.ml.metrics import SOUND_METRICS, bootstrap, is_symmetric, mss, parameter_errors, swap_aware_mse
+from jxemu.ml.models import FLOW, Model, feature_of
+from jxemu.ml.retrieval import MOST, Index, pooled
+from jxemu.ml.space import values_of
+from jxemu.patch.tone import Tone
+from jxemu.render import dataset, sounds
+from jxemu.render.features import FEATURES
+from jxemu.render.items import Plan
+from jxemu.render.spec import Spec
+
+SAMPLES = 64
+"""Tones drawn from a flow for a sound; the best of them is the one that sounds nearest."""
+
+GUIDANCE = 1.5
+FLOOR_UNIT = 7
+"""The other unit."""
+
+THESIS_TABLE = {
+    "cnn1": (0.02856, 0.02933), "cnn2": (0.03055, 0.02874), "cnn3": (0.02701, 0.02811), "lstm1": (0.02721, 0.02618),
+    "lstm2": (0.02671, 0.02643), "lstm3": (0.02866, 0.02671), "lcnn1": (0.04244, 0.04108), "lcnn2": (0.04153, 0.04109),
+}  # fmt: skip
+"""Validation MSE on the medium and the large dataset. Source: THESIS, table 6.7."""
+
+THESIS_VARIANCE = 0.058
+"""Of its parameters, by its recipe on real tones; so that 0.0261 is an R2 of 0.55. INFERRED."""
+
+Tick = Callable[[str, int, int], None]
+"""Called with what is done now, how many are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Sounds to find the tones of: their plans, sounds (items, takes, n) and what networks hear, by feature."""
+
+    plans: list[Plan]
+    sounds: np.ndarray
+    heard: dict[str, torch.Tensor]
+    keys: torch.Tensor
+
+    @property
+    def values(self) -> np.ndarray:
+        """uint8 (items, 44)."""
+        return np.concatenate([plan.values for plan in self.plans])
+
+
+def targets_of(spec: Spec, plans: Sequence[Plan], rendered: Sequence[np.ndarray]) -> Targets:
+    """Targets of plans and their sounds."""
+    rate = spec.machine.sample_rate
+    heard = {
+        name: torch.from_numpy(np.stack([[FEATURES[name].of(take, rate) for take in sound] for sound in rendered]))
+        for name in spec.store.features
+    }
+    keys = np.stack([plan.performance[:, 0, :2] for plan in plans]) / np.float32(127)
+    return Targets(list(plans), np.stack(rendered), heard, torch.from_numpy(keys))
+
+
+def plans_of_tones(spec: Spec, tones: Sequence[Tone], like: Sequence[Plan]) -> list[Plan]:
+    """Tones played as the plans of `like` are, by turns; what the dataset does not vary is as it has it."""
+    made = []
+    for n, tone in enumerate(tones):
+        values = np.array([list((tone.values() | spec.rest).values())], np.uint8)
+        made.append(replace(like[n % len(like)], values=values, name=tone.name))
+    return made
+
+
+def rendered(spec: Spec, plans: Sequence[Plan], unit: int | None = None) -> np.ndarray:
+    """Mono sounds (plans, takes, n), on another unit if one is given."""
+    if unit is not None:
+        plans = [replace(plan, unit=unit) for plan in plans]
+    return np.concatenate([sounds.side_by_side(spec, plans[at : at + 16]) for at in range(0, len(plans), 16)])
+
+
+# --- those who guess -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Guessers:
+    """What is compared, by name: p (items, names) for targets, for its error and (`decided`) to be played."""
+
+    spec: Spec
+    learned: Table
+    models: Mapping[str, Model]
+    seed: int
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of the training tones."""
+        return self.learned.p.numpy().mean(0)
+
+    def baselines(self, heard: Mapping[str, torch.Tensor], count: int) -> dict[str, np.ndarray]:
+        """The mean tone, random tones, and the nearest of known sounds."""
+        own = self.learned.p.numpy()
+        places = np.random.default_rng(self.seed).integers(len(own), size=count)
+        found = {"mean tone": np.repeat(self.mean[None], count, 0), "random tone": own[places]}
+        name = f"nearest of {min(MOST, len(own)):,}"
+        return found | {name: own[self._index().nearest(pooled(heard["mel"]))[:, 0]]}
+
+    def _index(self) -> Index:
+        return Index(pooled(self.learned.x[:MOST]))
+
+    def guesses(self, heard: Mapping[str, torch.Tensor], keys: torch.Tensor, decided: bool) -> dict[str, np.ndarray]:
+        """Of every model that gives one guess."""
+        return {
+            name: model.guess(_takes(model, heard[feature_of(model.card["network"])]), _takes(model, keys), decided)
+            for name, model in self.models.items()
+            if model.card["network"] != FLOW
+        }
+
+    def samples(self, heard: Mapping[str, torch.Tensor], keys: torch.Tensor, guidance: float) -> dict[str, np.ndarray]:
+        """Of every flow, p (items, `SAMPLES`, names)."""
+        return {
+            name: model.sample(_takes(model, heard["mel"]), _takes(model, keys), SAMPLES, guidance, self.seed)
+            for name, model in self.models.items()
+            if model.card["network"] == FLOW
+        }
+
+
+def _takes(model: Model, data: torch.Tensor) -> torch.Tensor:
+    take = model.card["take"]
+    return data if take is None else data[:, [take]]
+
+
+# --- the benchmark -------------------------------------------------------------------------------
+
+
+def bench(
+    data: Path,
+    models: Mapping[str, Model],
+    banks: Mapping[str, Sequence[Tone]],
+    count: int = 100,
+    seed: int = 0,
+    tick: Tick = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """All figures, as JSON has them. Raises DatasetError, and ValueError for models of other data."""
+    whole = dataset.open(data)
+    spec = whole.spec
+    if "mel" not in spec.store.features:
+        raise ValueError(f"{data}: the benchmark needs the feature 'mel'")
+    learned, judged = table(data, "train", "mel"), table(data, "test", "mel")
+    for name, model in models.items():
+        if model.names != learned.names:
+            raise ValueError(f"model {name} has other parameters than {data}")
+    guessers = Guessers(spec, learned, models, seed)
+    heard = {"mel": judged.x} | {
+        name: table(data, "test", name).x for name in {feature_of(m.card["network"]) for m in models.values()} - {"mel"}
+    }
+    tick("parameters", 0, 1)
+    rows = guessers.baselines(heard, len(judged)) | guessers.guesses(heard, judged.keys, False)
+    few = min(len(judged), 500)
+    report: dict[str, Any] = {
+        "data": {"name": data.name, "spec": spec.digest, "train": len(learned), "test": len(judged)},
+        "variance": float(learned.p.numpy().var(0).mean()),
+        "names": list(learned.names),
+        "parameters": {name: _parameter_row(judged, p) for name, p in rows.items()},
+        "models": {name: model.card for name, model in models.items()},
+        "sounds": {},
+    }
+    part = {name: x[:few] for name, x in heard.items()}
+    for name, p in guessers.samples(part, judged.keys[:few], 1.0).items():
+        report["parameters"][f"{name}, mean of {SAMPLES}"] = _parameter_row(_first(judged, few), p.mean(1))
+    tick("parameters", 1, 1)
+    own = whole.split("test")
+    plans = [own[n].plan for n in range(min(count, len(own)))]
+    groups = {"test split": plans}
+    groups |= {name: plans_of_tones(spec, tones[:count], plans) for name, tones in banks.items()}
+    for name, chosen in groups.items():
+        target = targets_of(spec, chosen, rendered(spec, chosen))
+        report["sounds"][name] = _sound_rows(guessers, target, lambda done, total, name=name: tick(name, done, total))
+    return report
+
+
+def _first(data: Table, count: int) -> Table:
+    return replace(data, x=data.x[:count], keys=data.keys[:count], p=data.p[:count], values=data.values[:count])
+
+
+def _parameter_row(data: Table, p: np.ndarray) -> dict[str, Any]:
+    truth = data.p.numpy()
+    each = np.square(p - truth).mean(1)
+    row: dict[str, Any] = parameter_errors(truth, p, data.names)
+    row["swap-aware MSE"] = swap_aware_mse(truth, p, data.names, is_symmetric(data.values))
+    row["interval"] = bootstrap(each)
+    row["by parameter"] = np.square(p - truth).mean(0).tolist()
+    row["items"] = len(truth)
+    return row
+
+
+def _sound_rows(guessers: Guessers, target: Targets, tick: Callable[[int, int], None]) -> dict[str, Any]:
+    spec, names = guessers.spec, guessers.learned.names
+    count = len(target.plans)
+    rows = guessers.baselines(target.heard, count) | guessers.guesses(target.heard, target.keys, True)
+    drawn = guessers.samples(target.heard, target.keys, GUIDANCE)
+    total = 1 + len(rows) + len(drawn)
+    tick(0, total)
+    found = {"renderer's floor": _compared(spec, target, rendered(spec, target.plans, FLOOR_UNIT))}
+    for name, p in rows.items():
+        found[name] = _compared(spec, target, rendered(spec, _changed(target.plans, names, p)))
+        tick(len(found), total)
+    for name, p in drawn.items():
+        best = np.stack([_nearest(spec, target, n, names, p[n]) for n in range(count)])
+        found[f"{name}, best of {SAMPLES}"] = _compared(spec, target, best)
+        tick(len(found), total)
+    return found
+
+
+def _changed(plans: Sequence[Plan], names: Sequence[str], p: np.ndarray) -> list[Plan]:
+    """The plans with guessed tones."""
+    truth = np.concatenate([plan.values for plan in plans])
+    values = values_of(p, names, truth)
+    return [replace(plan, values=row[None]) for plan, row in zip(plans, values, strict=True)]
+
+
+def _nearest(spec: Spec, target: Targets, n: int, names: Sequence[str], p: np.ndarray) -> np.ndarray:
+    """The sound (takes, n) among tones p (tones, names) that is nearest to target n."""
+    made = rendered(spec, _changed([target.plans[n]] * len(p), names, p))
+    rate = spec.machine.sample_rate
+    far = [np.mean([mss(a, b, rate) for a, b in zip(target.sounds[n], sound, strict=True)]) for sound in made]
+    return made[int(np.argmin(far))]
+
+
+def _compared(spec: Spec, target: Targets, made: np.ndarray) -> dict[str, Any]:
+    rate = spec.machine.sample_rate
+    found = {}
+    for name, metric in SOUND_METRICS.items():
+        each = [
+            float(np.mean([metric(a, b, rate) for a, b in zip(*pair, strict=True)]))
+            for pair in zip(target.sounds, made, strict=True)
+        ]
+        found[name] = bootstrap(np.array(each)) | {"each": each}
+    return found
+
+
+# --- as a table and pictures ---------------------------------------------------------------------
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report for people."""
+    data = report["data"]
+    lines = [
+        f"# Benchmark on {data['name']}",
+        "",
+        f"{data['train']:,} items to learn from, {data['test']:,} to be judged by; spec {data['spec'][:16]}. "
+        f"The parameters' own variance, which the mean tone has for an MSE, is {report['variance']:.4f}. "
+        "In brackets: 95 % intervals of the mean (bootstrap over items).",
+        "",
+        "## Parameters",
+        "",
+        "| | MSE | RMSE | MAE | R2 | switches right | swap-aware MSE | items |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in report["parameters"].items():
+        low, high = row["interval"]["low"], row["interval"]["high"]
+        lines.append(
+            f"| {name} | {row['MSE']:.4f} ({low:.4f} to {high:.4f}) | {row['RMSE']:.3f} | {row['MAE']:.3f} | {row['R2']:.3f} "
+            f"| {row['switches']:.3f} | {row['swap-aware MSE']:.4f} | {row['items']} |"
+        )
+    lines += ["", "![squared error by parameter](parameters.png)", ""]
+    if ours := {n: m for n, m in report["models"].items() if m["network"] in THESIS_TABLE}:
+        lines += [
+            "## Beside the thesis (its table 6.7)",
+            "",
+            "| network | MSE here | R2 here | MSE there, medium and large | R2 there, about |",
+            "|---|---|---|---|---|",
+        ]
+        for name, card in ours.items():
+            row, (medium, large) = report["parameters"][name], THESIS_TABLE[card["network"]]
+            there = 1 - min(medium, large) / THESIS_VARIANCE
+            lines.append(f"| {name} | {row['MSE']:.4f} | {row['R2']:.3f} | {medium:.4f}, {large:.4f} | {there:.2f} |")
+        lines.append("")
+    for group, rows in report["sounds"].items():
+        count = next(iter(rows.values()))["MSS"]["n"]
+        lines += [
+            f"## Sounds: {group} ({count} targets)", "",
+            f"| | MSS dB (median) | {' | '.join(list(SOUND_METRICS)[1:])} |", f"|{'---|' * (len(SOUND_METRICS) + 1)}",
+        ]  # fmt: skip
+        for name, row in rows.items():
+            first = f"{row['MSS']['mean']:.2f} ({row['MSS']['low']:.2f} to {row['MSS']['high']:.2f}; {row['MSS']['median']:.2f})"
+            rest = [f"{row[metric]['mean']:.3f}" for metric in list(SOUND_METRICS)[1:]]
+            lines.append(f"| {name} | {first} | {' | '.join(rest)} |")
+        lines.append("")
+    lines += ["![distances of the sounds](sounds.png)", ""]
+    return "\n".join(lines)
+
+
+def draw(report: Mapping[str, Any], folder: Path) -> None:
+    """Two pictures: squared error by parameter, and MSS of all targets."""
+    from matplotlib.figure import Figure
+
+    names = report["names"]
+    figure = Figure(figsize=(12, 0.4 * len(report["parameters"]) + 2.5), layout="constrained")
+    axis = figure.subplots()
+    rows = np.array([row["by parameter"] for row in report["parameters"].values()])
+    shown = axis.imshow(rows, aspect="auto", cmap="magma", vmin=0, vmax=np.percentile(rows, 95))
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axis.set_yticks(range(len(rows)), list(report["parameters"]), fontsize=8)
+    figure.colorbar(shown, label="squared error")
+    figure.savefig(folder / "parameters.png", dpi=100)
+    groups = report["sounds"]
+    figure = Figure(figsize=(6 * len(groups), 0.35 * max(map(len, groups.values())) + 1.5), layout="constrained")
+    for axis, (group, rows) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
+        axis.boxplot(
+            [row["MSS"]["each"] for row in rows.values()],
+            orientation="horizontal",
+            tick_labels=list(rows),
+            showfliers=False,
+        )
+        axis.invert_yaxis()
+        axis.set_title(group, parse_math=False)
+        axis.set_xlabel("MSS, dB")
+    figure.savefig(folder / "sounds.png", dpi=100)
+
+
+def write(report: Mapping[str, Any], folder: Path) -> None:
+    """``bench.json``, ``bench.md`` and the pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "bench.md").write_text(markdown(report))
+    draw(report, folder)

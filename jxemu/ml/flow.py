@@ -1,0 +1,84 @@
+"""A posterior over tones by conditional flow matching: noise flows to the tones that could have made a sound.
+
+Straight paths from noise to tokens (`Space.tokens`); the network learns their velocity, given what an `Ear` heard.
+Noise and tone are paired at random: pairing them by nearness within a batch would bend what a sound tells.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+UNCONDITIONED = 0.1
+"""Share of the items that are learned without their sound, for guidance."""
+
+STEPS = 25
+TIME_LINES = 32
+
+
+class Velocity(nn.Module):
+    """Velocity of tokens at a time, given an embedding: residual blocks, modulated by both (adaptive layer norm)."""
+
+    def __init__(self, tokens: int, heard: int, size: int = 384, blocks: int = 3):
+        super().__init__()
+        self.tokens, self.heard = tokens, heard
+        self.register_buffer("mean", torch.zeros(heard))
+        self.register_buffer("deviation", torch.ones(heard))
+        self.nothing = nn.Parameter(torch.zeros(heard))
+        self.condition = nn.Sequential(nn.Linear(heard + 2 * TIME_LINES, size), nn.GELU(), nn.Linear(size, size))
+        self.first = nn.Linear(tokens, size)
+        self.blocks = nn.ModuleList([_Block(size) for _ in range(blocks)])
+        self.last = nn.Linear(size, tokens)
+
+    def forward(self, points: Tensor, time: Tensor, heard: Tensor, known: Tensor | None = None) -> Tensor:
+        """Velocity (items, tokens) at points (items, tokens) and times (items,); known : bool (items,), default all."""
+        condition = (heard - self.mean) / self.deviation
+        if known is not None:
+            condition = torch.where(known[:, None], condition, self.nothing)
+        turns = time[:, None] * torch.exp(torch.linspace(0, math.log(200.0), TIME_LINES, device=time.device))
+        condition = functional.gelu(self.condition(torch.cat([condition, turns.sin(), turns.cos()], 1)))
+        found = self.first(points)
+        for block in self.blocks:
+            found = block(found, condition)
+        return self.last(found)
+
+    def loss(self, points: Tensor, heard: Tensor, weights: Tensor) -> Tensor:
+        """Mean squared error of the velocity at a random time of the path from noise to each of `points`."""
+        time = torch.rand(len(points), device=points.device)
+        noise = torch.randn_like(points)
+        known = torch.rand(len(points), device=points.device) >= UNCONDITIONED
+        place = torch.lerp(noise, points, time[:, None])
+        error = (self(place, time, heard, known) - (points - noise)).square()
+        return (weights * error).sum(1).div(weights.sum(1)).mean()
+
+    @torch.no_grad()
+    def sample(self, heard: Tensor, guidance: float = 1.0, steps: int = STEPS, seed: int = 0) -> Tensor:
+        """A point (items, tokens) for each embedding, by the midpoint rule.
+
+        guidance : 1 draws from the posterior; more draws nearer to what this sound tells and other sounds do not.
+        """
+        points = torch.randn(len(heard), self.tokens, generator=torch.Generator().manual_seed(seed)).to(heard)
+        none = torch.zeros(len(heard), dtype=torch.bool, device=heard.device)
+
+        def velocity(points: Tensor, at: float) -> Tensor:
+            time = points.new_full((len(points),), at)
+            told = self(points, time, heard)
+            return told if guidance == 1 else torch.lerp(self(points, time, heard, none), told, guidance)
+
+        for step in range(steps):
+            middle = points + velocity(points, step / steps) / (2 * steps)
+            points = points + velocity(middle, (step + 0.5) / steps) / steps
+        return points
+
+
+class _Block(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(size, elementwise_affine=False)
+        self.modulation = nn.Linear(size, 3 * size)
+        self.first, self.second = nn.Linear(size, size), nn.Linear(size, size)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift, gate = self.modulation(condition).chunk(3, 1)
+        return x + gate * self.second(functional.gelu(self.first(self.norm(x) * (1 + scale) + shift)))

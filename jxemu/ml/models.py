@@ -1,0 +1,331 @@
+"""Trained networks: what they are made from, how they are used, and what one is on disk.
+
+A model is a folder: ``weights.safetensors``, ``card.json`` (all that is needed to use it and to train it again),
+``README.md`` and ``curve.png`` for people.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from jxemu.ml.data import Table, table
+from jxemu.ml.flow import Velocity
+from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swapped
+from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
+from jxemu.ml.space import Space, ordered, weights_of
+from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half
+
+VERSION = 1
+EAR, FLOW = "ear", "flow"
+NETWORKS = (*THESIS_NETWORKS, EAR, FLOW)
+
+SCHEDULES = {
+    **dict.fromkeys(THESIS_NETWORKS, Schedule(10, 128, 1e-3, 0.0)),
+    EAR: Schedule(20, 256, 1.5e-3, 0.02),
+    FLOW: Schedule(60, 512, 1e-3, 0.0),
+}
+"""By network, where nothing else is asked for."""
+
+BLUR = 0.1
+"""Of embeddings while a flow is trained, in deviations: what it hears later is never quite what it heard before."""
+
+
+class ModelError(ValueError):
+    """A folder that holds no usable model; the message names it."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network.
+
+    ``guess`` gives one tone a sound, ``sample`` (of a flow) many; sounds are `x` and `keys` as in `Table`.
+    """
+
+    card: dict[str, Any]
+    network: nn.Module
+    velocity: Velocity | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns of p."""
+        return tuple(self.card["names"])
+
+    @property
+    def space(self) -> Space:
+        """How p is laid out in outputs and tokens."""
+        return Space(self.names, self.card["network"] not in THESIS_NETWORKS)
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """All weights by name."""
+        found = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.velocity:
+            found |= {f"velocity.{name}": value for name, value in self.velocity.state_dict().items()}
+        return found
+
+    @torch.no_grad()
+    def _through(self, call: Callable[[Tensor, Tensor], Tensor], x: Tensor, keys: Tensor) -> Tensor:
+        self.network.eval()
+        parts = [
+            call(x[at : at + 256].to(DEVICE).float(), keys[at : at + 256].to(DEVICE)) for at in range(0, len(x), 256)
+        ]
+        return torch.cat(parts).float()
+
+    def guess(self, x: Tensor, keys: Tensor, decided: bool = False) -> np.ndarray:
+        """P (items, names) for each sound, with the least squared error; or `decided`, each switch in its likeliest state."""
+        out = self._through(self.network, x, keys)
+        return (self.space.decided(out) if decided else self.space.read(out)).cpu().numpy()
+
+    def embed(self, x: Tensor, keys: Tensor) -> Tensor:
+        """What an `Ear` heard (items, size)."""
+        return self._through(self.network.embed, x, keys)
+
+    def sample(self, x: Tensor, keys: Tensor, count: int, guidance: float = 1.0, seed: int = 0) -> np.ndarray:
+        """P (items, count, names) of tones that could have made each sound. For a flow only."""
+        heard = self.embed(x, keys).repeat_interleave(count, 0)
+        points = self.velocity.sample(heard, guidance, seed=seed)
+        return self.space.untokens(points).cpu().numpy().reshape(len(x), count, -1)
+
+
+def build(network: str, shape: tuple[int, int, int], width: int, relative: bool) -> nn.Module:
+    """An untrained network for sounds of `shape` (takes, frames, bands)."""
+    if network in THESIS_NETWORKS:
+        return Thesis(THESIS_NETWORKS[network](shape[1:], width))
+    return Ear(shape, width, relative)
+
+
+def feature_of(network: str) -> str:
+    """What a network hears."""
+    return "thesis" if network in THESIS_NETWORKS else "mel"
+
+
+def train(
+    network: str,
+    data: Path,
+    folder: Path,
+    schedule: Schedule | None = None,
+    ear: Model | None = None,
+    take: int | None = None,
+    limit: int | None = None,
+    relative: bool = False,
+    change: Callable[[Table], Table] = lambda data: data,
+    shown: Shown = lambda done, steps, loss: None,
+) -> Model:
+    """Train a network on a dataset and write it to a folder; the same call goes on where it was stopped.
+
+    ear : what a flow listens with.  take : of items with several takes, the only one to hear.  limit : items to train on.
+    relative : hear levels against the loudest, and recordings' noise and colour while training.
+    change : made of every table before it is used.
+    Raises DatasetError and ValueError for data that it cannot learn from.
+    """
+    schedule = schedule or SCHEDULES[network]
+    whole = {
+        split: change(table(data, split, feature_of(network), limit if split == "train" else None, take))
+        for split in ("train", "validation")
+    }
+    manifest = json.loads((data / "manifest.json").read_text())
+    card = {
+        "version": VERSION, "network": network, "names": list(whole["train"].names), "shape": list(whole["train"].shape),
+        "relative": ear.card["relative"] if ear else relative, "take": take, "limit": limit,
+        "data": {"name": data.name, "spec": manifest["spec_sha256"], "items": len(whole["train"])},
+        "schedule": asdict(schedule), "torch": torch.__version__,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(schedule.seed)
+    checkpoint = folder / "checkpoint.pt"
+    if network == FLOW:
+        made, curve = _train_flow(card, whole, ear, schedule, checkpoint, shown)
+    else:
+        made, curve = _train_regressor(card, whole, schedule, checkpoint, shown)
+    card["curve"] = [asdict(epoch) for epoch in curve]
+    for part in made.parts.values():  # as they are stored, so that the figures are those of the stored model
+        part.copy_(part.half().float())
+    card["table"] = scores(made, whole["validation"])
+    save(made, folder)
+    checkpoint.unlink(missing_ok=True)
+    return made
+
+
+def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, checkpoint: Path, shown: Shown):
+    learned, judged = whole["train"], whole["validation"]
+    thesis = card["network"] in THESIS_NETWORKS
+    space = Space(learned.names, not thesis)
+    network = build(card["network"], learned.shape, space.width, card["relative"])
+    made = Model(card, network)
+    p, weights = learned.p, torch.ones_like(learned.p)
+    if not thesis:
+        p = torch.from_numpy(ordered(p.numpy(), learned.values, learned.names))
+        weights = torch.from_numpy(weights_of(learned.values, learned.names))
+    few = next(learned.batches(64))
+    under = half(network.to(DEVICE), learned.x[few].to(DEVICE).float(), learned.keys[few].to(DEVICE))
+
+    def loss(network: nn.Module, places: Tensor) -> Tensor:
+        x = learned.x[places].to(DEVICE).float()
+        if card["relative"]:
+            x = recorded(x)
+        with under():
+            out = network(x, learned.keys[places].to(DEVICE)).float()
+        if thesis:
+            return (out - p[places].to(DEVICE)).square().mean()
+        return space.loss(out, p[places].to(DEVICE), weights[places].to(DEVICE)).mean()
+
+    def check(network: nn.Module) -> dict[str, float]:
+        return scores(Model(card, network), judged)["all"]
+
+    return made, fit(network, learned, loss, check, schedule, checkpoint, shown)
+
+
+def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Schedule, checkpoint: Path, shown: Shown):
+    learned = whole["train"]
+    space = Space(learned.names)
+    heard = {split: ear.embed(part.x, part.keys) for split, part in whole.items()}
+    velocity = Velocity(space.width, heard["train"].shape[1])
+    velocity.mean, velocity.deviation = heard["train"].mean(0), heard["train"].std(0) + 1e-3
+    symmetric = torch.from_numpy(is_symmetric(learned.values))
+    weights = space.token_weights(torch.from_numpy(weights_of(learned.values, learned.names)))
+
+    def loss(velocity: nn.Module, places: Tensor) -> Tensor:
+        p = learned.p[places]
+        turned = symmetric[places] & (torch.rand(len(p)) < 0.5)
+        p = torch.where(turned[:, None], swapped(p, learned.names), p)
+        embedding = heard["train"][places]
+        embedding = embedding + BLUR * velocity.deviation * torch.randn_like(embedding) * torch.rand(len(p), 1).to(
+            embedding
+        )
+        return velocity.loss(space.tokens(p).to(DEVICE), embedding, weights[places].to(DEVICE))
+
+    def check(velocity: nn.Module) -> dict[str, float]:
+        torch.manual_seed(0)
+        judged = whole["validation"]
+        points, told = space.tokens(judged.p).to(DEVICE), heard["validation"]
+        with torch.no_grad():
+            return {"flow loss": velocity.loss(points, told, torch.ones_like(points)).item()}
+
+    curve = fit(velocity, learned, loss, check, schedule, checkpoint, shown)
+    return Model(card, ear.network, velocity), curve
+
+
+def recorded(x: Tensor) -> Tensor:
+    """Levels (items, takes, frames, bands) in dB as a recording has them: from its onset, with noise and a colour of its own.
+
+    The onset is where the sound comes within 40 dB of its peak, as `match.prepare` cuts it.
+    """
+    items, _, frames, bands = x.shape
+    top = x.amax((1, 2, 3), keepdim=True)
+    onset = (x.amax((1, 3)) > top[:, 0, :, 0] - 40).float().argmax(1)
+    onset = (onset - torch.randint(0, 2, onset.shape, device=x.device)).clamp_min(0)
+    places = torch.arange(frames, device=x.device) + onset[:, None]
+    x = torch.where(
+        (places < frames)[:, None, :, None],
+        x.gather(2, places.clamp_max(frames - 1)[:, None, :, None].expand_as(x)),
+        x.amin(),
+    )
+    knots = 1.5 * torch.randn(items, 1, 5, device=x.device)
+    colour = nn.functional.interpolate(knots, bands, mode="linear", align_corners=True)[:, :, None]
+    noise = top - 50 - 50 * torch.rand_like(top) + 0.1 * torch.arange(bands, device=x.device)
+    return 10 * torch.logaddexp((x + colour) * 0.230259, noise * 0.230259) / 2.30259
+
+
+def scores(model: Model, data: Table) -> dict[str, dict[str, float]]:
+    """Errors of guesses: over all parameters, and each by name. Of a flow, the guess is the regressor's it listens with."""
+    guess, truth, names = model.guess(data.x, data.keys), data.p.numpy(), data.names
+    found = {"all": parameter_errors(truth, guess, names)}
+    found["all"]["swap-aware MSE"] = swap_aware_mse(truth, guess, names, is_symmetric(data.values))
+    for n, name in enumerate(names):
+        found[name] = parameter_errors(truth[:, [n]], guess[:, [n]], (name,))
+    return found
+
+
+# --- on disk -------------------------------------------------------------------------------------
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write weights, card, curve and README."""
+    save_file(
+        {name: part.half().cpu().contiguous() for name, part in model.parts.items()}, folder / "weights.safetensors"
+    )
+    (folder / "card.json").write_text(json.dumps(model.card, indent=1) + "\n")
+    (folder / "README.md").write_text(readme(model.card))
+    draw(model.card["curve"], folder / "curve.png")
+
+
+def load(folder: Path) -> Model:
+    """A trained model. Raises ModelError for a folder that holds none."""
+    try:
+        card = json.loads((folder / "card.json").read_text())
+        parts = {name: part.float() for name, part in load_file(folder / "weights.safetensors").items()}
+        if card["version"] != VERSION:
+            raise ModelError(f"{folder}: a model of version {card['version']}; this program reads {VERSION}")
+        names = tuple(card["names"])
+        width = Space(names, card["network"] not in THESIS_NETWORKS).width
+        network = build(card["network"], tuple(card["shape"]), width, card["relative"])
+        network.load_state_dict(_under(parts, "network."))
+        velocity = None
+        if card["network"] == FLOW:
+            velocity = Velocity(width, network.last.in_features)
+            velocity.load_state_dict(_under(parts, "velocity."))
+            velocity.to(DEVICE).eval()
+        return Model(card, network.to(DEVICE).eval(), velocity)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, ModelError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ModelError(f"{folder} holds no model ({reason}); jxemu ml train makes one") from None
+
+
+def _under(parts: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in parts.items() if name.startswith(prefix)}
+
+
+def readme(card: dict[str, Any]) -> str:
+    """The card for people."""
+    data, schedule, found = card["data"], card["schedule"], card["table"]
+    rows = [
+        f"| {name} | {row['MSE']:.4f} | {row['MAE']:.3f} | {row['R2']:.3f} |"
+        for name, row in found.items()
+        if name != "all"
+    ]
+    every = found["all"]
+    return "\n".join([
+        f"# {card['network']}, trained on {data['name']}",
+        "",
+        f"{data['items']:,} items of the training split; the frozen spec has the SHA-256 {data['spec']}.",
+        f"Sounds are {card['shape']} (takes, frames, bands) of the feature {feature_of(card['network'])!r}"
+        + (", levels relative to the loudest." if card["relative"] else "."),
+        f"{schedule['epochs']} epochs, batches of {schedule['batch']}, rate {schedule['rate']:g}, seed {schedule['seed']}, "
+        f"torch {card['torch']}.",
+        "",
+        f"Validation: MSE {every['MSE']:.4f}, RMSE {every['RMSE']:.3f}, MAE {every['MAE']:.3f}, R2 {every['R2']:.3f}, "
+        f"switches right {every['switches']:.3f}, swap-aware MSE {every['swap-aware MSE']:.4f}.",
+        "" if card["network"] != FLOW else "The figures are those of the regressor that the flow listens with.",
+        "![loss and validation by epoch](curve.png)",
+        "",
+        "| parameter | MSE | MAE | R2 |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ])  # fmt: skip
+
+
+def draw(curve: list[dict[str, Any]], path: Path) -> None:
+    """A picture of training: loss, and the validation's first figure, by epoch."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axis = figure.subplots()
+    epochs = [row["number"] for row in curve]
+    name = next(iter(curve[0]["figures"]))
+    axis.plot(epochs, [row["loss"] for row in curve], color="#1f5f8b", label="training loss")
+    axis.plot(epochs, [row["figures"][name] for row in curve], color="#c2571a", label=f"validation {name}")
+    axis.set_xlabel("epoch")
+    axis.set_yscale("log")
+    axis.legend()
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,165 @@
+"""Networks that hear a sound and give the parameters of its tone: the thesis's eight, and the `Ear` that this project uses.
+
+All take (items, takes, frames, bands) as datasets store it, and `keys` (items, takes, 2): note and velocity on 0..1.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+THESIS_KERNEL, LAST_KERNEL = (10, 3), (2, 2)
+"""Frames x bins of the thesis's "3x10" and "2x2" kernels: ten frames, since ten of 16 bins cannot be taken again after pooling. INFERRED."""
+
+
+class Thesis(nn.Module):
+    """A network of the thesis: amplitudes as they are, one take, ends in as many numbers as there are parameters."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor, keys: Tensor) -> Tensor:
+        """Parameters (items, width)."""
+        return self.body(x[:, 0])
+
+
+def _convolved(shape: tuple[int, int], filters: list[tuple[tuple[int, int], int]], dense: list[int], width: int):
+    """Convolutions of the same size, each but the last followed by ReLU and 2x2 pooling, all of them by both; then dense layers."""
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, shape[0]))]
+    channels, (frames, bins) = 1, shape
+    for kernel, count in filters:
+        same = ((kernel[1] - 1) // 2, kernel[1] // 2, (kernel[0] - 1) // 2, kernel[0] // 2)
+        layers += [nn.ZeroPad2d(same), nn.Conv2d(channels, count, kernel), nn.ReLU(), nn.MaxPool2d(2)]
+        channels, frames, bins = count, frames // 2, bins // 2
+    return nn.Sequential(*layers, nn.Flatten(), *_dense(channels * frames * bins, dense, width))
+
+
+def _dense(size: int, sizes: list[int], width: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for wide in sizes:
+        layers += [nn.Linear(size, wide), nn.ReLU()]
+        size = wide
+    return [*layers, nn.Linear(size, width)]
+
+
+class Recurrent(nn.Module):
+    """An LSTM over the frames; its last state goes on."""
+
+    def __init__(self, bands: int, size: int):
+        super().__init__()
+        self.lstm = nn.LSTM(bands, size, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last state (items, size)."""
+        return self.lstm(x)[1][0][-1]
+
+
+class Local(nn.Module):
+    """A locally connected layer (frames, bins): like a convolution, but each place has weights of its own."""
+
+    def __init__(self, shape: tuple[int, int], kernel: tuple[int, int], filters: int):
+        super().__init__()
+        self.kernel = kernel
+        self.shape = tuple(n - k + 1 for n, k in zip(shape, kernel, strict=True))
+        places, taps = math.prod(self.shape), math.prod(kernel)
+        self.weight = nn.Parameter(torch.randn(places, taps, filters) / math.sqrt(taps))
+        self.bias = nn.Parameter(torch.zeros(places, 1, filters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(items, filters, frames, bins) of (items, frames, bins)."""
+        patches = functional.unfold(x[:, None], self.kernel).permute(2, 0, 1)  # places, items, taps
+        made = torch.baddbmm(self.bias, patches, self.weight)
+        return made.permute(1, 2, 0).unflatten(2, self.shape)
+
+
+def _local(shape: tuple[int, int], pool: int, dense: list[int], width: int) -> nn.Module:
+    local = Local(shape, THESIS_KERNEL, 64)
+    frames, bins = (n // pool for n in local.shape)
+    pooled = [nn.MaxPool2d(pool)] if pool > 1 else []
+    return nn.Sequential(local, nn.ReLU(), *pooled, nn.Flatten(), *_dense(64 * frames * bins, dense, width))
+
+
+_FIRST, _SECOND, _LAST = (THESIS_KERNEL, 32), (THESIS_KERNEL, 64), (LAST_KERNEL, 64)
+
+THESIS_NETWORKS: dict[str, Callable[[tuple[int, int], int], nn.Module]] = {
+    "cnn1": lambda shape, width: _convolved(shape, [_FIRST, _LAST], [128], width),
+    "cnn2": lambda shape, width: _convolved(shape, [_FIRST, _SECOND, _LAST], [128], width),
+    "cnn3": lambda shape, width: _convolved(shape, [_FIRST, _SECOND, _LAST], [512, 128], width),
+    "lstm1": lambda shape, width: nn.Sequential(Recurrent(shape[1], 64), *_dense(64, [64], width)),
+    "lstm2": lambda shape, width: nn.Sequential(Recurrent(shape[1], 128), *_dense(128, [64], width)),
+    "lstm3": lambda shape, width: nn.Sequential(Recurrent(shape[1], 256), *_dense(256, [128, 64], width)),
+    "lcnn1": lambda shape, width: _local(shape, 1, [128], width),
+    "lcnn2": lambda shape, width: _local(shape, 3, [256], width),
+}
+"""Of (frames, bins) and the number of parameters. Source: THESIS, tables of ch. 6."""
+
+QUIETEST_DB = -80.0
+
+
+class Ear(nn.Module):
+    """Log-mel levels of one or several takes, and the keys that were played, in; an embedding, and outputs of a `Space`.
+
+    Convolutions run over time only, with bands as channels: that is what two processor cores do fastest. Slow
+    modulation is given beside as the magnitude spectrum over time of a few wide bands.
+    """
+
+    WIDE = 12
+
+    def __init__(self, shape: tuple[int, int, int], width: int, relative: bool = False, size: int = 512):
+        """Shape : takes, frames, bands.  relative : hear levels against the loudest, since a recording's level tells nothing."""
+        super().__init__()
+        takes, frames, bands = shape
+        self.relative = relative
+        self.stack = nn.Sequential(
+            nn.Conv1d(bands + 2, 128, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv1d(128, 192, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv1d(192, 224, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv1d(224, 224, 3, stride=2, padding=1), nn.GELU(), nn.Flatten(),
+        )  # fmt: skip
+        for _ in range(4):
+            frames = (frames + 1) // 2
+        self.modulation = nn.Linear(self.WIDE * self.lines(shape[1]), 192)
+        self.joined = nn.Linear((224 * frames + 192 + 2) * takes, size)
+        self.deeper = nn.ModuleList([_Residual(size) for _ in range(2)])
+        self.last = nn.Linear(size, width)
+
+    @staticmethod
+    def lines(frames: int) -> int:
+        """Lines of the modulation spectrum that are looked at."""
+        return min(frames // 2, 80)
+
+    def embed(self, x: Tensor, keys: Tensor) -> Tensor:
+        """What was heard (items, size)."""
+        items, takes, frames, bands = x.shape
+        if self.relative:
+            x = x - x.amax((1, 2, 3), keepdim=True)
+        levels = (x.clamp(QUIETEST_DB, 20.0) / 20.0 + 3.0).reshape(items * takes, frames, bands)
+        played = keys.reshape(items * takes, 2)
+        beside = played[:, :, None].expand(-1, -1, frames)
+        found = self.stack(torch.cat([levels.transpose(1, 2), beside], 1))
+        wide = levels.unflatten(2, (self.WIDE, bands // self.WIDE)).mean(3)
+        wide = (wide - wide.mean(1, keepdim=True)) * torch.hann_window(frames)[:, None]
+        swing = torch.fft.rfft(wide, dim=1).abs()[:, 1 : 1 + self.lines(frames)]
+        swing = functional.gelu(self.modulation(torch.log1p(swing).flatten(1)))
+        joined = torch.cat([found, swing, played], 1).reshape(items, -1)
+        joined = functional.gelu(self.joined(joined))
+        for block in self.deeper:
+            joined = block(joined)
+        return joined
+
+    def forward(self, x: Tensor, keys: Tensor) -> Tensor:
+        """Outputs (items, width)."""
+        return self.last(self.embed(x, keys))
+
+
+class _Residual(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.norm, self.first, self.second = nn.LayerNorm(size), nn.Linear(size, size), nn.Linear(size, size)
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.drop(functional.gelu(self.first(self.norm(x)))))

@@ -1,0 +1,35 @@
+"""The nearest of many known sounds, by vectors that stand for them."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+POOLED = (43, 32)
+"""Frames and bands that log-mel levels are reduced to before they are compared."""
+
+MOST = 40_000
+
+
+class Index:
+    """Vectors [shape=(known, size)], compared by Euclidean distance."""
+
+    def __init__(self, vectors: np.ndarray):
+        self._vectors = vectors.astype(np.float32)
+        self._squares = np.square(self._vectors).sum(1)
+
+    def nearest(self, asked: np.ndarray, count: int = 1) -> np.ndarray:
+        """Places of the nearest known vectors to each asked one, int (asked, count), the nearest first."""
+        far = self._squares - 2 * asked.astype(np.float32) @ self._vectors.T
+        few = np.argpartition(far, min(count, far.shape[1] - 1), axis=1)[:, :count]
+        return np.take_along_axis(few, np.take_along_axis(far, few, 1).argsort(1), 1)
+
+
+def pooled(x: Tensor) -> np.ndarray:
+    """Log-mel levels (items, takes, frames, bands) as vectors: the means of `POOLED` tiles, not below 80 dB under 0."""
+    parts = []
+    for part in x.split(1024):
+        levels = part.float().clamp_min(-80).flatten(0, 1)[:, None]
+        frames, bands = (min(wanted, there) for wanted, there in zip(POOLED, levels.shape[2:], strict=True))
+        parts.append(functional.adaptive_avg_pool2d(levels, (frames, bands)).reshape(len(part), -1))
+    return torch.cat(parts).numpy()

@@ -1,0 +1,131 @@
+"""The training loop of all networks. It stops and goes on: a checkpoint after every epoch, nothing drawn that depends on the past."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from jxemu.ml.data import Table
+
+MOST_ERROR = 0.05
+"""Of bf16 against float32, relative: more, or a number that is none, and it is not used."""
+
+WARM_UP, CLIP, AVERAGE, HALF_LIFE_SHARE = 0.05, 1.0, 0.999, 50
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a network is trained: AdamW, a rate that rises for 5 % of the steps and falls as a cosine, averaged weights."""
+
+    epochs: int
+    batch: int = 256
+    rate: float = 1e-3
+    decay: float = 0.01
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after an epoch: the mean loss while it ran, and the validation's figures."""
+
+    number: int
+    loss: float
+    figures: dict[str, float]
+
+
+Shown = Callable[[int, int, float], None]
+"""Called with the steps done, the steps in all and the running loss."""
+
+
+def half(network: nn.Module, *example: Tensor) -> Callable[[], AbstractContextManager]:
+    """What a network's work is done under: bf16 where the processor computes in it and the network is right in it, else nothing.
+
+    Convolutions of torch 2.13 are wrong in bf16 on processors for some shapes, so it is tried first.
+    """
+    if DEVICE == "cpu" and not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        return nullcontext
+
+    def mixed() -> AbstractContextManager:
+        return torch.autocast(DEVICE, torch.bfloat16)
+
+    return mixed if agrees(network, mixed, *example) else nullcontext
+
+
+def agrees(network: nn.Module, context: Callable[[], AbstractContextManager], *example: Tensor) -> bool:
+    """Whether a network gives the same under `context` as without it, up to `MOST_ERROR`."""
+    was = network.training
+    network.eval()
+    with torch.no_grad():
+        exact = network(*example).float()
+        with context():
+            found = network(*example).float()
+    network.train(was)
+    error = (found - exact).norm() / exact.norm().clamp_min(1e-9)
+    return bool(torch.isfinite(found).all() and error < MOST_ERROR)
+
+
+def fit(
+    network: nn.Module,
+    data: Table,
+    loss: Callable[[nn.Module, Tensor], Tensor],
+    check: Callable[[nn.Module], dict[str, float]],
+    schedule: Schedule,
+    checkpoint: Path,
+    shown: Shown = lambda done, steps, loss: None,
+) -> list[Epoch]:
+    """Train `network` in place; it ends with its averaged weights.
+
+    loss : of the network and places in the table, a mean.  check : figures of a network on the validation split.
+    checkpoint : file to go on from, if it is there and of the same schedule; gone at the end.
+    """
+    batch = min(schedule.batch, len(data))
+    steps = schedule.epochs * max(len(data) // batch, 1)
+    network.to(DEVICE)
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(min(AVERAGE, 1 - HALF_LIFE_SHARE / (steps + 100))))
+    optimiser = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=schedule.decay)
+    rise = max(1, round(WARM_UP * steps))
+    course = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda n: (n + 1) / rise if n < rise else 0.5 + 0.5 * math.cos(math.pi * (n - rise) / (steps - rise + 1))
+    )  # fmt: skip
+    curve: list[Epoch] = []
+    parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
+    if checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        if kept["schedule"] == asdict(schedule):
+            for name, part in parts.items():
+                part.load_state_dict(kept[name])
+            curve = [Epoch(*row) for row in kept["curve"]]
+    for number in range(len(curve), schedule.epochs):
+        torch.manual_seed(schedule.seed * 100_003 + number)
+        network.train()
+        losses, done = [], number * (steps // schedule.epochs)
+        for places in data.batches(batch, np.random.default_rng([schedule.seed, number])):
+            found = loss(network, places)
+            optimiser.zero_grad(set_to_none=True)
+            found.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+            optimiser.step()
+            course.step()
+            mean.update_parameters(network)
+            losses.append(found.item())
+            done += 1
+            shown(done, steps, float(np.mean(losses[-50:])))
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(f"the loss is no number any more in epoch {number + 1}; a lower rate may help")
+        mean.eval()
+        curve.append(Epoch(number + 1, float(np.mean(losses)), check(mean.module)))
+        part = checkpoint.with_name(f".{checkpoint.name}.part")
+        kept = {name: each.state_dict() for name, each in parts.items()}
+        torch.save(kept | {"schedule": asdict(schedule), "curve": [[e.number, e.loss, e.figures] for e in curve]}, part)
+        part.replace(checkpoint)
+    network.load_state_dict(mean.module.state_dict())
+    network.eval()
+    return curve

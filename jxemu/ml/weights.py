@@ -1,0 +1,160 @@
+"""What `match` has learned: an ear and a flow that hear recordings, and a list of known sounds.
+
+The sounds are drawn, rendered and learned from in one go (`learn`), which goes on where it was stopped.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jxemu.ml import models
+from jxemu.ml.data import HOLD, Table, table
+from jxemu.ml.models import EAR, FLOW, Model, ModelError
+from jxemu.ml.retrieval import MOST, Index
+from jxemu.ml.space import values_of
+from jxemu.ml.train import Schedule
+from jxemu.patch.parameter import PARAMETERS
+from jxemu.patch.tone import Tone
+from jxemu.render import engine
+from jxemu.render.features import FEATURES
+from jxemu.render.spec import NAMES, TOPS, read_spec
+from jxemu.soundboard.parts import value
+
+PRESET = "match-40k"
+SECONDS, RATE = 3.0, 44_100
+"""Of the sounds that it has heard."""
+
+SHORTEST = 0.05
+"""Seconds a key is held at least."""
+
+EAR_SCHEDULE, FLOW_SCHEDULE = Schedule(14, 128, 1.5e-3, 0.02), Schedule(50, 512, 1e-3, 0.0)
+GUIDANCE = 1.5
+
+_MAIN = {n: [NAMES.index(f"dco{n}_{what}") for what in ("range", "tune")] for n in (1, 2)}
+
+
+def sounding(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tones (items, 44) with the louder DCO at the key's own pitch, and by how many semitones it was apart (items,).
+
+    The other DCO stays as far from it as it was, as far as its range goes: a recording tells a pitch, not a key.
+    """
+    values = values.astype(int)
+    semitones = np.array(value("TUNE_STEPS"))
+    louder = np.where(values[:, NAMES.index("mix_dco1")] >= values[:, NAMES.index("mix_dco2")], 1, 2)
+    apart = np.zeros(len(values), int)
+    for main, other in ((1, 2), (2, 1)):
+        own = louder == main
+        (feet, tune), (other_feet, other_tune) = _MAIN[main], _MAIN[other]
+        octaves, steps = values[own, feet] - 1, values[own, tune] - 64
+        apart[own] = 12 * octaves + semitones[values[own, tune] >> 2]
+        values[own, other_feet] = np.clip(values[own, other_feet] - octaves, 0, 3)
+        values[own, other_tune] = np.clip(values[own, other_tune] - steps, 0, 127)
+        values[own, feet], values[own, tune] = 1, 64
+    return values.astype(np.uint8), apart
+
+
+def as_heard(data: Table) -> Table:
+    """The same sounds, each as a key at the pitch that is heard (`sounding`); those beyond the keyboard are left out."""
+    values, apart = sounding(data.values)
+    keys = data.keys.clone()
+    keys[:, :, 0] += torch.from_numpy(apart[:, None] / np.float32(127))
+    kept = np.flatnonzero(((keys[:, 0, 0] * 127) > 23.5).numpy() & ((keys[:, 0, 0] * 127) < 96.5).numpy())
+    p = data.p.clone()
+    for n, name in enumerate(data.names):
+        if name != HOLD:
+            place = NAMES.index(name)
+            p[:, n] = torch.from_numpy(values[:, place] / np.float32(TOPS[place]))
+    places = torch.from_numpy(kept)
+    return replace(data, x=data.x[places], keys=keys[places], p=p[places], values=values[kept])
+
+
+@dataclass(frozen=True)
+class Known:
+    """Sounds that were learned from: what the ear said of them, and what they are."""
+
+    told: Index
+    values: np.ndarray
+    hold: np.ndarray
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Hears a recording, and says which tones may have made it."""
+
+    flow: Model
+    known: Known
+
+    def tones(self, sound: np.ndarray, note: int, count: int, near: int, seed: int = 0) -> list[tuple[Tone, float]]:
+        """Tones and seconds their key is held, for a mono sound at `RATE` from its onset, played by `note`.
+
+        First the ear's own guess, then `near` known sounds of which it says the same, then `count` of the flow's.
+        """
+        padded = np.pad(sound[: round(SECONDS * RATE)], (0, max(0, round(SECONDS * RATE) - len(sound))))
+        x = torch.from_numpy(FEATURES["mel"].of(padded, RATE))[None, None]
+        keys = torch.tensor([[[note / 127, 100 / 127]]])
+        names = self.flow.names
+        guess = self.flow.guess(x, keys, decided=True)
+        drawn = self.flow.sample(x, keys, count, GUIDANCE, seed)[0]
+        rest = np.array([row.default for row in PARAMETERS.values()], np.uint8)
+        p = np.concatenate([guess, drawn])
+        values = values_of(p, names, rest)
+        hold = p[:, names.index(HOLD)] * SECONDS
+        places = self.known.told.nearest(self.flow.guess(x, keys), near)[0]
+        values = np.concatenate([values[:1], self.known.values[places], values[1:]])
+        hold = np.concatenate([hold[:1], self.known.hold[places], hold[1:]]).clip(SHORTEST, SECONDS)
+        values = sounding(values)[0]
+        return [
+            (Tone("", **dict(zip(NAMES, row, strict=True))), float(length))
+            for row, length in zip(values.tolist(), hold, strict=True)
+        ]
+
+
+Stage = Callable[[str, int, int], None]
+"""Called with what is done now, how many are done and how many there are."""
+
+
+def learn(
+    folder: Path,
+    count: int | None = None,
+    ear: Schedule = EAR_SCHEDULE,
+    flow: Schedule = FLOW_SCHEDULE,
+    stage: Stage = lambda what, done, total: None,
+    say: Callable[[str], None] = print,
+) -> Weights:
+    """Draw and render sounds, train an ear and a flow on them, write all that `Weights` needs to a folder.
+
+    What was rendered stays in ``folder/data``. The same call goes on where it was stopped. Raises DatasetError, OSError.
+    """
+    spec = read_spec(PRESET, count)
+    data = folder / "data"
+    engine.run(data, spec, shown=lambda state: stage("rendering sounds", state.now, spec.count), say=say)
+    made = models.train(
+        EAR, data, folder / EAR, ear, relative=True, change=as_heard,
+        shown=lambda done, steps, loss: stage("training the ear", done, steps),
+    )  # fmt: skip
+    made = models.train(
+        FLOW, data, folder / FLOW, flow, made, change=as_heard,
+        shown=lambda done, steps, loss: stage("training the flow", done, steps),
+    )  # fmt: skip
+    known = as_heard(table(data, "train", "mel", MOST))
+    np.savez(
+        folder / "known.npz",
+        told=made.guess(known.x, known.keys).astype(np.float16),
+        values=known.values,
+        hold=(known.p[:, known.names.index(HOLD)].numpy() * SECONDS).astype(np.float16),
+    )
+    return load(folder)
+
+
+def load(folder: Path) -> Weights:
+    """Weights of a folder. Raises ModelError."""
+    flow = models.load(folder / FLOW)
+    try:
+        with np.load(folder / "known.npz") as kept:
+            known = Known(Index(kept["told"]), kept["values"], kept["hold"].astype(float))
+    except (OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{folder}: cannot read known.npz ({error}); jxemu ml weights makes it anew") from None
+    return Weights(flow, known)

@@ -1,0 +1,304 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jxemu.ml import adversarial, models, weights
+from jxemu.ml.data import HOLD, table
+from jxemu.ml.flow import Velocity
+from jxemu.ml.networks import THESIS_NETWORKS, Ear, Local
+from jxemu.ml.retrieval import Index
+from jxemu.ml.space import Space, active, ordered, values_of, weights_of
+from jxemu.ml.train import Schedule, agrees
+from jxemu.patch.tone import Tone
+from jxemu.render import engine
+from jxemu.render.spec import NAMES, THESIS, TOPS, read_spec
+
+torch.set_num_threads(1)  # small layers on a busy machine: threads would wait for each other
+JXEMU = str(Path(sys.executable).with_name("jxemu"))
+
+
+def drawn(count=50, names=NAMES, seed=0):
+    rng = np.random.default_rng(seed)
+    tops = TOPS[[NAMES.index(name) for name in names]]
+    return torch.from_numpy((np.floor(rng.random((count, len(names))) * (tops + 1)) / tops).astype(np.float32))
+
+
+def rows(*tones):
+    return np.array([list(tone.values().values()) for tone in tones], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy") / "toy"
+    engine.run(folder, read_spec("toy"), workers=2, say=lambda text: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ear(toy):
+    return models.train("ear", toy, toy.parent / "ear", Schedule(60, 32, 2e-3, 0.02))
+
+
+@pytest.fixture(scope="module")
+def flow(toy, ear):
+    return models.train("flow", toy, toy.parent / "flow", Schedule(3, 64), ear)
+
+
+# --- parameters ---
+
+
+def test_tokens_of_a_flow_go_back_to_their_parameters():
+    space, p = Space(NAMES), drawn()
+    assert torch.allclose(space.untokens(space.tokens(p)), p, atol=1e-6)
+
+
+def test_certain_outputs_read_as_their_parameters_and_cost_nothing():
+    space, p = Space(NAMES), drawn()
+    out = space.tokens(p)
+    out[:, : len(space.faders)] = p[:, space.faders]
+    out[:, len(space.faders) :] *= 50
+    assert torch.allclose(space.read(out), p, atol=1e-6)
+    assert torch.allclose(space.decided(out), p, atol=1e-6)
+    assert space.loss(out, p, torch.ones_like(p)).max() < 1e-6
+
+
+def test_a_switch_is_read_as_the_mean_of_its_chances_and_decided_as_the_likeliest():
+    space = Space(("hpf",))
+    out = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
+    assert space.read(out).item() == pytest.approx((0.2 + 0.6 + 1.2) / 3)
+    assert space.decided(out).item() == 1.0
+
+
+def test_values_of_a_tone_go_through_p_and_come_back():
+    values = np.rint(drawn().numpy() * TOPS).astype(np.uint8)
+    assert np.array_equal(values_of((values / TOPS).astype(np.float32), NAMES, np.zeros(len(NAMES))), values)
+
+
+@pytest.mark.parametrize(
+    ("tone", "idle"),
+    [
+        (Tone(mix_dco2=0), {"dco2_wave", "dco2_fine", "dco_xmod"}),
+        (Tone(vcf_env=0, dco1_env=0, mix_env=0, vca_mode="gate"), {"env1_a", "env2_a", "env1_key", "env2_r"}),
+        (Tone(vcf_env=50, vcf_mode="env1", vca_mode="gate"), {"env2_a", "dco_mode"}),
+        (Tone(vcf_env=50, vcf_mode="env2", vca_mode="gate"), {"env1_a", "dco_mode"}),
+        (Tone(dco1_lfo=0, dco2_lfo=0, vcf_lfo=0), {"lfo_rate", "lfo_wave", "lfo_delay"}),
+    ],
+)
+def test_what_does_nothing_in_a_tone_is_known(tone, idle):
+    busy = dict(zip(NAMES, active(rows(tone))[0], strict=True))
+    assert not any(busy[name] for name in idle)
+    assert busy["vcf_freq"]
+    assert busy["mix_dco1"]
+
+
+@pytest.mark.parametrize("name", ["dco2_wave", "env1_d", "lfo_rate", "mix_mode"])
+def test_what_is_said_to_do_nothing_changes_no_sample(name):
+    import jxemu
+
+    tone = Tone(mix_dco2=0, vcf_env=0, vcf_freq=60)
+    assert not dict(zip(NAMES, active(rows(tone))[0], strict=True))[name]
+    changed = tone.replace(**{name: 0 if tone.values()[name] else 1})
+    a, b = (jxemu.render(each, [(60, 100, 0.0, 0.2)], 0.3) for each in (tone, changed))
+    assert np.array_equal(a, b)
+
+
+def test_idle_parameters_weigh_less_and_all_columns_have_a_weight():
+    weight = weights_of(rows(Tone(mix_dco2=0)), (*NAMES, HOLD))
+    assert weight.shape == (1, 45)
+    assert weight[0, NAMES.index("dco2_wave")] < 1 == weight[0, -1]
+
+
+def test_a_symmetric_tone_and_its_twin_are_put_in_one_order():
+    tone = Tone(mix_dco1=60, mix_dco2=100, dco1_wave="saw", dco2_wave="square", dco1_tune=64, dco2_tune=80)
+    twin = Tone(mix_dco1=100, mix_dco2=60, dco1_wave="square", dco2_wave="saw", dco1_tune=80, dco2_tune=64)
+    values = rows(tone, twin)
+    p = ordered(values / TOPS, values, NAMES)
+    assert np.array_equal(p[0], p[1])
+    detuned = rows(tone.replace(dco2_fine=90))
+    assert np.array_equal(ordered(detuned / TOPS, detuned, NAMES), detuned / TOPS)
+
+
+# --- networks ---
+
+
+@pytest.mark.parametrize("name", THESIS_NETWORKS)
+def test_every_network_of_the_thesis_takes_its_spectrogram_and_gives_26_numbers(name):
+    network = THESIS_NETWORKS[name]((690, 16), len(THESIS))
+    assert network(torch.rand(2, 690, 16)).shape == (2, 26)
+
+
+def test_a_local_layer_is_a_convolution_where_all_its_weights_are_equal():
+    local = Local((12, 6), (3, 2), 4)
+    kernel = torch.randn(6, 4)
+    local.weight.data[:] = kernel
+    x = torch.randn(5, 12, 6)
+    expected = nn.functional.conv2d(x[:, None], kernel.T.reshape(4, 1, 3, 2))
+    assert torch.allclose(local(x), expected, atol=1e-5)
+
+
+def test_an_ear_for_recordings_does_not_mind_their_level():
+    ear = Ear((1, 40, 96), 10, relative=True).eval()
+    x, keys = torch.rand(3, 1, 40, 96) * 60 - 60, torch.rand(3, 1, 2)
+    assert torch.allclose(ear(x, keys), ear(x - 12, keys), atol=1e-4)
+
+
+def test_a_precision_that_gives_garbage_is_found():
+    class Wrong(nn.Module):
+        def forward(self, x):
+            return x * (float("nan") if torch.is_autocast_enabled("cpu") else 1.0)
+
+    def half():
+        return torch.autocast("cpu", torch.bfloat16)
+
+    x = torch.randn(4, 4)
+    assert not agrees(Wrong(), half, x)
+    assert agrees(nn.Linear(4, 4), half, x)
+
+
+def test_a_network_learns_tones_from_their_sounds(toy, ear):
+    learned = table(toy, "train", "mel")
+    error = np.square(ear.guess(learned.x, learned.keys) - learned.p.numpy()).mean()
+    assert error < 0.8 * learned.p.numpy().var(0).mean()
+
+
+def test_a_stored_model_gives_the_guesses_of_the_trained_one(toy, ear):
+    data = table(toy, "validation", "mel")
+    again = models.load(toy.parent / "ear")
+    assert np.array_equal(again.guess(data.x, data.keys), ear.guess(data.x, data.keys))
+    assert again.card["table"]["all"]["MSE"] == pytest.approx(
+        np.square(again.guess(data.x, data.keys) - data.p.numpy()).mean(), rel=1e-4
+    )
+
+
+def test_the_same_training_gives_the_same_weights_also_where_it_was_stopped(toy, tmp_path, monkeypatch):
+    schedule = Schedule(3, 64)
+    whole = models.train("ear", toy, tmp_path / "whole", schedule)
+    scores, calls = models.scores, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return scores(*arguments)
+
+    monkeypatch.setattr(models, "scores", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        models.train("ear", toy, tmp_path / "again", schedule)
+    monkeypatch.undo()
+    assert (tmp_path / "again/checkpoint.pt").exists()
+    again = models.train("ear", toy, tmp_path / "again", schedule)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parts.values(), again.parts.values(), strict=True))
+    assert [p.name for p in (tmp_path / "again").glob("*.pt")] == []
+
+
+def test_a_card_tells_data_seed_curve_and_table(toy, ear):
+    card = json.loads((toy.parent / "ear/card.json").read_text())
+    assert card["data"]["spec"] == json.loads((toy / "manifest.json").read_text())["spec_sha256"]
+    assert card["schedule"]["seed"] == 1
+    assert len(card["curve"]) == 60
+    assert set(card["table"]) == {"all", *card["names"]}
+    assert (toy.parent / "ear/curve.png").stat().st_size > 5000
+
+
+def test_folders_that_hold_no_model_are_named(tmp_path, toy):
+    with pytest.raises(models.ModelError, match="holds no model"):
+        models.load(tmp_path)
+    whole = models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64))
+    assert whole.names == NAMES
+    file = tmp_path / "m/weights.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(models.ModelError, match="holds no model"):
+        models.load(tmp_path / "m")
+
+
+# --- a flow ---
+
+
+def test_a_flow_learns_a_posterior_with_two_modes():
+    torch.manual_seed(0)
+    velocity = Velocity(1, 1, size=64, blocks=2)
+    optimiser = torch.optim.Adam(velocity.parameters(), 3e-3)
+    for _ in range(300):
+        heard = torch.rand(256, 1)
+        points = torch.where(torch.rand(256, 1) < 0.5, heard, -heard) + 0.02 * torch.randn(256, 1)
+        optimiser.zero_grad()
+        velocity.loss(points, heard, torch.ones_like(points)).backward()
+        optimiser.step()
+    found = velocity.sample(torch.full((400, 1), 0.8))[:, 0].numpy()
+    assert 0.35 < (found > 0).mean() < 0.65
+    assert np.abs(np.abs(found) - 0.8).mean() < 0.15
+
+
+def test_a_flow_gives_many_legal_tones_for_a_sound_the_same_for_the_same_seed(toy, flow):
+    data = table(toy, "validation", "mel")
+    p = flow.sample(data.x[:2], data.keys[:2], 5, seed=3)
+    assert p.shape == (2, 5, 44)
+    assert ((p >= 0) & (p <= 1)).all()
+    assert np.array_equal(p, flow.sample(data.x[:2], data.keys[:2], 5, seed=3))
+    assert not np.array_equal(p[:, 0], p[:, 1])
+
+
+# --- retrieval, weights ---
+
+
+def test_an_index_finds_the_nearest_in_their_order():
+    known = np.random.default_rng(0).standard_normal((500, 8))
+    asked = known[[3, 77]] + 0.001
+    far = ((known[None] - asked[:, None]) ** 2).sum(-1).argsort(1)[:, :5]
+    assert np.array_equal(Index(known).nearest(asked, 5), far)
+
+
+def test_a_tone_and_its_key_are_told_as_the_pitch_that_is_heard():
+    tone = Tone(dco1_range="4'", dco1_tune=64 + 32, mix_dco1=120, mix_dco2=80, dco2_range="8'", dco2_tune=64)
+    values, apart = weights.sounding(rows(tone))
+    assert apart[0] == 12 + 7
+    found = Tone("", **dict(zip(NAMES, values[0].tolist(), strict=True)))
+    assert (found.dco1_range, found.dco1_tune) == (Tone(dco1_range="8'").dco1_range, 64)
+    assert found.dco2_range == Tone(dco2_range="16'").dco2_range
+    assert found.dco2_tune == 64 - 32
+
+
+# --- a critic ---
+
+
+@pytest.mark.parametrize("name", adversarial.METHODS)
+def test_a_proposal_moves_towards_the_target(name):
+    target = np.array([0.8, 0.25, 0.6])
+    start = np.array([0.6, 0.45, 0.6])
+    found = adversarial.pursue(adversarial.METHODS[name], target, lambda p: p, start, [0, 1], 60, seed=1)
+    begin = start if adversarial.METHODS[name].informed else np.array([0.5, 0.5, 0.6])
+    assert np.abs(found.mean - target).sum() < 0.5 * np.abs(begin - target).sum()
+    assert found.tried.shape == (60 * adversarial.BATCH, 3)
+    assert (found.tried[:, 2] == 0.6).all()
+
+
+# --- commands ---
+
+
+def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy):
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(*arguments):
+        return subprocess.run([JXEMU, "ml", *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path, env=alone)
+
+    made = run("train", "ear", toy, "-o", "ear", "--epochs", "2")
+    assert made.returncode == 0, made.stderr
+    assert "validation MSE" in made.stdout
+    assert run("train", "flow", toy, "-o", "flow", "--ear", "ear", "--epochs", "2").returncode == 0
+    table = run("bench", toy, "--model", "ear", "--model", "flow", "-n", "3", "-o", "report")
+    assert table.returncode == 0, table.stderr
+    for row in ("mean tone", "random tone", "nearest of", "renderer's floor", "ear", "flow, best of 64"):
+        assert f"| {row}" in table.stdout
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {
+        "bench.json", "bench.md", "parameters.png", "sounds.png"
+    }  # fmt: skip
+    assert "needs --ear" in run("train", "flow", toy, "-o", "x").stderr
+    assert "holds no model" in run("bench", toy, "--model", toy, "-o", "x").stderr
+    assert "no" in run("train", "ear", tmp_path, "-o", "x").stderr
