@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from jxemu.ml import adversarial, models, weights
+from jxemu.ml import adversarial, bench, models, weights
 from jxemu.ml.data import HOLD, table
 from jxemu.ml.flow import Velocity
+from jxemu.ml.metrics import swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Local
 from jxemu.ml.retrieval import Index
 from jxemu.ml.space import Space, active, ordered, values_of, weights_of
@@ -245,6 +247,30 @@ def test_a_flow_gives_many_legal_tones_for_a_sound_the_same_for_the_same_seed(to
     assert not np.array_equal(p[:, 0], p[:, 1])
 
 
+def test_calibration_passes_samples_of_the_posterior_and_fails_those_that_are_too_narrow(toy):
+    data = table(toy, "train", "mel")
+    rng = np.random.default_rng(5)
+    centre = rng.random((len(data), 1, 44))
+    spread = 0.2 * rng.standard_normal((len(data), 65, 44))
+    data = replace(data, p=torch.from_numpy((centre + spread)[:, 0].clip(0, 1)))
+    right, narrow = ((centre + scale * spread[:, 1:]).clip(0, 1) for scale in (1.0, 0.2))
+    assert bench.calibration(data, right, 0)["passed"] > 0.9
+    faders = [n for n, name in enumerate(NAMES) if TOPS[n] == 127]
+    chances = list(bench.calibration(data, narrow, 0)["p-values"].values())
+    assert max(chances[n] for n in faders) < 0.01
+
+
+def test_twins_are_counted_where_samples_hold_both_readings(toy):
+    tone = Tone(mix_dco1=127, mix_dco2=127, dco1_wave="saw", dco2_wave="square", dco2_tune=90)
+    data = table(toy, "train", "mel", 2)
+    values = rows(tone, tone)
+    truth = (values / TOPS).astype(np.float32)
+    data = replace(data, p=torch.from_numpy(truth), values=values)
+    one, other = truth[:1], swapped(truth[:1], NAMES)
+    p = np.stack([np.concatenate([one, other]), np.concatenate([one, one])])
+    assert bench.twins(data, p) == {"tones": 2, "both": 0.5}
+
+
 # --- retrieval, weights ---
 
 
@@ -286,7 +312,9 @@ def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy):
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
 
     def run(*arguments):
-        return subprocess.run([JXEMU, "ml", *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path, env=alone)
+        return subprocess.run(
+            [JXEMU, "ml", *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path, env=alone
+        )
 
     made = run("train", "ear", toy, "-o", "ear", "--epochs", "2")
     assert made.returncode == 0, made.stderr
@@ -297,8 +325,13 @@ def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy):
     for row in ("mean tone", "random tone", "nearest of", "renderer's floor", "ear", "flow, best of 64"):
         assert f"| {row}" in table.stdout
     assert {p.name for p in (tmp_path / "report").iterdir()} == {
-        "bench.json", "bench.md", "parameters.png", "sounds.png"
+        "bench.json", "bench.md", "parameters.png", "ranks.png", "sounds.png"
     }  # fmt: skip
+    contest = run("adversarial", "enhanced", toy, "--ear", "ear", "-n", "1", "--steps", "2", "-o", "contest")
+    assert "| CMA-ES, as many renders |" in contest.stdout, contest.stderr
+    assert (tmp_path / "contest/contest.png").stat().st_size > 5000
+    assert "give --ear" in run("adversarial", "enhanced", toy, "-o", "x").stderr
+    assert "does not vary" in run("adversarial", "avo", toy, "--free", "volume", "-o", "x").stderr
     assert "needs --ear" in run("train", "flow", toy, "-o", "x").stderr
     assert "holds no model" in run("bench", toy, "--model", toy, "-o", "x").stderr
     assert "no" in run("train", "ear", tmp_path, "-o", "x").stderr

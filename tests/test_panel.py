@@ -165,6 +165,28 @@ def test_a_file_dropped_on_the_page_is_loaded_and_what_is_no_bank_is_named(chrom
     assert page.inner_text("#count") == "2 of 2"
 
 
+def test_a_sound_dropped_on_the_page_gives_tones_to_play(chromium, instrument, tmp_path):
+    import soundfile
+
+    target = jxemu.Tone("TARGET", dco1_wave="square", vcf_freq=70, env2_d=40, env2_s=20)
+    soundfile.write(tmp_path / "pluck.wav", jxemu.render(target, [(57, 100, 0.0, 0.2)], 0.3), 48_000)
+    drop = """async ([name, bytes]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(bytes)], name, {type: 'audio/wav'}));
+        document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}));
+    }"""
+    page = opened(chromium, instrument)
+    page.evaluate(drop, ["pluck.wav", list((tmp_path / "pluck.wav").read_bytes())])
+    page.wait_for_selector("#say :text('dB from the sound')", timeout=120_000)
+    found = page.locator("#matched button")
+    assert found.all_inner_texts() == ["PLUCK", *(f"PLUCK {n}" for n in range(2, 9))]
+    found.nth(1).click()
+    page.wait_for_function("document.getElementById('tone-name').value === 'PLUCK 2'")
+    assert page.faults == []
+    page.evaluate(drop, ["noise.wav", [1, 2, 3]])
+    page.wait_for_selector("#say .error:has-text('cannot read noise.wav')")
+
+
 def test_a_take_is_recorded_with_its_log(chromium, tmp_path):
     with panel(tmp_path, "--machine", "jx8p") as (address, _):
         page = opened(chromium, address)

@@ -31,8 +31,9 @@ async def matched(data: bytes, name: str) -> tuple[str, list[Tone]]:
         )
         sound = Path(folder) / f"{stem.strip() or 'sound'}{suffix}"
         sound.write_bytes(data)
-        output = sound.with_suffix(".syx")
-        gently = [shutil.which("nice"), "-n", "10"] if shutil.which("nice") else []
+        output = Path(folder) / "found" / f"{sound.stem}.syx"
+        output.parent.mkdir()
+        gently = [shutil.which("nice"), "-n", "3"] if shutil.which("nice") else []
         command = [*gently, sys.executable, "-m", "jxemu", "match", str(sound), "-o", str(output)]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

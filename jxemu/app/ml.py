@@ -21,6 +21,7 @@ Network = StrEnum(
         for name in (*(f"{kind}{n}" for kind in ("cnn", "lstm") for n in (1, 2, 3)), "lcnn1", "lcnn2", "ear", "flow")
     },
 )
+Method = StrEnum("Method", {name: name for name in ("avo", "spiral", "enhanced")})
 _EXTRA = "networks need more libraries: pip install 'jxemu[ml]'"
 
 DataArgument = Annotated[Path, typer.Argument(help="Folder of a rendered dataset.")]
@@ -155,6 +156,50 @@ def bench(
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}")
     typer.echo((output / "bench.md").read_text())
+
+
+@app.command()
+def adversarial(
+    method: Annotated[
+        Method, typer.Argument(help="avo, spiral, or enhanced: SPIRAL that begins at a regressor's guess.")
+    ],
+    data: DataArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for contest.json, contest.md and a picture.")],
+    ear: Annotated[Path | None, typer.Option(help="The regressor that enhanced begins with.")] = None,
+    free: Annotated[
+        list[str] | None, typer.Option(help="A parameter that is free; repeat. Default: 4, or 12 for enhanced.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Targets, of the test split.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the proposal; 64 renders each.")] = 20,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Find tones by a critic that learns to tell their sounds from the target, and compare with CMA-ES at as many renders."""
+    try:
+        from jxemu.ml import adversarial as critics
+        from jxemu.ml import models
+        from jxemu.render.dataset import DatasetError
+    except ImportError as error:
+        fail(f"{error.name} is not installed; {_EXTRA}")
+    try:
+        heard = models.load(ear) if ear else None
+        with Progress(
+            TextColumn("targets"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            console=console,
+        ) as bar:
+            task = bar.add_task("", total=count)
+            report = critics.contest(
+                method.value, data, heard, free or critics.FREE[method.value], count, steps, seed,
+                lambda done: bar.update(task, completed=done),
+            )  # fmt: skip
+        critics.write(report, output)
+    except (DatasetError, models.ModelError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}")
+    typer.echo(critics.markdown(report))
 
 
 def _stages(bar: Progress) -> Callable[[str, int, int], None]:

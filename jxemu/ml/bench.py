@@ -13,9 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from jxemu.ml.data import Table, table
-from jxemu.ml.metrics import SOUND_METRICS, bootstrap, is_symmetric, mss, parameter_errors, swap_aware_mse
+from jxemu.ml.metrics import (
+    SOUND_METRICS,
+    Spectra,
+    bootstrap,
+    is_symmetric,
+    mss_of,
+    parameter_errors,
+    swap_aware_mse,
+    swapped,
+)
 from jxemu.ml.models import FLOW, Model, feature_of
 from jxemu.ml.retrieval import MOST, Index, pooled
 from jxemu.ml.space import values_of
@@ -23,10 +33,13 @@ from jxemu.patch.tone import Tone
 from jxemu.render import dataset, sounds
 from jxemu.render.features import FEATURES
 from jxemu.render.items import Plan
-from jxemu.render.spec import Spec
+from jxemu.render.spec import NAMES, TOPS, Spec
 
 SAMPLES = 64
 """Tones drawn from a flow for a sound; the best of them is the one that sounds nearest."""
+
+CALIBRATED = 300
+"""Sounds on which a flow's samples are compared with the truth."""
 
 GUIDANCE = 1.5
 FLOOR_UNIT = 7
@@ -163,18 +176,21 @@ def bench(
     }
     tick("parameters", 0, 1)
     rows = guessers.baselines(heard, len(judged)) | guessers.guesses(heard, judged.keys, False)
-    few = min(len(judged), 500)
+    few = min(len(judged), CALIBRATED)
     report: dict[str, Any] = {
         "data": {"name": data.name, "spec": spec.digest, "train": len(learned), "test": len(judged)},
         "variance": float(learned.p.numpy().var(0).mean()),
         "names": list(learned.names),
         "parameters": {name: _parameter_row(judged, p) for name, p in rows.items()},
         "models": {name: model.card for name, model in models.items()},
+        "flows": {},
         "sounds": {},
     }
     part = {name: x[:few] for name, x in heard.items()}
     for name, p in guessers.samples(part, judged.keys[:few], 1.0).items():
-        report["parameters"][f"{name}, mean of {SAMPLES}"] = _parameter_row(_first(judged, few), p.mean(1))
+        first = _first(judged, few)
+        report["parameters"][f"{name}, mean of {SAMPLES}"] = _parameter_row(first, p.mean(1))
+        report["flows"][name] = calibration(first, p, seed) | {"twins": twins(first, p)}
     tick("parameters", 1, 1)
     own = whole.split("test")
     plans = [own[n].plan for n in range(min(count, len(own)))]
@@ -201,6 +217,41 @@ def _parameter_row(data: Table, p: np.ndarray) -> dict[str, Any]:
     return row
 
 
+def calibration(data: Table, p: np.ndarray, seed: int) -> dict[str, Any]:
+    """Simulation-based calibration of samples p (items, samples, names): the truth's rank among them must be even.
+
+    For each parameter the p-value of a Kolmogorov-Smirnov test, ranks (ties broken at random) by tenths, and the
+    share of parameters whose p-value is above 0.01.
+    """
+    truth, rng = data.p.numpy(), np.random.default_rng(seed)
+    tops = np.array([TOPS[NAMES.index(name)] if name in NAMES else 1000 for name in data.names])
+    drawn, true = np.rint(p * tops), np.rint(truth * tops)[:, None]
+    below, equal = (drawn < true).sum(1), (drawn == true).sum(1)
+    places = (below + rng.random(below.shape) * (equal + 1)) / (p.shape[1] + 1)
+    chances = [float(stats.kstest(column, "uniform").pvalue) for column in places.T]
+    tenths = [np.histogram(column, 10, (0, 1))[0].tolist() for column in places.T]
+    passed = float(np.mean(np.array(chances) > 0.01))
+    return {
+        "passed": passed,
+        "p-values": dict(zip(data.names, chances, strict=True)),
+        "ranks": tenths,
+        "items": len(truth),
+    }
+
+
+def twins(data: Table, p: np.ndarray) -> dict[str, Any]:
+    """Of tones whose DCOs may be exchanged, the share for which samples p (items, samples, names) hold both readings.
+
+    A sample is of the reading that it is nearer to; tones whose DCOs are alike anyway do not count.
+    """
+    truth = data.p.numpy()
+    other = swapped(truth, data.names)
+    counted = np.flatnonzero(is_symmetric(data.values) & (np.abs(truth - other).max(1) > 0.1))
+    nearer = [np.abs(p[n] - truth[n]).sum(1) < np.abs(p[n] - other[n]).sum(1) for n in counted]
+    both = [bool(side.any() and not side.all()) for side in nearer]
+    return {"tones": len(counted), "both": float(np.mean(both)) if both else None}
+
+
 def _sound_rows(guessers: Guessers, target: Targets, tick: Callable[[int, int], None]) -> dict[str, Any]:
     spec, names = guessers.spec, guessers.learned.names
     count = len(target.plans)
@@ -210,7 +261,7 @@ def _sound_rows(guessers: Guessers, target: Targets, tick: Callable[[int, int], 
     tick(0, total)
     found = {"renderer's floor": _compared(spec, target, rendered(spec, target.plans, FLOOR_UNIT))}
     for name, p in rows.items():
-        found[name] = _compared(spec, target, rendered(spec, _changed(target.plans, names, p)))
+        found[name] = _compared(spec, target, rendered(spec, changed(target.plans, names, p)))
         tick(len(found), total)
     for name, p in drawn.items():
         best = np.stack([_nearest(spec, target, n, names, p[n]) for n in range(count)])
@@ -219,19 +270,26 @@ def _sound_rows(guessers: Guessers, target: Targets, tick: Callable[[int, int], 
     return found
 
 
-def _changed(plans: Sequence[Plan], names: Sequence[str], p: np.ndarray) -> list[Plan]:
+def changed(plans: Sequence[Plan], names: Sequence[str], p: np.ndarray) -> list[Plan]:
     """The plans with guessed tones."""
     truth = np.concatenate([plan.values for plan in plans])
     values = values_of(p, names, truth)
     return [replace(plan, values=row[None]) for plan, row in zip(plans, values, strict=True)]
 
 
+def distances(spec: Spec, target: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """MSS in dB of sounds (items, takes, n) against one (takes, n), the mean over takes."""
+    rate = spec.machine.sample_rate
+    aims = [Spectra(take, rate) for take in target]
+    return np.array(
+        [np.mean([mss_of(aim, Spectra(take, rate)) for aim, take in zip(aims, sound, strict=True)]) for sound in made]
+    )
+
+
 def _nearest(spec: Spec, target: Targets, n: int, names: Sequence[str], p: np.ndarray) -> np.ndarray:
     """The sound (takes, n) among tones p (tones, names) that is nearest to target n."""
-    made = rendered(spec, _changed([target.plans[n]] * len(p), names, p))
-    rate = spec.machine.sample_rate
-    far = [np.mean([mss(a, b, rate) for a, b in zip(target.sounds[n], sound, strict=True)]) for sound in made]
-    return made[int(np.argmin(far))]
+    made = rendered(spec, changed([target.plans[n]] * len(p), names, p))
+    return made[int(distances(spec, target.sounds[n], made).argmin())]
 
 
 def _compared(spec: Spec, target: Targets, made: np.ndarray) -> dict[str, Any]:
@@ -283,6 +341,20 @@ def markdown(report: Mapping[str, Any]) -> str:
             there = 1 - min(medium, large) / THESIS_VARIANCE
             lines.append(f"| {name} | {row['MSE']:.4f} | {row['R2']:.3f} | {medium:.4f}, {large:.4f} | {there:.2f} |")
         lines.append("")
+    if report["flows"]:
+        lines += ["## Flows: are their samples what they say?", ""]
+        for name, row in report["flows"].items():
+            poor = [f"{n} ({p:.1g})" for n, p in row["p-values"].items() if p <= 0.01]
+            lines.append(
+                f"- {name}: {row['passed']:.0%} of the parameters pass simulation-based calibration (KS test, p above 0.01, "
+                f"{row['items']} sounds){'; not ' + ', '.join(poor) if poor else ''}."
+            )
+            if row["twins"]["tones"]:
+                lines.append(
+                    f"- {name}: of {row['twins']['tones']} tones that are the same with DCO 1 and 2 exchanged, both readings are "
+                    f"among {SAMPLES} samples for {row['twins']['both']:.0%}."
+                )
+        lines += ["", "![ranks of the truth among samples](ranks.png)", ""]
     for group, rows in report["sounds"].items():
         count = next(iter(rows.values()))["MSS"]["n"]
         lines += [
@@ -311,6 +383,18 @@ def draw(report: Mapping[str, Any], folder: Path) -> None:
     axis.set_yticks(range(len(rows)), list(report["parameters"]), fontsize=8)
     figure.colorbar(shown, label="squared error")
     figure.savefig(folder / "parameters.png", dpi=100)
+    if report["flows"]:
+        figure = Figure(figsize=(12, 0.25 * len(names) + 1.5), layout="constrained")
+        for axis, (name, row) in zip(
+            figure.subplots(1, len(report["flows"]), squeeze=False)[0], report["flows"].items(), strict=True
+        ):
+            shares = np.array(row["ranks"]) * 10 / row["items"]
+            shown = axis.imshow(shares, aspect="auto", cmap="RdBu_r", vmin=0, vmax=2)
+            axis.set_yticks(range(len(names)), names, fontsize=7)
+            axis.set_xlabel("rank of the truth among samples, tenths")
+            axis.set_title(name, parse_math=False)
+        figure.colorbar(shown, label="share, 1 is even")
+        figure.savefig(folder / "ranks.png", dpi=100)
     groups = report["sounds"]
     figure = Figure(figsize=(6 * len(groups), 0.35 * max(map(len, groups.values())) + 1.5), layout="constrained")
     for axis, (group, rows) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):

@@ -2,10 +2,11 @@
 
 A pool of tones (what trained networks say, if there are any; banks, the factory's, the prior) is rendered and
 compared; from the nearest ones a few faders and switches are moved at a time, and at the end CMA-ES moves all
-faders. Sixteen candidates are rendered at once.
+faders. Sixteen candidates are rendered side by side, on each of two cores.
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -40,7 +41,10 @@ LEVEL = 108
 """VCA level of what is found: a recording does not tell how loud the synth was."""
 
 BATCH = 16
-STARTS, POOL_SHARE = 3, 0.35
+TOGETHER = 2
+"""Batches that are rendered at once, a core each."""
+
+STARTS, FINALISTS, POOL_SHARE = 4, 2, 0.35
 STEP, FADERS_MOVED, FLIP_CHANCE, HOLD_CHANCE = 0.2, 3.3, 0.3, 0.3
 """A step of a fader (share of its range), how many are moved at once, chances of a switch and of the hold.
 
@@ -226,16 +230,26 @@ class Search:
         self._seed = seed
         self.found: dict[Tone, Candidate] = {}
         self.done, self._nearest = 0, math.inf
+        self._counting = threading.Lock()
 
     def run(self, count: int = 8) -> list[Candidate]:
         """The nearest candidates, the nearest first."""
         self._pool()
-        starts = [self._climb(start) for start in self.best(STARTS)]
+        climbs = [self._climb(start) for start in self.best(STARTS)]
         share = (self.renders - self.done) // (2 * STARTS)
-        for climb in starts:
-            climb.go(share)
-        min(starts, key=lambda climb: climb.best.cost).go(self.renders - self.done)
+        self._together(climbs, lambda climb: climb.step(share))
+        climbs = sorted(climbs, key=lambda climb: climb.best.cost)[:FINALISTS]
+        last = int(LAST_SHARE * self.renders)
+        share = (self.renders - self.done - last) // FINALISTS
+        self._together(climbs, lambda climb: climb.step(share))
+        self._together(climbs, lambda climb: climb.evolve(last // FINALISTS))
         return self.best(count)
+
+    @staticmethod
+    def _together(climbs: Sequence["_Climb"], work: Callable[["_Climb"], None]) -> None:
+        """Work at several climbs at once; none depends on another, so what they find does not depend on who is first."""
+        with ThreadPoolExecutor(TOGETHER) as threads:
+            list(threads.map(work, climbs))
 
     def best(self, count: int) -> list[Candidate]:
         """The nearest so far, no two of them nearly the same tone."""
@@ -250,16 +264,16 @@ class Search:
     def evaluate(self, tones: Sequence[Tone], holds: Sequence[float]) -> list[Candidate]:
         """Render and compare some tones."""
         sounds = heard(self.target, tones, holds)
-        with ThreadPoolExecutor() as threads:
-            scores = list(threads.map(lambda sound: distance(self.target, sound), sounds))
+        scores = [distance(self.target, sound) for sound in sounds]
         made = [Candidate(*each, *score) for each, score in zip(zip(tones, holds, strict=True), scores, strict=True)]
-        for candidate in made:
-            known = self.found.get(candidate.tone)
-            if known is None or candidate.cost < known.cost:
-                self.found[candidate.tone] = candidate
-        self.done += len(made)
-        self._nearest = min(self._nearest, *(candidate.apart for candidate in made))
-        self.shown(self.done, self._nearest)
+        with self._counting:
+            for candidate in made:
+                known = self.found.get(candidate.tone)
+                if known is None or candidate.cost < known.cost:
+                    self.found[candidate.tone] = candidate
+            self.done += len(made)
+            self._nearest = min(self._nearest, *(candidate.apart for candidate in made))
+            self.shown(self.done, self._nearest)
         return made
 
     def _pool(self) -> None:
@@ -267,15 +281,16 @@ class Search:
         count = max(BATCH, int(POOL_SHARE * self.renders))
         hold, told = held(self.target), []
         if self._learned:
-            told = self._learned.tones(self.target.sound, self.target.note, count * 3 // 4, count // 8, self._seed)
+            told = self._learned.tones(self.target.sound, self.target.note, count * 3 // 8, count // 8, self._seed)
         given = [(tone, hold) for tone in self._bank]
         missing = range(max(0, count - len(given) - len(told)))
         drawn = [random_tone(self._seed * 1_000_000 + n) for n in missing]
         mixed = [(tone, hold) for pair in zip_longest(factory_bank().tones, drawn) for tone in pair if tone]
         tried = dict((_tuned(tone), length) for tone, length in reversed([*told, *given, *mixed]))
         tones = list(tried.items())[::-1][: min(max(count, len(told) + len(given)), self.renders)]
-        for at in range(0, len(tones), BATCH):
-            self.evaluate(*zip(*tones[at : at + BATCH], strict=True))
+        batches = [tones[at : at + BATCH] for at in range(0, len(tones), BATCH)]
+        with ThreadPoolExecutor(TOGETHER) as threads:
+            list(threads.map(lambda batch: self.evaluate(*zip(*batch, strict=True)), batches))
 
     def _climb(self, start: Candidate) -> "_Climb":
         return _Climb(self, start, int(self._rng.integers(1, 1 << 30)))
@@ -289,16 +304,17 @@ class _Climb:
         self._rng = np.random.default_rng(seed)
         self._evolution = None
 
-    def go(self, renders: int) -> None:
-        """Spend at most so many renders."""
-        for _ in range(min(renders, self.search.renders - self.search.done) // BATCH):
-            last = self.search.renders - self.search.done <= LAST_SHARE * self.search.renders
-            self._generation() if last else self._steps()
+    def step(self, renders: int) -> None:
+        """Spend at most so many renders on tones with a few faders and switches moved."""
+        for _ in range(renders // BATCH):
+            changed = [self._moved() for _ in range(BATCH)]
+            holds = [self._held() if self._rng.random() < HOLD_CHANCE else self.best.hold for _ in changed]
+            self._keep(self.search.evaluate(changed, holds))
 
-    def _steps(self) -> None:
-        changed = [self._moved() for _ in range(BATCH)]
-        holds = [self._held() if self._rng.random() < HOLD_CHANCE else self.best.hold for _ in changed]
-        self._keep(self.search.evaluate(changed, holds))
+    def evolve(self, renders: int) -> None:
+        """Spend at most so many renders on CMA-ES."""
+        for _ in range(renders // BATCH):
+            self._generation()
 
     def _moved(self) -> Tone:
         """The tone with a few faders moved, and now and then a switch or tune fader where real tones have it."""

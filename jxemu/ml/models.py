@@ -22,6 +22,7 @@ from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swa
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
 from jxemu.ml.space import Space, ordered, weights_of
 from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half
+from jxemu.render import dataset
 
 VERSION = 1
 EAR, FLOW = "ear", "flow"
@@ -33,6 +34,9 @@ SCHEDULES = {
     FLOW: Schedule(60, 512, 1e-3, 0.0),
 }
 """By network, where nothing else is asked for."""
+
+BEYOND = 0.4
+"""How far beyond its range a fader at its end may stand for a flow: many do, and a point is hard to hit."""
 
 BLUR = 0.1
 """Of embeddings while a flow is trained, in deviations: what it hears later is never quite what it heard before."""
@@ -80,7 +84,7 @@ class Model:
         return torch.cat(parts).float()
 
     def guess(self, x: Tensor, keys: Tensor, decided: bool = False) -> np.ndarray:
-        """P (items, names) for each sound, with the least squared error; or `decided`, each switch in its likeliest state."""
+        """The p (items, names) of each sound, with the least squared error; or `decided`, each switch in its likeliest state."""
         out = self._through(self.network, x, keys)
         return (self.space.decided(out) if decided else self.space.read(out)).cpu().numpy()
 
@@ -89,7 +93,7 @@ class Model:
         return self._through(self.network.embed, x, keys)
 
     def sample(self, x: Tensor, keys: Tensor, count: int, guidance: float = 1.0, seed: int = 0) -> np.ndarray:
-        """P (items, count, names) of tones that could have made each sound. For a flow only."""
+        """The p (items, count, names) of tones that could have made each sound. For a flow only."""
         heard = self.embed(x, keys).repeat_interleave(count, 0)
         points = self.velocity.sample(heard, guidance, seed=seed)
         return self.space.untokens(points).cpu().numpy().reshape(len(x), count, -1)
@@ -119,7 +123,7 @@ def train(
     change: Callable[[Table], Table] = lambda data: data,
     shown: Shown = lambda done, steps, loss: None,
 ) -> Model:
-    """Train a network on a dataset and write it to a folder; the same call goes on where it was stopped.
+    """Train a network on a dataset and write it to a folder; the same call goes on where it was stopped, or loads it.
 
     ear : what a flow listens with.  take : of items with several takes, the only one to hear.  limit : items to train on.
     relative : hear levels against the loudest, and recordings' noise and colour while training.
@@ -135,9 +139,13 @@ def train(
     card = {
         "version": VERSION, "network": network, "names": list(whole["train"].names), "shape": list(whole["train"].shape),
         "relative": ear.card["relative"] if ear else relative, "take": take, "limit": limit,
-        "data": {"name": data.name, "spec": manifest["spec_sha256"], "items": len(whole["train"])},
+        "data": {"name": dataset.open(data).spec.name, "spec": manifest["spec_sha256"], "items": len(whole["train"])},
         "schedule": asdict(schedule), "torch": torch.__version__,
     }  # fmt: skip
+    if (folder / "weights.safetensors").exists():
+        there = load(folder)
+        if all(there.card[name] == json.loads(json.dumps(row)) for name, row in card.items()):
+            return there
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
     checkpoint = folder / "checkpoint.pt"
@@ -200,12 +208,12 @@ def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Sched
         embedding = embedding + BLUR * velocity.deviation * torch.randn_like(embedding) * torch.rand(len(p), 1).to(
             embedding
         )
-        return velocity.loss(space.tokens(p).to(DEVICE), embedding, weights[places].to(DEVICE))
+        return velocity.loss(space.tokens(p, BEYOND).to(DEVICE), embedding, weights[places].to(DEVICE))
 
     def check(velocity: nn.Module) -> dict[str, float]:
         torch.manual_seed(0)
         judged = whole["validation"]
-        points, told = space.tokens(judged.p).to(DEVICE), heard["validation"]
+        points, told = space.tokens(judged.p, BEYOND).to(DEVICE), heard["validation"]
         with torch.no_grad():
             return {"flow loss": velocity.loss(points, told, torch.ones_like(points)).item()}
 

@@ -52,7 +52,7 @@ class Space:
         return total / len(self.names)
 
     def read(self, out: Tensor) -> Tensor:
-        """P that outputs stand for: of a choice the mean under its probabilities, which has the least squared error."""
+        """The p that outputs stand for: of a choice the mean under its probabilities, which has the least squared error."""
         p = out.new_zeros(len(out), len(self.names))
         p[:, self.faders] = out[:, : len(self.faders)].clamp(0, 1)
         for place, first, states in self.choices:
@@ -67,16 +67,21 @@ class Space:
             p[:, place] = out[:, first : first + states].argmax(1).to(p.dtype) / (states - 1)
         return p
 
-    def tokens(self, p: Tensor) -> Tensor:
-        """P as points of a flow (items, width): faders on -1..1, a choice -1 everywhere but for its state, where it is 1."""
+    def tokens(self, p: Tensor, beyond: float = 0.0) -> Tensor:
+        """Points of a flow (items, width) for p: faders on -1..1, a choice -1 everywhere but for its state, where it is 1.
+
+        beyond : faders at an end of their range are put anywhere up to so far outside, which reads as that end.
+        """
         points = -p.new_ones(len(p), self.width)
-        points[:, : len(self.faders)] = 2 * p[:, self.faders] - 1
+        faders = 2 * p[:, self.faders] - 1
+        outside = beyond * torch.rand_like(faders) * faders.sign()
+        points[:, : len(self.faders)] = torch.where(faders.abs() == 1, faders + outside, faders)
         for place, first, states in self.choices:
             points.scatter_(1, first + self.states(p, place, states)[:, None], 1.0)
         return points
 
     def untokens(self, points: Tensor) -> Tensor:
-        """P of points of a flow; a choice is in the state that stands highest."""
+        """The p of points of a flow; a choice is in the state that stands highest."""
         p = points.new_zeros(len(points), len(self.names))
         p[:, self.faders] = ((points[:, : len(self.faders)] + 1) / 2).clamp(0, 1)
         for place, first, states in self.choices:
@@ -145,7 +150,7 @@ def weights_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 
 def ordered(p: np.ndarray, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """P with the DCOs of every tone whose exchange changes nothing in one order: the louder, then the higher first.
+    """Parameters p with the DCOs of every tone whose exchange changes nothing in one order: the louder, then the higher first.
 
     values : the 44 of each, which say whether its DCOs may be exchanged (`metrics.is_symmetric`).
     """

@@ -11,6 +11,7 @@ PRESETS = {
     "jx-poly-10k": ("jx-poly", 10_000),
     "jx-fx-taps": ("jx-fx-taps", 1_000),
     "samplegen-1k": ("samplegen", 1_000),
+    "jx-keys-20k": ("jx-keys", 20_000),
     "match-40k": ("match", 40_000),
     "toy": ("toy", 256),
 }
