@@ -22,6 +22,7 @@ from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 from jxemu.soundboard.circuit import Circuit
 from jxemu.soundboard.engine import Engine
+from jxemu.soundboard.tables import TUNE
 
 MACHINES = {
     "jx8p": (protocol.BOTH,),
@@ -30,13 +31,28 @@ MACHINES = {
 }
 """By name: the selects its boards answer to."""
 
+TUNE_SEMITONES = TUNE[np.arange(128) >> 2]
+"""By the value of a DCO's coarse tune."""
+
 DUAL = Patch("DUAL", key_mode="dual")
 """Both tones on every key."""
 
 SAVE_VERSION = 4
 _RECORDS = ("time", "boards", "groups", "stages")
 
-__all__ = ["DUAL", "JX8P", "MACHINES", "MKS70", "Circuit", "Event", "Machine", "SuperJX", "event_of", "part_of"]
+__all__ = [
+    "DUAL",
+    "JX8P",
+    "MACHINES",
+    "MKS70",
+    "TUNE_SEMITONES",
+    "Circuit",
+    "Event",
+    "Machine",
+    "SuperJX",
+    "event_of",
+    "part_of",
+]
 
 
 class Machine:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from jxemu.ml import adversarial, bench, models, weights
+from jxemu.ml import adversarial, bench, models
 from jxemu.ml.data import HOLD, table
 from jxemu.ml.flow import Velocity
 from jxemu.ml.metrics import swapped
@@ -20,6 +20,7 @@ from jxemu.ml.space import Space, active, ordered, values_of, weights_of
 from jxemu.ml.train import Schedule, agrees
 from jxemu.patch.tone import Tone
 from jxemu.render import engine
+from jxemu.render.items import sounding
 from jxemu.render.spec import NAMES, THESIS, TOPS, read_spec
 
 torch.set_num_threads(1)  # small layers on a busy machine: threads would wait for each other
@@ -283,7 +284,7 @@ def test_an_index_finds_the_nearest_in_their_order():
 
 def test_a_tone_and_its_key_are_told_as_the_pitch_that_is_heard():
     tone = Tone(dco1_range="4'", dco1_tune=64 + 32, mix_dco1=120, mix_dco2=80, dco2_range="8'", dco2_tune=64)
-    values, apart = weights.sounding(rows(tone))
+    values, apart = sounding(rows(tone))
     assert apart[0] == 12 + 7
     found = Tone("", **dict(zip(NAMES, values[0].tolist(), strict=True)))
     assert (found.dco1_range, found.dco1_tune) == (Tone(dco1_range="8'").dco1_range, 64)
@@ -335,3 +336,29 @@ def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy):
     assert "needs --ear" in run("train", "flow", toy, "-o", "x").stderr
     assert "holds no model" in run("bench", toy, "--model", toy, "-o", "x").stderr
     assert "no" in run("train", "ear", tmp_path, "-o", "x").stderr
+
+
+def test_match_listens_with_the_weights_that_one_command_makes(tmp_path):
+    import soundfile
+
+    import jxemu
+
+    def run(home, *arguments):
+        alone = os.environ | {"OMP_NUM_THREADS": "1", "JXEMU_HOME": str(tmp_path / home)}
+        return subprocess.run([JXEMU, *arguments], capture_output=True, text=True, cwd=tmp_path, env=alone)
+
+    made = run("home", "ml", "weights", "--items", "128", "--epochs", "1")
+    assert made.returncode == 0, made.stderr
+    folder = tmp_path / "home/weights"
+    before = (folder / "flow/weights.safetensors").read_bytes()
+    assert run("home", "ml", "weights", "--items", "128", "--epochs", "1").returncode == 0
+    assert (folder / "flow/weights.safetensors").read_bytes() == before
+    soundfile.write(tmp_path / "pluck.wav", jxemu.render(jxemu.Tone(vcf_freq=60), [(57, 100, 0.0, 0.2)], 0.3), 48_000)
+    match = "match", "pluck.wav", "-o", "found.syx", "--renders", "64"
+    heard = run("home", *match)
+    assert heard.returncode == 0, heard.stderr
+    assert "weights" not in heard.stderr
+    assert "no trained weights: the search goes alone" in run("empty", *match).stderr
+    (folder / "known.npz").write_bytes(b"broken")
+    assert "trained weights are not used" in run("home", *match).stderr
+    assert "known.npz" in run("home", *match, "--weights", str(folder)).stderr

@@ -12,6 +12,8 @@ from jxemu.patch.tone import Tone
 
 LARGEST_SOUND = 64 << 20
 SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3")
+_COMMAND = "from jxemu.app.cli import main; main()"
+
 LONGEST = 300.0
 """Seconds after which a search is given up."""
 
@@ -34,7 +36,7 @@ async def matched(data: bytes, name: str) -> tuple[str, list[Tone]]:
         output = Path(folder) / "found" / f"{sound.stem}.syx"
         output.parent.mkdir()
         gently = [shutil.which("nice"), "-n", "3"] if shutil.which("nice") else []
-        command = [*gently, sys.executable, "-m", "jxemu", "match", str(sound), "-o", str(output)]
+        command = [*gently, sys.executable, "-c", _COMMAND, "match", str(sound), "-o", str(output)]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

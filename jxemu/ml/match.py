@@ -21,7 +21,7 @@ from jxemu.patch.explore import random_tone
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
-from jxemu.render.items import real_tones
+from jxemu.render.items import real_tones, sounding
 from jxemu.render.offline import Item, render_batch
 
 if TYPE_CHECKING:
@@ -370,18 +370,10 @@ def held(target: Target) -> float:
 
 
 def _tuned(tone: Tone) -> Tone:
-    """The tone with its louder DCO at the key's own pitch, the other as far from it as it was; what a note cannot tell at rest."""
-    main, other = (1, 2) if tone.mix_dco1 >= tone.mix_dco2 else (2, 1)
-    values = tone.values()
-    octaves, steps = values[f"dco{main}_range"] - 1, values[f"dco{main}_tune"] - 64
-    moved = {
-        f"dco{main}_range": 1,
-        f"dco{main}_tune": 64,
-        f"dco{other}_range": min(max(values[f"dco{other}_range"] - octaves, 0), 3),
-        f"dco{other}_tune": min(max(values[f"dco{other}_tune"] - steps, 0), 127),
-        "vca_level": LEVEL,
-    }
-    return tone.replace(**moved, **dict.fromkeys(KEYED[1:], 0))
+    """The tone with its louder DCO at the key's own pitch, and what a note cannot tell at rest."""
+    values = sounding(np.array([list(tone.values().values())]))[0][0]
+    plain = {"vca_level": LEVEL, **dict.fromkeys(KEYED[1:], 0)}
+    return tone.replace(**dict(zip(PARAMETERS, values.tolist(), strict=True)) | plain)
 
 
 def _apart(a: Tone, b: Tone) -> bool:

@@ -20,8 +20,8 @@ from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
 from jxemu.render import engine
 from jxemu.render.features import FEATURES
+from jxemu.render.items import sounding
 from jxemu.render.spec import NAMES, TOPS, read_spec
-from jxemu.soundboard.parts import value
 
 PRESET = "match-40k"
 SECONDS, RATE = 3.0, 44_100
@@ -32,28 +32,6 @@ SHORTEST = 0.05
 
 EAR_SCHEDULE, FLOW_SCHEDULE = Schedule(14, 128, 1.5e-3, 0.02), Schedule(50, 512, 1e-3, 0.0)
 GUIDANCE = 1.5
-
-_MAIN = {n: [NAMES.index(f"dco{n}_{what}") for what in ("range", "tune")] for n in (1, 2)}
-
-
-def sounding(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tones (items, 44) with the louder DCO at the key's own pitch, and by how many semitones it was apart (items,).
-
-    The other DCO stays as far from it as it was, as far as its range goes: a recording tells a pitch, not a key.
-    """
-    values = values.astype(int)
-    semitones = np.array(value("TUNE_STEPS"))
-    louder = np.where(values[:, NAMES.index("mix_dco1")] >= values[:, NAMES.index("mix_dco2")], 1, 2)
-    apart = np.zeros(len(values), int)
-    for main, other in ((1, 2), (2, 1)):
-        own = louder == main
-        (feet, tune), (other_feet, other_tune) = _MAIN[main], _MAIN[other]
-        octaves, steps = values[own, feet] - 1, values[own, tune] - 64
-        apart[own] = 12 * octaves + semitones[values[own, tune] >> 2]
-        values[own, other_feet] = np.clip(values[own, other_feet] - octaves, 0, 3)
-        values[own, other_tune] = np.clip(values[own, other_tune] - steps, 0, 127)
-        values[own, feet], values[own, tune] = 1, 64
-    return values.astype(np.uint8), apart
 
 
 def as_heard(data: Table) -> Table:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jxemu.machine import TUNE_SEMITONES
 from jxemu.patch.explore import Prior
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
@@ -220,6 +221,30 @@ def _normal(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
             rest = wanted[i][j] - math.fsum(factor[i][k] * factor[j][k] for k in range(j))
             factor[i][j] = math.sqrt(max(rest, 1e-9)) if i == j else rest / factor[j][j]
     return real_tones().mean[places], np.array(factor)
+
+
+# --- what is heard -------------------------------------------------------------------------------
+
+_MAIN = {n: [NAMES.index(f"dco{n}_{what}") for what in ("range", "tune")] for n in (1, 2)}
+
+
+def sounding(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tones (items, 44) with the louder DCO at the key's own pitch, and by how many semitones it was apart (items,).
+
+    The other DCO stays as far from it as it was, as far as its range goes: a recording tells a pitch, not a key.
+    """
+    values = values.astype(int)
+    louder = np.where(values[:, NAMES.index("mix_dco1")] >= values[:, NAMES.index("mix_dco2")], 1, 2)
+    apart = np.zeros(len(values), int)
+    for main, other in ((1, 2), (2, 1)):
+        own = louder == main
+        (feet, tune), (other_feet, other_tune) = _MAIN[main], _MAIN[other]
+        octaves, steps = values[own, feet] - 1, values[own, tune] - 64
+        apart[own] = 12 * octaves + TUNE_SEMITONES[values[own, tune]]
+        values[own, other_feet] = np.clip(values[own, other_feet] - octaves, 0, 3)
+        values[own, other_tune] = np.clip(values[own, other_tune] - steps, 0, 127)
+        values[own, feet], values[own, tune] = 1, 64
+    return values.astype(np.uint8), apart
 
 
 # --- takes ---------------------------------------------------------------------------------------
