@@ -12,7 +12,7 @@ from torch import nn
 
 from jxemu.ml import adversarial, bench, models
 from jxemu.ml.data import HOLD, table
-from jxemu.ml.flow import Velocity
+from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Local
 from jxemu.ml.retrieval import Index
@@ -224,9 +224,10 @@ def test_folders_that_hold_no_model_are_named(tmp_path, toy):
 # --- a flow ---
 
 
-def test_a_flow_learns_a_posterior_with_two_modes():
+@pytest.mark.parametrize("kind", [Velocity, TokenVelocity])
+def test_a_flow_learns_a_posterior_with_two_modes(kind):
     torch.manual_seed(0)
-    velocity = Velocity(1, 1, size=64, blocks=2)
+    velocity = kind(1, 1, size=64, blocks=2)
     optimiser = torch.optim.Adam(velocity.parameters(), 3e-3)
     for _ in range(300):
         heard = torch.rand(256, 1)

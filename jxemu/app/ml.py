@@ -18,7 +18,14 @@ Network = StrEnum(
     "Network",
     {
         name: name
-        for name in (*(f"{kind}{n}" for kind in ("cnn", "lstm") for n in (1, 2, 3)), "lcnn1", "lcnn2", "ear", "flow")
+        for name in (
+            *(f"{kind}{n}" for kind in ("cnn", "lstm") for n in (1, 2, 3)),
+            "lcnn1",
+            "lcnn2",
+            "ear",
+            "flow",
+            "flow-tokens",
+        )
     },
 )
 Method = StrEnum("Method", {name: name for name in ("avo", "spiral", "enhanced")})
@@ -36,7 +43,9 @@ SeedOption = Annotated[int, typer.Option(min=1, help="The same seed on the same 
 def train(
     network: Annotated[
         Network,
-        typer.Argument(help="One of the thesis's eight; ear: this project's own; flow: many tones for a sound."),
+        typer.Argument(
+            help="One of the thesis's eight; ear: this project's own; flow: many tones for a sound; flow-tokens: the same by a transformer, for a GPU."
+        ),
     ],
     data: DataArgument,
     output: FolderOption,
@@ -52,7 +61,7 @@ def train(
         from jxemu.render.dataset import DatasetError
     except ImportError as error:
         fail(f"{error.name} is not installed; {_EXTRA}")
-    if (network == Network.flow) != (ear is not None):
+    if network.value.startswith("flow") != (ear is not None):
         fail("a flow, and only a flow, needs --ear: the folder of a trained ear")
     schedule = models.SCHEDULES[network.value]
     schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)

@@ -26,7 +26,7 @@ from jxemu.ml.metrics import (
     swap_aware_mse,
     swapped,
 )
-from jxemu.ml.models import FLOW, Model, feature_of
+from jxemu.ml.models import FLOWS, Model, feature_of
 from jxemu.ml.retrieval import MOST, Index, pooled
 from jxemu.ml.space import values_of
 from jxemu.patch.tone import Tone
@@ -133,7 +133,7 @@ class Guessers:
         return {
             name: model.guess(_takes(model, heard[feature_of(model.card["network"])]), _takes(model, keys), decided)
             for name, model in self.models.items()
-            if model.card["network"] != FLOW
+            if model.card["network"] not in FLOWS
         }
 
     def samples(self, heard: Mapping[str, torch.Tensor], keys: torch.Tensor, guidance: float) -> dict[str, np.ndarray]:
@@ -141,7 +141,7 @@ class Guessers:
         return {
             name: model.sample(_takes(model, heard["mel"]), _takes(model, keys), SAMPLES, guidance, self.seed)
             for name, model in self.models.items()
-            if model.card["network"] == FLOW
+            if model.card["network"] in FLOWS
         }
 
 

@@ -27,9 +27,18 @@ class Velocity(nn.Module):
         self.register_buffer("deviation", torch.ones(heard))
         self.nothing = nn.Parameter(torch.zeros(heard))
         self.condition = nn.Sequential(nn.Linear(heard + 2 * TIME_LINES, size), nn.GELU(), nn.Linear(size, size))
-        self.first = nn.Linear(tokens, size)
+        self._build(size, blocks)
+
+    def _build(self, size: int, blocks: int) -> None:
+        self.first = nn.Linear(self.tokens, size)
         self.blocks = nn.ModuleList([_Block(size) for _ in range(blocks)])
-        self.last = nn.Linear(size, tokens)
+        self.last = nn.Linear(size, self.tokens)
+
+    def _moved(self, points: Tensor, condition: Tensor) -> Tensor:
+        found = self.first(points)
+        for block in self.blocks:
+            found = block(found, condition)
+        return self.last(found)
 
     def forward(self, points: Tensor, time: Tensor, heard: Tensor, known: Tensor | None = None) -> Tensor:
         """Velocity (items, tokens) at points (items, tokens) and times (items,); known : bool (items,), default all."""
@@ -37,11 +46,7 @@ class Velocity(nn.Module):
         if known is not None:
             condition = torch.where(known[:, None], condition, self.nothing)
         turns = time[:, None] * torch.exp(torch.linspace(0, math.log(200.0), TIME_LINES, device=time.device))
-        condition = functional.gelu(self.condition(torch.cat([condition, turns.sin(), turns.cos()], 1)))
-        found = self.first(points)
-        for block in self.blocks:
-            found = block(found, condition)
-        return self.last(found)
+        return self._moved(points, functional.gelu(self.condition(torch.cat([condition, turns.sin(), turns.cos()], 1))))
 
     def loss(self, points: Tensor, heard: Tensor, weights: Tensor) -> Tensor:
         """Mean squared error of the velocity at a random time of the path from noise to each of `points`."""
@@ -70,6 +75,27 @@ class Velocity(nn.Module):
             middle = points + velocity(points, step / steps) / (2 * steps)
             points = points + velocity(middle, (step + 0.5) / steps) / steps
         return points
+
+
+class TokenVelocity(Velocity):
+    """The same by a transformer in which every token of the parameters is one of its own: for a GPU.
+
+    Each scalar is laid along a direction of its own; what was heard, and the time, is a token beside them.
+    """
+
+    def __init__(self, tokens: int, heard: int, size: int = 256, blocks: int = 6):
+        super().__init__(tokens, heard, size, blocks)
+
+    def _build(self, size: int, blocks: int) -> None:
+        self.direction = nn.Parameter(0.5 * torch.randn(self.tokens, size) / math.sqrt(size))
+        self.place = nn.Parameter(0.5 * torch.randn(self.tokens, size) / math.sqrt(size))
+        layer = nn.TransformerEncoderLayer(size, 8, 4 * size, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, blocks, nn.LayerNorm(size), enable_nested_tensor=False)
+        self.last = nn.Linear(size, 1)
+
+    def _moved(self, points: Tensor, condition: Tensor) -> Tensor:
+        laid = points[:, :, None] * self.direction + self.place + condition[:, None]
+        return self.last(self.blocks(torch.cat([condition[:, None], laid], 1)))[:, 1:, 0]
 
 
 class _Block(nn.Module):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from jxemu.ml.data import Table, table
-from jxemu.ml.flow import Velocity
+from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
 from jxemu.ml.space import Space, ordered, weights_of
@@ -26,12 +26,12 @@ from jxemu.render import dataset
 
 VERSION = 1
 EAR, FLOW = "ear", "flow"
-NETWORKS = (*THESIS_NETWORKS, EAR, FLOW)
+FLOWS = {FLOW: Velocity, "flow-tokens": TokenVelocity}
 
 SCHEDULES = {
     **dict.fromkeys(THESIS_NETWORKS, Schedule(10, 128, 1e-3, 0.0)),
     EAR: Schedule(20, 256, 1.5e-3, 0.02),
-    FLOW: Schedule(60, 512, 1e-3, 0.0),
+    **dict.fromkeys(FLOWS, Schedule(60, 512, 1e-3, 0.0)),
 }
 """By network, where nothing else is asked for."""
 
@@ -149,7 +149,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
     checkpoint = folder / "checkpoint.pt"
-    if network == FLOW:
+    if network in FLOWS:
         made, curve = _train_flow(card, whole, ear, schedule, checkpoint, shown)
     else:
         made, curve = _train_regressor(card, whole, schedule, checkpoint, shown)
@@ -195,7 +195,7 @@ def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Sched
     learned = whole["train"]
     space = Space(learned.names)
     heard = {split: ear.embed(part.x, part.keys) for split, part in whole.items()}
-    velocity = Velocity(space.width, heard["train"].shape[1])
+    velocity = FLOWS[card["network"]](space.width, heard["train"].shape[1])
     velocity.mean, velocity.deviation = heard["train"].mean(0), heard["train"].std(0) + 1e-3
     symmetric = torch.from_numpy(is_symmetric(learned.values))
     weights = space.token_weights(torch.from_numpy(weights_of(learned.values, learned.names)))
@@ -277,8 +277,8 @@ def load(folder: Path) -> Model:
         network = build(card["network"], tuple(card["shape"]), width, card["relative"])
         network.load_state_dict(_under(parts, "network."))
         velocity = None
-        if card["network"] == FLOW:
-            velocity = Velocity(width, network.last.in_features)
+        if card["network"] in FLOWS:
+            velocity = FLOWS[card["network"]](width, network.last.in_features)
             velocity.load_state_dict(_under(parts, "velocity."))
             velocity.to(DEVICE).eval()
         return Model(card, network.to(DEVICE).eval(), velocity)
@@ -313,7 +313,7 @@ def readme(card: dict[str, Any]) -> str:
         "",
         f"Validation: MSE {every['MSE']:.4f}, RMSE {every['RMSE']:.3f}, MAE {every['MAE']:.3f}, R2 {every['R2']:.3f}, "
         f"switches right {every['switches']:.3f}, swap-aware MSE {every['swap-aware MSE']:.4f}.",
-        "" if card["network"] != FLOW else "The figures are those of the regressor that the flow listens with.",
+        "" if card["network"] not in FLOWS else "The figures are those of the regressor that the flow listens with.",
         "![loss and validation by epoch](curve.png)",
         "",
         "| parameter | MSE | MAE | R2 |",
