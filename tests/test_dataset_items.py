@@ -134,6 +134,24 @@ def test_a_bank_gives_each_tone_at_each_note_and_velocity_once(tmp_path):
     assert plans[0].tones()[0].values() == tones[0].values()
 
 
+def test_whole_banks_stay_on_one_side_where_that_is_asked_for():
+    rng = np.random.default_rng(1)
+    table = np.floor(rng.random((60, len(NAMES))) * (TOPS + 1)).astype(np.uint8)
+    table[45] = table[3]  # a tone of the first bank in the tenth
+    table[45, 0] ^= 1
+    rows = [{"name": "", "origin": f"{n // 5}.syx", "values": bytes(row.tolist()).hex()} for n, row in enumerate(table)]
+    given = {"source": "bank", "files": ["x"], "tones": rows}
+    plans = Items(
+        spec(items=60, tones=given, splits={"train": 0.4, "validation": 0.3, "test": 0.3, "by": "bank"})
+    ).plans([(n, 0) for n in range(60)])
+    sides = {n: {plan.split for plan in plans if plan.origin == f"{n}.syx" and plan.index != 45} for n in range(12)}
+    assert all(len(side) == 1 for side in sides.values())
+    assert set.union(*sides.values()) == {"train", "validation", "test"}
+    assert plans[45].split == plans[3].split
+    with pytest.raises(SpecError, match="for tones of files"):
+        spec(splits={"by": "bank"})
+
+
 def test_near_duplicates_of_a_bank_are_one_family_on_one_side(tmp_path):
     first, apart = (
         jxemu.Tone("A"),

@@ -78,6 +78,8 @@ class Items:
         members: dict[int, bytes] = {}
         for family, row in zip(self._family, self._table, strict=True):
             members[family] = min(members.get(family, row.tobytes()), row.tobytes())
+        if spec.splits.by == "bank":
+            members = {family: self._given.tones[family].origin.encode() for family in members}
         self._side = {family: self._split_of(first) for family, first in members.items()}
         self._prior = Prior.load() if spec.tones.source == "prior" else None
 

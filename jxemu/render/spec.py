@@ -234,6 +234,10 @@ class Splits(_Part):
     train: float = Field(0.9, ge=0)
     validation: float = Field(0.05, ge=0)
     test: float = Field(0.05, ge=0)
+    by: Literal["family", "bank"] = Field(
+        "family",
+        description="bank: whole files stay on one side, but for tones alike to one of an earlier file, which go with it.",
+    )
     alike: int = Field(40, ge=1, le=44, description="Tones of files with so many parameters equal are one family.")
 
     @model_validator(mode="after")
@@ -294,6 +298,8 @@ class Spec(_Part):
             raise ValueError(f"{', '.join(sorted(both))}: a variant changes what is varied or fixed")
         if both := set(THESIS if self.vary == "thesis" else self.vary) & set(self.fixed):  # "all": but for the fixed
             raise ValueError(f"{', '.join(sorted(both))}: varied and fixed at once")
+        if self.splits.by == "bank" and isinstance(self.tones, Drawn):
+            raise ValueError('splits.by: "bank" is for tones of files')
         if self.items is None and isinstance(self.tones, Drawn):
             raise ValueError("items: say how many")
         if self.seconds * self.machine.sample_rate < 4096:
