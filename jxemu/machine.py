@@ -22,6 +22,7 @@ from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
 from jxemu.soundboard.circuit import Circuit
 from jxemu.soundboard.engine import Engine
+from jxemu.soundboard.parts import value
 from jxemu.soundboard.tables import TUNE
 
 MACHINES = {
@@ -34,6 +35,12 @@ MACHINES = {
 TUNE_SEMITONES = TUNE[np.arange(128) >> 2]
 """By the value of a DCO's coarse tune."""
 
+FULL_KEY_FOLLOW = value("VCF_KEY_FULL")
+"""Value of key follow at which the filter goes with the key."""
+
+CUTOFF_STEPS_PER_SEMITONE = value("VCF_COUNTS_PER_OCTAVE") / 12 / 128
+"""Steps of VCF FREQ."""
+
 DUAL = Patch("DUAL", key_mode="dual")
 """Both tones on every key."""
 
@@ -41,7 +48,9 @@ SAVE_VERSION = 4
 _RECORDS = ("time", "boards", "groups", "stages")
 
 __all__ = [
+    "CUTOFF_STEPS_PER_SEMITONE",
     "DUAL",
+    "FULL_KEY_FOLLOW",
     "JX8P",
     "MACHINES",
     "MKS70",

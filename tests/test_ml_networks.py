@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
 from jxemu.ml import adversarial, bench, models
 from jxemu.ml.data import HOLD, table
 from jxemu.ml.flow import TokenVelocity, Velocity
@@ -210,6 +211,50 @@ def test_a_card_tells_data_seed_curve_and_table(toy, ear):
     assert (toy.parent / "ear/curve.png").stat().st_size > 5000
 
 
+def test_a_training_never_goes_on_from_another_one(toy, tmp_path, monkeypatch):
+    scores = models.scores
+    monkeypatch.setattr(models, "scores", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        models.train("lstm1", toy, tmp_path / "m", Schedule(2, 64))
+    monkeypatch.setattr(models, "scores", scores)
+    again = models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64), limit=100)
+    alone = models.train("lstm1", toy, tmp_path / "alone", Schedule(1, 64), limit=100)
+    assert again.digest == alone.digest
+
+
+def test_a_model_is_not_asked_about_sounds_that_it_cannot_hear(toy, ear, tmp_path):
+    spec = read_spec("toy")
+    models.check_fits(ear, spec, "ear", "toy")
+    longer = spec.model_copy(update={"seconds": 1.0})
+    with pytest.raises(ValueError, match="trained on other sounds"):
+        models.check_fits(ear, longer, "ear", "longer")
+    with pytest.raises(ValueError, match="other parameters"):
+        models.check_fits(ear, read_spec("match-40k"), "ear", "match")
+    lstm = models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64))
+    with pytest.raises(ValueError, match="listens with an ear"):
+        models.train("flow", toy, tmp_path / "f", Schedule(1, 64), lstm)
+
+
+def test_the_pitch_that_is_heard_keeps_intervals_and_the_cutoff_s_place():
+    values = np.rint(drawn(400, seed=3).numpy() * TOPS).astype(np.uint8)
+    found, apart, whole = sounding(values)
+
+    def pitch(rows, n):
+        return (
+            12 * (rows[:, NAMES.index(f"dco{n}_range")].astype(int) - 1)
+            + TUNE_SEMITONES[rows[:, NAMES.index(f"dco{n}_tune")]]
+        )
+
+    interval = pitch(values, 2) - pitch(values, 1)
+    assert np.array_equal(interval[whole], (pitch(found, 2) - pitch(found, 1))[whole])
+    assert 0.4 < whole.mean() < 1
+    assert np.array_equal(found[apart == 0], values[apart == 0])
+    cutoff, key = NAMES.index("vcf_freq"), NAMES.index("vcf_key")
+    there = values[:, cutoff] - found[:, cutoff].astype(float)
+    steps = CUTOFF_STEPS_PER_SEMITONE * apart * values[:, key] / FULL_KEY_FOLLOW
+    assert np.abs(there - steps)[whole].max() <= 0.5
+
+
 def test_folders_that_hold_no_model_are_named(tmp_path, toy):
     with pytest.raises(models.ModelError, match="holds no model"):
         models.load(tmp_path)
@@ -233,7 +278,7 @@ def test_a_flow_learns_a_posterior_with_two_modes(kind):
         heard = torch.rand(256, 1)
         points = torch.where(torch.rand(256, 1) < 0.5, heard, -heard) + 0.02 * torch.randn(256, 1)
         optimiser.zero_grad()
-        velocity.loss(points, heard, torch.ones_like(points)).backward()
+        velocity.loss(points, heard).backward()
         optimiser.step()
     found = velocity.sample(torch.full((400, 1), 0.8))[:, 0].numpy()
     assert 0.35 < (found > 0).mean() < 0.65
@@ -285,12 +330,13 @@ def test_an_index_finds_the_nearest_in_their_order():
 
 def test_a_tone_and_its_key_are_told_as_the_pitch_that_is_heard():
     tone = Tone(dco1_range="4'", dco1_tune=64 + 32, mix_dco1=120, mix_dco2=80, dco2_range="8'", dco2_tune=64)
-    values, apart = sounding(rows(tone))
+    values, apart, whole = sounding(rows(tone))
     assert apart[0] == 12 + 7
+    assert whole[0]
     found = Tone("", **dict(zip(NAMES, values[0].tolist(), strict=True)))
     assert (found.dco1_range, found.dco1_tune) == (Tone(dco1_range="8'").dco1_range, 64)
     assert found.dco2_range == Tone(dco2_range="16'").dco2_range
-    assert found.dco2_tune == 64 - 32
+    assert TUNE_SEMITONES[found.dco2_tune] == -7
 
 
 # --- a critic ---

@@ -36,7 +36,7 @@ async def matched(data: bytes, name: str) -> tuple[str, list[Tone]]:
         output = Path(folder) / "found" / f"{sound.stem}.syx"
         output.parent.mkdir()
         gently = [shutil.which("nice"), "-n", "3"] if shutil.which("nice") else []
-        command = [*gently, sys.executable, "-c", _COMMAND, "match", str(sound), "-o", str(output)]
+        command = [*gently, sys.executable, "-P", "-c", _COMMAND, "match", str(sound), "-o", str(output)]
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

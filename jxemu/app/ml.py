@@ -151,6 +151,10 @@ def bench(
         if len(loaded) < len(model or []):
             fail("two models have folders of one name")
         banks = {path.stem: read_bank(path).tones for path in bank or []}
+        if len(banks) < len(bank or []):
+            fail("two banks have files of one name")
+        if without := [name for name, tones in banks.items() if not tones]:
+            fail(f"{', '.join(without)}: there are no tones in it")
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -200,7 +204,7 @@ def adversarial(
         ) as bar:
             task = bar.add_task("", total=count)
             report = critics.contest(
-                method.value, data, heard, free or critics.FREE[method.value], count, steps, seed,
+                method.value, data, heard, list(dict.fromkeys(free or critics.FREE[method.value])), count, steps, seed,
                 lambda done: bar.update(task, completed=done),
             )  # fmt: skip
         critics.write(report, output)

@@ -275,12 +275,12 @@ class Panel:
 
     async def _take_sound(self, request: Request) -> Response:
         """A sound file as the body of a request: tones that sound like it, for every page to choose from."""
+        data = await _body(request, LARGEST_SOUND)
+        if data is None:
+            return PlainTextResponse("the file is too large for one note", 413)
         if self._matching.locked():
             return PlainTextResponse("a sound is being matched; drop the next one when it is done", 409)
         async with self._matching:
-            data = await _body(request, LARGEST_SOUND)
-            if data is None:
-                return PlainTextResponse("the file is too large for one note", 413)
             name = request.query_params.get("name", "sound.wav")[-80:]
             self._say(f"{name}: looking for tones that sound like it")
             try:

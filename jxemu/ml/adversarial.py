@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from jxemu.ml.bench import Targets, changed, distances, rendered, targets_of
 from jxemu.ml.metrics import bootstrap
-from jxemu.ml.models import Model
+from jxemu.ml.models import Model, check_fits
 from jxemu.ml.retrieval import pooled
 from jxemu.render import dataset
 from jxemu.render.features import FEATURES
@@ -194,8 +194,14 @@ def contest(
         raise ValueError(f"{data} does not vary {', '.join(missing)}")
     if chosen.informed and ear is None:
         raise ValueError(f"{method} begins at a regressor's guess: give --ear")
+    if ear:
+        check_fits(ear, spec, "the ear", str(data))
+    if "mel" not in spec.store.features or spec.machine.boards != 1 or spec.takes != 1:
+        raise ValueError(f"{data}: a contest needs single notes of one tone, and the feature 'mel'")
     places = [names.index(name) for name in free]
     own = whole.split("test")
+    if not len(own):
+        raise ValueError(f"{data} has no items for test")
     rows = []
     for n in range(min(count, len(own))):
         plan = own[n].plan

@@ -26,7 +26,7 @@ from jxemu.ml.metrics import (
     swap_aware_mse,
     swapped,
 )
-from jxemu.ml.models import FLOWS, Model, feature_of
+from jxemu.ml.models import FLOWS, Model, check_fits, feature_of
 from jxemu.ml.retrieval import MOST, Index, pooled
 from jxemu.ml.space import values_of
 from jxemu.patch.tone import Tone
@@ -168,8 +168,7 @@ def bench(
         raise ValueError(f"{data}: the benchmark needs the feature 'mel'")
     learned, judged = table(data, "train", "mel"), table(data, "test", "mel")
     for name, model in models.items():
-        if model.names != learned.names:
-            raise ValueError(f"model {name} has other parameters than {data}")
+        check_fits(model, spec, name, str(data))
     guessers = Guessers(spec, learned, models, seed)
     heard = {"mel": judged.x} | {
         name: table(data, "test", name).x for name in {feature_of(m.card["network"]) for m in models.values()} - {"mel"}

@@ -124,7 +124,7 @@ def table(path: str | Path, split: str, feature: str, limit: int | None = None, 
     kept = slice(None) if take is None else slice(take, take + 1)
     names, p = chosen.names, chosen.p
     if isinstance(spec.performance.hold, Range):
-        names, p = (*names, HOLD), np.column_stack([p, performance[:, 0, 0, 3] / np.float32(spec.seconds)])
+        names, p = (*names, HOLD), np.column_stack([p, performance[:, take or 0, 0, 3] / np.float32(spec.seconds)])
     keys = performance[:, kept, 0, :2] / np.float32(127)
     return Table(names, torch.from_numpy(x[:, kept]), torch.from_numpy(keys), torch.from_numpy(p), chosen.values)
 

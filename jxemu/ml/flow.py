@@ -48,14 +48,13 @@ class Velocity(nn.Module):
         turns = time[:, None] * torch.exp(torch.linspace(0, math.log(200.0), TIME_LINES, device=time.device))
         return self._moved(points, functional.gelu(self.condition(torch.cat([condition, turns.sin(), turns.cos()], 1))))
 
-    def loss(self, points: Tensor, heard: Tensor, weights: Tensor) -> Tensor:
+    def loss(self, points: Tensor, heard: Tensor) -> Tensor:
         """Mean squared error of the velocity at a random time of the path from noise to each of `points`."""
         time = torch.rand(len(points), device=points.device)
         noise = torch.randn_like(points)
         known = torch.rand(len(points), device=points.device) >= UNCONDITIONED
         place = torch.lerp(noise, points, time[:, None])
-        error = (self(place, time, heard, known) - (points - noise)).square()
-        return (weights * error).sum(1).div(weights.sum(1)).mean()
+        return (self(place, time, heard, known) - (points - noise)).square().mean()
 
     @torch.no_grad()
     def sample(self, heard: Tensor, guidance: float = 1.0, steps: int = STEPS, seed: int = 0) -> Tensor:

@@ -230,7 +230,7 @@ class Search:
         self._seed = seed
         self.found: dict[Tone, Candidate] = {}
         self.done, self._nearest = 0, math.inf
-        self._counting = threading.Lock()
+        self._counting, self._stopped = threading.Lock(), False
 
     def run(self, count: int = 8) -> list[Candidate]:
         """The nearest candidates, the nearest first."""
@@ -245,16 +245,19 @@ class Search:
         self._together(climbs, lambda climb: climb.evolve(last // FINALISTS))
         return self.best(count)
 
-    @staticmethod
-    def _together(climbs: Sequence["_Climb"], work: Callable[["_Climb"], None]) -> None:
+    def _together(self, climbs: Sequence["_Climb"], work: Callable[["_Climb"], None]) -> None:
         """Work at several climbs at once; none depends on another, so what they find does not depend on who is first."""
         with ThreadPoolExecutor(TOGETHER) as threads:
-            list(threads.map(work, climbs))
+            try:
+                list(threads.map(work, climbs))
+            except BaseException:
+                self._stopped = True
+                raise
 
     def best(self, count: int) -> list[Candidate]:
         """The nearest so far, no two of them nearly the same tone."""
         kept: list[Candidate] = []
-        for candidate in sorted(self.found.values(), key=lambda each: each.cost):
+        for candidate in sorted(self.found.values(), key=lambda each: (each.cost, tuple(each.tone.values().values()))):
             if all(_apart(candidate.tone, other.tone) for other in kept):
                 kept.append(candidate)
             if len(kept) == count:
@@ -263,6 +266,8 @@ class Search:
 
     def evaluate(self, tones: Sequence[Tone], holds: Sequence[float]) -> list[Candidate]:
         """Render and compare some tones."""
+        if self._stopped:
+            raise KeyboardInterrupt
         sounds = heard(self.target, tones, holds)
         scores = [distance(self.target, sound) for sound in sounds]
         made = [Candidate(*each, *score) for each, score in zip(zip(tones, holds, strict=True), scores, strict=True)]
@@ -286,8 +291,10 @@ class Search:
         missing = range(max(0, count - len(given) - len(told)))
         drawn = [random_tone(self._seed * 1_000_000 + n) for n in missing]
         mixed = [(tone, hold) for pair in zip_longest(factory_bank().tones, drawn) for tone in pair if tone]
-        tried = dict((_tuned(tone), length) for tone, length in reversed([*told, *given, *mixed]))
-        tones = list(tried.items())[::-1][: min(max(count, len(told) + len(given)), self.renders)]
+        tried: dict[Tone, float] = {}
+        for tone, length in [*told, *given, *mixed]:
+            tried.setdefault(_tuned(tone), length)
+        tones = list(tried.items())[: min(max(count, len(told) + len(given)), self.renders)]
         batches = [tones[at : at + BATCH] for at in range(0, len(tones), BATCH)]
         with ThreadPoolExecutor(TOGETHER) as threads:
             list(threads.map(lambda batch: self.evaluate(*zip(*batch, strict=True)), batches))
@@ -344,7 +351,7 @@ class _Climb:
             values = self.best.tone.values()
             begin = [*(values[name] / 127 for name in FADERS), self.best.hold / self._longest]
             options = {
-                "bounds": [0, 1], "popsize": BATCH, "seed": int(self._rng.integers(1, 1 << 30)), "verbose": -9,
+                "bounds": [0, 1], "popsize": BATCH, "seed": np.nan, "randn": lambda *shape: self._rng.standard_normal(shape), "verbose": -9,
                 "CMA_diagonal": True, "CMA_stds": [*(BEND_STEP if name in BENDING else 1.0 for name in FADERS), 1.0],
             }  # fmt: skip
             self._evolution = cma.CMAEvolutionStrategy(np.clip(begin, 0.001, 0.999), SIGMA, options)

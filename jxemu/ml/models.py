@@ -4,8 +4,10 @@ A model is a folder: ``weights.safetensors``, ``card.json`` (all that is needed 
 ``README.md`` and ``curve.png`` for people.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from jxemu.ml.data import Table, table
+from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
 from jxemu.ml.space import Space, ordered, weights_of
 from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half
 from jxemu.render import dataset
+from jxemu.render.dataset import write_whole
+from jxemu.render.features import FEATURES
+from jxemu.render.spec import Range, Spec
 
 VERSION = 1
 EAR, FLOW = "ear", "flow"
@@ -37,6 +42,9 @@ SCHEDULES = {
 
 BEYOND = 0.4
 """How far beyond its range a fader at its end may stand for a flow: many do, and a point is hard to hit."""
+
+SAMPLED = 4096
+"""Points of a flow that move at once."""
 
 BLUR = 0.1
 """Of embeddings while a flow is trained, in deviations: what it hears later is never quite what it heard before."""
@@ -68,6 +76,14 @@ class Model:
         return Space(self.names, self.card["network"] not in THESIS_NETWORKS)
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+        found = hashlib.sha256()
+        for name, part in self.parts.items():
+            found.update(name.encode() + part.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+    @property
     def parts(self) -> dict[str, Tensor]:
         """All weights by name."""
         found = {f"network.{name}": value for name, value in self.network.state_dict().items()}
@@ -95,8 +111,22 @@ class Model:
     def sample(self, x: Tensor, keys: Tensor, count: int, guidance: float = 1.0, seed: int = 0) -> np.ndarray:
         """The p (items, count, names) of tones that could have made each sound. For a flow only."""
         heard = self.embed(x, keys).repeat_interleave(count, 0)
-        points = self.velocity.sample(heard, guidance, seed=seed)
-        return self.space.untokens(points).cpu().numpy().reshape(len(x), count, -1)
+        parts = [self.velocity.sample(part, guidance, seed=seed + n) for n, part in enumerate(heard.split(SAMPLED))]
+        return self.space.untokens(torch.cat(parts)).cpu().numpy().reshape(len(x), count, -1)
+
+
+def check_fits(model: Model, spec: Spec, who: str, where: str) -> None:
+    """Raise ValueError unless a model can hear the items of a spec, and gives what varies in them."""
+    takes, frames, bands = model.card["shape"]
+    feature, take = feature_of(model.card["network"]), model.card["take"]
+    if feature not in spec.store.features:
+        raise ValueError(f"{where} has no feature {feature!r}, which {who} hears")
+    names = (*spec.varied, HOLD) if isinstance(spec.performance.hold, Range) else spec.varied
+    if model.names != names:
+        raise ValueError(f"{who} was trained on other parameters than vary in {where}")
+    there = spec.takes if take is None else min(1, max(0, spec.takes - take))
+    if (there, *FEATURES[feature].shape(spec.frames)) != (takes, frames, bands):
+        raise ValueError(f"{who} was trained on other sounds than {where} has: {takes} takes of {frames} frames")
 
 
 def build(network: str, shape: tuple[int, int, int], width: int, relative: bool) -> nn.Module:
@@ -131,6 +161,11 @@ def train(
     Raises DatasetError and ValueError for data that it cannot learn from.
     """
     schedule = schedule or SCHEDULES[network]
+    if ear:
+        if ear.card["network"] != EAR:
+            raise ValueError(f"a flow listens with an ear, not with {ear.card['network']}")
+        check_fits(ear, dataset.open(data).spec, "the ear", str(data))
+        take = ear.card["take"]
     whole = {
         split: change(table(data, split, feature_of(network), limit if split == "train" else None, take))
         for split in ("train", "validation")
@@ -140,12 +175,13 @@ def train(
         "version": VERSION, "network": network, "names": list(whole["train"].names), "shape": list(whole["train"].shape),
         "relative": ear.card["relative"] if ear else relative, "take": take, "limit": limit,
         "data": {"name": dataset.open(data).spec.name, "spec": manifest["spec_sha256"], "items": len(whole["train"])},
-        "schedule": asdict(schedule), "torch": torch.__version__,
+        "schedule": asdict(schedule), "torch": torch.__version__, "ear": ear.digest if ear else None,
     }  # fmt: skip
     if (folder / "weights.safetensors").exists():
-        there = load(folder)
-        if all(there.card[name] == json.loads(json.dumps(row)) for name, row in card.items()):
-            return there
+        with suppress(ModelError):
+            there = load(folder)
+            if all(there.card.get(name) == json.loads(json.dumps(row)) for name, row in card.items()):
+                return there
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(schedule.seed)
     checkpoint = folder / "checkpoint.pt"
@@ -157,7 +193,7 @@ def train(
     for part in made.parts.values():  # as they are stored, so that the figures are those of the stored model
         part.copy_(part.half().float())
     card["table"] = scores(made, whole["validation"])
-    save(made, folder)
+    write(made, folder)
     checkpoint.unlink(missing_ok=True)
     return made
 
@@ -170,8 +206,11 @@ def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, ch
     made = Model(card, network)
     p, weights = learned.p, torch.ones_like(learned.p)
     if not thesis:
-        p = torch.from_numpy(ordered(p.numpy(), learned.values, learned.names))
-        weights = torch.from_numpy(weights_of(learned.values, learned.names))
+        straight = p.numpy()
+        p = torch.from_numpy(ordered(straight, learned.values, learned.names))
+        own = weights_of(learned.values, learned.names)
+        turned = (p.numpy() != straight).any(1)[:, None]
+        weights = torch.from_numpy(np.where(turned, swapped(own, learned.names), own))
     few = next(learned.batches(64))
     under = half(network.to(DEVICE), learned.x[few].to(DEVICE).float(), learned.keys[few].to(DEVICE))
 
@@ -188,7 +227,7 @@ def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, ch
     def check(network: nn.Module) -> dict[str, float]:
         return scores(Model(card, network), judged)["all"]
 
-    return made, fit(network, learned, loss, check, schedule, checkpoint, shown)
+    return made, fit(network, learned, loss, check, schedule, checkpoint, json.dumps(card), shown)
 
 
 def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Schedule, checkpoint: Path, shown: Shown):
@@ -198,7 +237,6 @@ def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Sched
     velocity = FLOWS[card["network"]](space.width, heard["train"].shape[1])
     velocity.mean, velocity.deviation = heard["train"].mean(0), heard["train"].std(0) + 1e-3
     symmetric = torch.from_numpy(is_symmetric(learned.values))
-    weights = space.token_weights(torch.from_numpy(weights_of(learned.values, learned.names)))
 
     def loss(velocity: nn.Module, places: Tensor) -> Tensor:
         p = learned.p[places]
@@ -208,16 +246,16 @@ def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Sched
         embedding = embedding + BLUR * velocity.deviation * torch.randn_like(embedding) * torch.rand(len(p), 1).to(
             embedding
         )
-        return velocity.loss(space.tokens(p, BEYOND).to(DEVICE), embedding, weights[places].to(DEVICE))
+        return velocity.loss(space.tokens(p, BEYOND).to(DEVICE), embedding)
 
     def check(velocity: nn.Module) -> dict[str, float]:
         torch.manual_seed(0)
         judged = whole["validation"]
         points, told = space.tokens(judged.p, BEYOND).to(DEVICE), heard["validation"]
         with torch.no_grad():
-            return {"flow loss": velocity.loss(points, told, torch.ones_like(points)).item()}
+            return {"flow loss": velocity.loss(points, told).item()}
 
-    curve = fit(velocity, learned, loss, check, schedule, checkpoint, shown)
+    curve = fit(velocity, learned, loss, check, schedule, checkpoint, json.dumps(card), shown)
     return Model(card, ear.network, velocity), curve
 
 
@@ -255,14 +293,14 @@ def scores(model: Model, data: Table) -> dict[str, dict[str, float]]:
 # --- on disk -------------------------------------------------------------------------------------
 
 
-def save(model: Model, folder: Path) -> None:
+def write(model: Model, folder: Path) -> None:
     """Write weights, card, curve and README."""
-    save_file(
-        {name: part.half().cpu().contiguous() for name, part in model.parts.items()}, folder / "weights.safetensors"
-    )
-    (folder / "card.json").write_text(json.dumps(model.card, indent=1) + "\n")
-    (folder / "README.md").write_text(readme(model.card))
     draw(model.card["curve"], folder / "curve.png")
+    (folder / "README.md").write_text(readme(model.card))
+    (folder / "card.json").unlink(missing_ok=True)  # a card stands only beside the weights that it is of
+    weights = {name: part.half().cpu().contiguous() for name, part in model.parts.items()}
+    write_whole(folder / "weights.safetensors", save(weights))
+    write_whole(folder / "card.json", (json.dumps(model.card, indent=1) + "\n").encode())
 
 
 def load(folder: Path) -> Model:
@@ -282,7 +320,7 @@ def load(folder: Path) -> Model:
             velocity.load_state_dict(_under(parts, "velocity."))
             velocity.to(DEVICE).eval()
         return Model(card, network.to(DEVICE).eval(), velocity)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         if isinstance(error, ModelError):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -141,7 +141,7 @@ class Ear(nn.Module):
         beside = played[:, :, None].expand(-1, -1, frames)
         found = self.stack(torch.cat([levels.transpose(1, 2), beside], 1))
         wide = levels.unflatten(2, (self.WIDE, bands // self.WIDE)).mean(3)
-        wide = (wide - wide.mean(1, keepdim=True)) * torch.hann_window(frames)[:, None]
+        wide = (wide - wide.mean(1, keepdim=True)) * torch.hann_window(frames, device=x.device)[:, None]
         swing = torch.fft.rfft(wide, dim=1).abs()[:, 1 : 1 + self.lines(frames)]
         swing = functional.gelu(self.modulation(torch.log1p(swing).flatten(1)))
         joined = torch.cat([found, swing, played], 1).reshape(items, -1)

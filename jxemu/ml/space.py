@@ -57,7 +57,7 @@ class Space:
         p[:, self.faders] = out[:, : len(self.faders)].clamp(0, 1)
         for place, first, states in self.choices:
             chances = out[:, first : first + states].softmax(1)
-            p[:, place] = chances @ torch.linspace(0, 1, states, dtype=out.dtype)
+            p[:, place] = chances @ torch.linspace(0, 1, states, dtype=out.dtype, device=out.device)
         return p
 
     def decided(self, out: Tensor) -> Tensor:
@@ -87,14 +87,6 @@ class Space:
         for place, first, states in self.choices:
             p[:, place] = points[:, first : first + states].argmax(1).to(p.dtype) / (states - 1)
         return p
-
-    def token_weights(self, weights: Tensor) -> Tensor:
-        """Weights of parameters (items, parameters) as weights of tokens (items, width)."""
-        spread = weights.new_zeros(len(weights), self.width)
-        spread[:, : len(self.faders)] = weights[:, self.faders]
-        for place, first, states in self.choices:
-            spread[:, first : first + states] = weights[:, [place]]
-        return spread
 
 
 def values_of(p: np.ndarray, names: Sequence[str], rest: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +79,13 @@ def fit(
     check: Callable[[nn.Module], dict[str, float]],
     schedule: Schedule,
     checkpoint: Path,
+    recipe: str,
     shown: Shown = lambda done, steps, loss: None,
 ) -> list[Epoch]:
     """Train `network` in place; it ends with its averaged weights.
 
     loss : of the network and places in the table, a mean.  check : figures of a network on the validation split.
-    checkpoint : file to go on from, if it is there and of the same schedule; gone at the end.
+    checkpoint : file to go on from, if it is there and of the same `recipe`: all that the training depends on, as text.
     """
     batch = min(schedule.batch, len(data))
     steps = schedule.epochs * max(len(data) // batch, 1)
@@ -98,8 +99,8 @@ def fit(
     curve: list[Epoch] = []
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
     if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        if kept["schedule"] == asdict(schedule):
+        kept = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
+        if kept["recipe"] == recipe:
             for name, part in parts.items():
                 part.load_state_dict(kept[name])
             curve = [Epoch(*row) for row in kept["curve"]]
@@ -124,7 +125,7 @@ def fit(
         curve.append(Epoch(number + 1, float(np.mean(losses)), check(mean.module)))
         part = checkpoint.with_name(f".{checkpoint.name}.part")
         kept = {name: each.state_dict() for name, each in parts.items()}
-        torch.save(kept | {"schedule": asdict(schedule), "curve": [[e.number, e.loss, e.figures] for e in curve]}, part)
+        torch.save(kept | {"recipe": recipe, "curve": [[e.number, e.loss, e.figures] for e in curve]}, part)
         part.replace(checkpoint)
     network.load_state_dict(mean.module.state_dict())
     network.eval()

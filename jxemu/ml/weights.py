@@ -3,6 +3,9 @@
 The sounds are drawn, rendered and learned from in one go (`learn`), which goes on where it was stopped.
 """
 
+import io
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from jxemu.ml.train import Schedule
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
 from jxemu.render import engine
+from jxemu.render.dataset import write_whole
 from jxemu.render.features import FEATURES
 from jxemu.render.items import sounding
 from jxemu.render.spec import NAMES, TOPS, read_spec
@@ -35,11 +39,11 @@ GUIDANCE = 1.5
 
 
 def as_heard(data: Table) -> Table:
-    """The same sounds, each as a key at the pitch that is heard (`sounding`); those beyond the keyboard are left out."""
-    values, apart = sounding(data.values)
+    """The same sounds, each as a key at the pitch that is heard (`sounding`); those beyond a range are left out."""
+    values, apart, whole = sounding(data.values)
     keys = data.keys.clone()
     keys[:, :, 0] += torch.from_numpy(apart[:, None] / np.float32(127))
-    kept = np.flatnonzero(((keys[:, 0, 0] * 127) > 23.5).numpy() & ((keys[:, 0, 0] * 127) < 96.5).numpy())
+    kept = np.flatnonzero(whole & ((keys[:, 0, 0] * 127) > 23.5).numpy() & ((keys[:, 0, 0] * 127) < 96.5).numpy())
     p = data.p.clone()
     for n, name in enumerate(data.names):
         if name != HOLD:
@@ -118,12 +122,15 @@ def learn(
         shown=lambda done, steps, loss: stage("training the flow", done, steps),
     )  # fmt: skip
     known = as_heard(table(data, "train", "mel", MOST))
+    held = io.BytesIO()
     np.savez(
-        folder / "known.npz",
+        held,
         told=made.guess(known.x, known.keys).astype(np.float16),
         values=known.values,
+        ear=made.card["ear"],
         hold=(known.p[:, known.names.index(HOLD)].numpy() * SECONDS).astype(np.float16),
     )
+    write_whole(folder / "known.npz", held.getvalue())
     return load(folder)
 
 
@@ -133,6 +140,8 @@ def load(folder: Path) -> Weights:
     try:
         with np.load(folder / "known.npz") as kept:
             known = Known(Index(kept["told"]), kept["values"], kept["hold"].astype(float))
-    except (OSError, KeyError, ValueError) as error:
+            if str(kept["ear"]) != flow.card["ear"]:
+                raise ValueError("it is of another ear")
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelError(f"{folder}: cannot read known.npz ({error}); jxemu ml weights makes it anew") from None
     return Weights(flow, known)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jxemu.machine import TUNE_SEMITONES
+from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
 from jxemu.patch.explore import Prior
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
@@ -227,26 +227,33 @@ def _normal(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 # --- what is heard -------------------------------------------------------------------------------
 
-_MAIN = {n: [NAMES.index(f"dco{n}_{what}") for what in ("range", "tune")] for n in (1, 2)}
+_TUNES = {n: [NAMES.index(f"dco{n}_{what}") for what in ("range", "tune")] for n in (1, 2)}
+_STEP = {semitones: int(np.median(np.flatnonzero(semitones == TUNE_SEMITONES))) for semitones in range(-12, 13)}
+"""A value of the coarse tune for each of its semitones."""
 
 
-def sounding(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tones (items, 44) with the louder DCO at the key's own pitch, and by how many semitones it was apart (items,).
+def sounding(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tones (items, 44) with the louder DCO at the key's own pitch: a recording tells a pitch, not a key.
 
-    The other DCO stays as far from it as it was, as far as its range goes: a recording tells a pitch, not a key.
+    Also by how many semitones it was apart (items,), and whether all else is as it was (items,): the other DCO stays
+    as many semitones from it as it was, and the cutoff where key follow had it, as far as their ranges go.
     """
     values = values.astype(int)
     louder = np.where(values[:, NAMES.index("mix_dco1")] >= values[:, NAMES.index("mix_dco2")], 1, 2)
-    apart = np.zeros(len(values), int)
-    for main, other in ((1, 2), (2, 1)):
-        own = louder == main
-        (feet, tune), (other_feet, other_tune) = _MAIN[main], _MAIN[other]
-        octaves, steps = values[own, feet] - 1, values[own, tune] - 64
-        apart[own] = 12 * octaves + TUNE_SEMITONES[values[own, tune]]
-        values[own, other_feet] = np.clip(values[own, other_feet] - octaves, 0, 3)
-        values[own, other_tune] = np.clip(values[own, other_tune] - steps, 0, 127)
-        values[own, feet], values[own, tune] = 1, 64
-    return values.astype(np.uint8), apart
+    pitch = {n: 12 * (values[:, feet] - 1) + TUNE_SEMITONES[values[:, tune]] for n, (feet, tune) in _TUNES.items()}
+    apart = np.where(louder == 1, pitch[1], pitch[2])
+    whole = np.ones(len(values), bool)
+    for n in np.flatnonzero(apart):
+        main, other = _TUNES[louder[n]], _TUNES[3 - louder[n]]
+        wanted = pitch[3 - louder[n]][n] - apart[n]
+        octave = min(max(round(wanted / 12), -1), 2)
+        rest = wanted - 12 * octave
+        whole[n] = abs(rest) <= 12
+        values[n, main], values[n, other] = (1, 64), (1 + octave, _STEP[min(max(rest, -12), 12)])
+    cutoff, follow = NAMES.index("vcf_freq"), values[:, NAMES.index("vcf_key")]
+    moved = np.rint(values[:, cutoff] - apart * follow * CUTOFF_STEPS_PER_SEMITONE / FULL_KEY_FOLLOW).astype(int)
+    values[:, cutoff] = np.clip(moved, 0, 127)
+    return values.astype(np.uint8), apart, whole & (moved == values[:, cutoff])
 
 
 # --- takes ---------------------------------------------------------------------------------------
