@@ -1,17 +1,15 @@
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from jxemu.app.cli import app
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
-from jxemu.ml import adversarial, bench, models
+from jxemu.ml import adversarial, bench, models, train
 from jxemu.ml.data import HOLD, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
@@ -20,12 +18,11 @@ from jxemu.ml.retrieval import Index
 from jxemu.ml.space import Space, active, ordered, values_of, weights_of
 from jxemu.ml.train import Schedule, agrees
 from jxemu.patch.tone import Tone
-from jxemu.render import engine
+from jxemu.render import dataset, engine
 from jxemu.render.items import sounding
 from jxemu.render.spec import NAMES, THESIS, TOPS, read_spec
 
 torch.set_num_threads(1)  # small layers on a busy machine: threads would wait for each other
-JXEMU = str(Path(sys.executable).with_name("jxemu"))
 
 
 def drawn(count=50, names=NAMES, seed=0):
@@ -40,14 +37,18 @@ def rows(*tones):
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("toy") / "toy"
-    engine.run(folder, read_spec("toy"), workers=2, say=lambda text: None)
-    return folder
+    path, spec = tmp_path_factory.mktemp("toy") / "toy", read_spec("toy", 192)
+    folder = dataset.create(path, spec)
+    for number in range(spec.shards):
+        dataset.write_shard(path, number)
+    engine.write_card(folder, spec)
+    dataset.finish(folder, spec)
+    return path
 
 
 @pytest.fixture(scope="module")
 def ear(toy):
-    return models.train("ear", toy, toy.parent / "ear", Schedule(60, 32, 2e-3, 0.02))
+    return models.train("ear", toy, toy.parent / "ear", Schedule(40, 32, 3e-3, 0.02))
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,7 @@ def test_the_same_training_gives_the_same_weights_also_where_it_was_stopped(toy,
         return scores(*arguments)
 
     monkeypatch.setattr(models, "scores", stopping)
+    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         models.train("ear", toy, tmp_path / "again", schedule)
     monkeypatch.undo()
@@ -206,17 +208,18 @@ def test_a_card_tells_data_seed_curve_and_table(toy, ear):
     card = json.loads((toy.parent / "ear/card.json").read_text())
     assert card["data"]["spec"] == json.loads((toy / "manifest.json").read_text())["spec_sha256"]
     assert card["schedule"]["seed"] == 1
-    assert len(card["curve"]) == 60
+    assert len(card["curve"]) == 40
     assert set(card["table"]) == {"all", *card["names"]}
     assert (toy.parent / "ear/curve.png").stat().st_size > 5000
 
 
 def test_a_training_never_goes_on_from_another_one(toy, tmp_path, monkeypatch):
-    scores = models.scores
-    monkeypatch.setattr(models, "scores", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(models, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        models.train("lstm1", toy, tmp_path / "m", Schedule(2, 64))
-    monkeypatch.setattr(models, "scores", scores)
+        models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64))
+    assert (tmp_path / "m/checkpoint.pt").exists()
+    monkeypatch.undo()
     again = models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64), limit=100)
     alone = models.train("lstm1", toy, tmp_path / "alone", Schedule(1, 64), limit=100)
     assert again.digest == alone.digest
@@ -356,56 +359,54 @@ def test_a_proposal_moves_towards_the_target(name):
 # --- commands ---
 
 
-def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy):
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+def run(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
-    def run(*arguments):
-        return subprocess.run(
-            [JXEMU, "ml", *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path, env=alone
-        )
 
-    made = run("train", "ear", toy, "-o", "ear", "--epochs", "2")
-    assert made.returncode == 0, made.stderr
+def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    made = run("ml", "train", "ear", toy, "-o", "ear", "--epochs", "2")
+    assert made.exit_code == 0, made.stderr
     assert "validation MSE" in made.stdout
-    assert run("train", "flow", toy, "-o", "flow", "--ear", "ear", "--epochs", "2").returncode == 0
-    table = run("bench", toy, "--model", "ear", "--model", "flow", "-n", "3", "-o", "report")
-    assert table.returncode == 0, table.stderr
+    assert run("ml", "train", "flow", toy, "-o", "flow", "--ear", "ear", "--epochs", "2").exit_code == 0
+    table = run("ml", "bench", toy, "--model", "ear", "--model", "flow", "-n", "3", "-o", "report")
+    assert table.exit_code == 0, table.stderr
     for row in ("mean tone", "random tone", "nearest of", "renderer's floor", "ear", "flow, best of 64"):
         assert f"| {row}" in table.stdout
     assert {p.name for p in (tmp_path / "report").iterdir()} == {
         "bench.json", "bench.md", "parameters.png", "ranks.png", "sounds.png"
     }  # fmt: skip
-    contest = run("adversarial", "enhanced", toy, "--ear", "ear", "-n", "1", "--steps", "2", "-o", "contest")
+    contest = run("ml", "adversarial", "enhanced", toy, "--ear", "ear", "-n", "1", "--steps", "2", "-o", "contest")
     assert "| CMA-ES, as many renders |" in contest.stdout, contest.stderr
     assert (tmp_path / "contest/contest.png").stat().st_size > 5000
-    assert "give --ear" in run("adversarial", "enhanced", toy, "-o", "x").stderr
-    assert "does not vary" in run("adversarial", "avo", toy, "--free", "volume", "-o", "x").stderr
-    assert "needs --ear" in run("train", "flow", toy, "-o", "x").stderr
-    assert "holds no model" in run("bench", toy, "--model", toy, "-o", "x").stderr
-    assert "no" in run("train", "ear", tmp_path, "-o", "x").stderr
+    assert "give --ear" in run("ml", "adversarial", "enhanced", toy, "-o", "x").stderr
+    assert "does not vary" in run("ml", "adversarial", "avo", toy, "--free", "volume", "-o", "x").stderr
+    assert "needs --ear" in run("ml", "train", "flow", toy, "-o", "x").stderr
+    assert "holds no model" in run("ml", "bench", toy, "--model", toy, "-o", "x").stderr
+    assert "no" in run("ml", "train", "ear", tmp_path, "-o", "x").stderr
 
 
-def test_match_listens_with_the_weights_that_one_command_makes(tmp_path):
+def test_match_listens_with_the_weights_that_one_command_makes(tmp_path, monkeypatch):
     import soundfile
 
     import jxemu
 
-    def run(home, *arguments):
-        alone = os.environ | {"OMP_NUM_THREADS": "1", "JXEMU_HOME": str(tmp_path / home)}
-        return subprocess.run([JXEMU, *arguments], capture_output=True, text=True, cwd=tmp_path, env=alone)
-
-    made = run("home", "ml", "weights", "--items", "128", "--epochs", "1")
-    assert made.returncode == 0, made.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JXEMU_HOME", str(tmp_path / "home"))
+    made = run("ml", "weights", "--items", "128", "--epochs", "1")
+    assert made.exit_code == 0, made.stderr
     folder = tmp_path / "home/weights"
     before = (folder / "flow/weights.safetensors").read_bytes()
-    assert run("home", "ml", "weights", "--items", "128", "--epochs", "1").returncode == 0
+    assert run("ml", "weights", "--items", "128", "--epochs", "1").exit_code == 0
     assert (folder / "flow/weights.safetensors").read_bytes() == before
     soundfile.write(tmp_path / "pluck.wav", jxemu.render(jxemu.Tone(vcf_freq=60), [(57, 100, 0.0, 0.2)], 0.3), 48_000)
     match = "match", "pluck.wav", "-o", "found.syx", "--renders", "64"
-    heard = run("home", *match)
-    assert heard.returncode == 0, heard.stderr
+    heard = run(*match)
+    assert heard.exit_code == 0, heard.stderr
     assert "weights" not in heard.stderr
-    assert "no trained weights: the search goes alone" in run("empty", *match).stderr
     (folder / "known.npz").write_bytes(b"broken")
-    assert "trained weights are not used" in run("home", *match).stderr
-    assert "known.npz" in run("home", *match, "--weights", str(folder)).stderr
+    assert "trained weights are not used" in run(*match).stderr
+    assert "known.npz" in run(*match, "--weights", str(folder)).stderr
+    monkeypatch.setenv("JXEMU_HOME", str(tmp_path / "empty"))
+    assert "no trained weights: the search goes alone" in run(*match).stderr

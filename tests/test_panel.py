@@ -49,14 +49,22 @@ def panel(folder, *options, audio="none", env=os.environ):
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def browser():
     require(CHROMIUM, "chromium (apt-get install chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def chromium(browser):
+    """A browser whose pages are closed after the test: those left open go on looking for their instrument."""
+    yield browser
+    for context in browser.contexts:
+        context.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""The training loop of all networks. It stops and goes on: a checkpoint after every epoch, nothing drawn that depends on the past."""
+"""The training loop of all networks. It stops and goes on: checkpoints between epochs, nothing drawn that depends on the past."""
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from jxemu.ml.data import Table
 
 MOST_ERROR = 0.05
 """Of bf16 against float32, relative: more, or a number that is none, and it is not used."""
+
+SAVE_EVERY = 20.0
+"""Seconds between checkpoints, at least; they are written after an epoch."""
 
 WARM_UP, CLIP, AVERAGE, HALF_LIFE_SHARE = 0.05, 1.0, 0.999, 50
 
@@ -104,6 +108,7 @@ def fit(
             for name, part in parts.items():
                 part.load_state_dict(kept[name])
             curve = [Epoch(*row) for row in kept["curve"]]
+    saved = time.monotonic()
     for number in range(len(curve), schedule.epochs):
         torch.manual_seed(schedule.seed * 100_003 + number)
         network.train()
@@ -123,6 +128,9 @@ def fit(
             raise FloatingPointError(f"the loss is no number any more in epoch {number + 1}; a lower rate may help")
         mean.eval()
         curve.append(Epoch(number + 1, float(np.mean(losses)), check(mean.module)))
+        if time.monotonic() - saved < SAVE_EVERY and number + 1 < schedule.epochs:
+            continue
+        saved = time.monotonic()
         part = checkpoint.with_name(f".{checkpoint.name}.part")
         kept = {name: each.state_dict() for name, each in parts.items()}
         torch.save(kept | {"recipe": recipe, "curve": [[e.number, e.loss, e.figures] for e in curve]}, part)
