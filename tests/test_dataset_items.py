@@ -268,6 +268,25 @@ def test_every_mel_band_hears_something():
         assert features.FEATURES["mel"].of(noise, rate).min() > -60
 
 
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_fine_bands_tell_two_tones_ten_cents_apart(rate):
+    def centre(hertz):
+        sine = np.sin(2 * np.pi * hertz * np.arange(rate) / rate).astype(np.float32)
+        seen = features.FEATURES["fine"].of(sine, rate)
+        assert seen.shape == features.FEATURES["fine"].shape(rate)
+        share = 10 ** (seen[0].astype(float) / 10)
+        return (share * np.arange(len(share))).sum() / share.sum() * 1200 / features.FINE_PER_OCTAVE
+
+    assert centre(1320 * 2 ** (10 / 1200)) - centre(1320) == pytest.approx(10, abs=4)
+
+
+def test_fine_bands_of_a_short_sound_go_on_with_silence():
+    sine = np.sin(2 * np.pi * 440 * np.arange(8000) / 44_100).astype(np.float32)
+    seen = features.FEATURES["fine"].of(sine, 44_100)
+    assert seen.shape == features.FEATURES["fine"].shape(8000) == (1, features.FINE_BANDS)
+    assert -12 < seen.max() < 0
+
+
 def test_a_caption_says_what_sounds():
     tone = jxemu.Tone(dco1_wave="square", dco1_range="4'", chorus=2, vcf_freq=64)
     text = caption(tuple(tone.values().values()))

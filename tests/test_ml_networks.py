@@ -8,6 +8,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from jxemu.app.cli import app
+from jxemu.app.ml import Method, Network
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
 from jxemu.ml import adversarial, bench, models, train
 from jxemu.ml.data import HOLD, table
@@ -17,8 +18,10 @@ from jxemu.ml.networks import THESIS_NETWORKS, Ear, Local
 from jxemu.ml.retrieval import Index
 from jxemu.ml.space import Space, active, ordered, values_of, weights_of
 from jxemu.ml.train import Schedule, agrees
+from jxemu.patch.factory import factory_bank
 from jxemu.patch.tone import Tone
 from jxemu.render import dataset, engine
+from jxemu.render.features import FINE_BANDS
 from jxemu.render.items import sounding
 from jxemu.render.spec import NAMES, THESIS, TOPS, read_spec
 
@@ -149,9 +152,30 @@ def test_a_local_layer_is_a_convolution_where_all_its_weights_are_equal():
 
 
 def test_an_ear_for_recordings_does_not_mind_their_level():
-    ear = Ear((1, 40, 96), 10, relative=True).eval()
-    x, keys = torch.rand(3, 1, 40, 96) * 60 - 60, torch.rand(3, 1, 2)
+    ear = Ear((1, 52, 96), 40, 10, relative=True).eval()
+    x, keys = torch.rand(3, 1, 52, 96) * 60 - 60, torch.full((3, 1, 2), 60 / 127)
     assert torch.allclose(ear(x, keys), ear(x - 12, keys), atol=1e-4)
+
+
+def test_an_ear_hears_the_same_interval_at_any_key():
+    ear = Ear((1, 52, 96), 40, 10)
+    levels = torch.full((1, 2, FINE_BANDS), -1.0)
+    levels[:, :, 300] = 2.5
+    higher = levels.roll(5 * 7, 2)
+    note = torch.tensor([50.0])
+    assert torch.equal(ear._from_key(levels, note / 127), ear._from_key(higher, (note + 7) / 127))
+
+
+def test_a_recording_is_heard_with_noise_and_colour_in_both_of_its_spectra():
+    torch.manual_seed(0)
+    x = torch.full((8, 1, 52, 96), -100.0)
+    x[:, :, :, 10] = -10.0
+    heard = models.recorded(x, 40)
+    assert heard.shape == x.shape
+    assert ((heard[:, :, :, 10] + 10).abs() < 8).all()
+    for part in (heard[:, :, :40, 20:], heard[:, :, 40:, 20:]):
+        assert part.min() > -125
+        assert -110 < part.mean() < -50
 
 
 def test_a_precision_that_gives_garbage_is_found():
@@ -168,13 +192,13 @@ def test_a_precision_that_gives_garbage_is_found():
 
 
 def test_a_network_learns_tones_from_their_sounds(toy, ear):
-    learned = table(toy, "train", "mel")
+    learned = table(toy, "train", models.HEARD)
     error = np.square(ear.guess(learned.x, learned.keys) - learned.p.numpy()).mean()
     assert error < 0.8 * learned.p.numpy().var(0).mean()
 
 
 def test_a_stored_model_gives_the_guesses_of_the_trained_one(toy, ear):
-    data = table(toy, "validation", "mel")
+    data = table(toy, "validation", models.HEARD)
     again = models.load(toy.parent / "ear")
     assert np.array_equal(again.guess(data.x, data.keys), ear.guess(data.x, data.keys))
     assert again.card["table"]["all"]["MSE"] == pytest.approx(
@@ -289,7 +313,7 @@ def test_a_flow_learns_a_posterior_with_two_modes(kind):
 
 
 def test_a_flow_gives_many_legal_tones_for_a_sound_the_same_for_the_same_seed(toy, flow):
-    data = table(toy, "validation", "mel")
+    data = table(toy, "validation", models.HEARD)
     p = flow.sample(data.x[:2], data.keys[:2], 5, seed=3)
     assert p.shape == (2, 5, 44)
     assert ((p >= 0) & (p <= 1)).all()
@@ -298,7 +322,7 @@ def test_a_flow_gives_many_legal_tones_for_a_sound_the_same_for_the_same_seed(to
 
 
 def test_calibration_passes_samples_of_the_posterior_and_fails_those_that_are_too_narrow(toy):
-    data = table(toy, "train", "mel")
+    data = table(toy, "train", models.HEARD)
     rng = np.random.default_rng(5)
     centre = rng.random((len(data), 1, 44))
     spread = 0.2 * rng.standard_normal((len(data), 65, 44))
@@ -312,7 +336,7 @@ def test_calibration_passes_samples_of_the_posterior_and_fails_those_that_are_to
 
 def test_twins_are_counted_where_samples_hold_both_readings(toy):
     tone = Tone(mix_dco1=127, mix_dco2=127, dco1_wave="saw", dco2_wave="square", dco2_tune=90)
-    data = table(toy, "train", "mel", 2)
+    data = table(toy, "train", models.HEARD, 2)
     values = rows(tone, tone)
     truth = (values / TOPS).astype(np.float32)
     data = replace(data, p=torch.from_numpy(truth), values=values)
@@ -384,7 +408,7 @@ def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy, monkey
     assert "does not vary" in run("ml", "adversarial", "avo", toy, "--free", "volume", "-o", "x").stderr
     assert "needs --ear" in run("ml", "train", "flow", toy, "-o", "x").stderr
     assert "holds no model" in run("ml", "bench", toy, "--model", toy, "-o", "x").stderr
-    assert "no" in run("ml", "train", "ear", tmp_path, "-o", "x").stderr
+    assert "not a dataset" in run("ml", "train", "ear", tmp_path, "-o", "x").stderr
 
 
 def test_match_listens_with_the_weights_that_one_command_makes(tmp_path, monkeypatch):
@@ -410,3 +434,20 @@ def test_match_listens_with_the_weights_that_one_command_makes(tmp_path, monkeyp
     assert "known.npz" in run(*match, "--weights", str(folder)).stderr
     monkeypatch.setenv("JXEMU_HOME", str(tmp_path / "empty"))
     assert "no trained weights: the search goes alone" in run(*match).stderr
+
+
+def test_the_commands_offer_what_there_is():
+    assert {*Network} == {*THESIS_NETWORKS, models.EAR, *models.FLOWS} == {*models.SCHEDULES}
+    assert {*Method} == {*adversarial.METHODS} == {*adversarial.FREE}
+
+
+def test_a_bank_that_was_learned_from_is_no_target(tmp_path):
+    spec = read_spec("jx-bank", 480)
+    short = spec.model_copy(update={"seconds": 0.2, "store": spec.store.model_copy(update={"features": ["mel"]})})
+    folder = dataset.create(tmp_path / "set", short)
+    for number in range(short.shards):
+        dataset.write_shard(tmp_path / "set", number)
+    engine.write_card(folder, short)
+    dataset.finish(folder, short)
+    with pytest.raises(ValueError, match="bank mine has tones"):
+        bench.bench(tmp_path / "set", {}, {"mine": factory_bank().tones[:3]})

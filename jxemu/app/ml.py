@@ -123,9 +123,8 @@ def weights(
     except KeyboardInterrupt:
         fail(f"stopped; what is done stays in {output}, the same command goes on")
     found = made.flow.card["table"]["all"]
-    typer.echo(
-        f"{output}: the ear has R2 {found['R2']:.3f} on sounds it has not heard; jxemu match uses it from now on"
-    )
+    use = "jxemu match uses it from now on" if output == home() / WEIGHTS else f"jxemu match --weights {output} uses it"
+    typer.echo(f"{output}: the ear has R2 {found['R2']:.3f} on sounds it has not heard; {use}")
 
 
 @app.command()

@@ -210,7 +210,7 @@ def contest(
         start = truth.copy()
         start[places] = 0.5
         if chosen.informed:
-            start = ear.guess(target.heard["mel"], target.keys, decided=True)[0]
+            start = ear.guess(ear.hears(target.heard), target.keys, decided=True)[0]
 
         def sounds(p: np.ndarray, plan: Plan = plan) -> np.ndarray:
             return rendered(spec, changed([plan] * len(p), names, p))
@@ -248,7 +248,7 @@ def heard_as(spec: Spec, sounds: np.ndarray) -> np.ndarray:
     """Sounds (items, takes, n) as vectors for a critic: their log-mel levels, pooled, 1 for 20 dB."""
     rate = spec.machine.sample_rate
     levels = np.stack([[FEATURES["mel"].of(take, rate) for take in sound] for sound in sounds])
-    return pooled(torch.from_numpy(levels)) / 20
+    return pooled(levels) / 20
 
 
 def _evolved(apart: Sounds, start: np.ndarray, places: Sequence[int], renders: int, seed: int) -> float:

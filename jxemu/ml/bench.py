@@ -16,6 +16,7 @@ import torch
 from scipy import stats
 
 from jxemu.ml.data import Table, table
+from jxemu.ml.flow import GUIDANCE
 from jxemu.ml.metrics import (
     SOUND_METRICS,
     Spectra,
@@ -26,14 +27,14 @@ from jxemu.ml.metrics import (
     swap_aware_mse,
     swapped,
 )
-from jxemu.ml.models import FLOWS, Model, check_fits, feature_of
+from jxemu.ml.models import FLOWS, Model, check_fits, features_of
 from jxemu.ml.retrieval import MOST, Index, pooled
 from jxemu.ml.space import values_of
 from jxemu.patch.tone import Tone
 from jxemu.render import dataset, sounds
 from jxemu.render.features import FEATURES
 from jxemu.render.items import Plan
-from jxemu.render.spec import NAMES, TOPS, Spec
+from jxemu.render.spec import NAMES, TOPS, Given, Spec
 
 SAMPLES = 64
 """Tones drawn from a flow for a sound; the best of them is the one that sounds nearest."""
@@ -41,7 +42,6 @@ SAMPLES = 64
 CALIBRATED = 300
 """Sounds on which a flow's samples are compared with the truth."""
 
-GUIDANCE = 1.5
 FLOOR_UNIT = 7
 """The other unit."""
 
@@ -60,11 +60,11 @@ Tick = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Targets:
-    """Sounds to find the tones of: their plans, sounds (items, takes, n) and what networks hear, by feature."""
+    """Sounds to find the tones of: their plans, sounds (items, takes, n) and their features by name."""
 
     plans: list[Plan]
     sounds: np.ndarray
-    heard: dict[str, torch.Tensor]
+    heard: dict[str, np.ndarray]
     keys: torch.Tensor
 
     @property
@@ -77,7 +77,7 @@ def targets_of(spec: Spec, plans: Sequence[Plan], rendered: Sequence[np.ndarray]
     """Targets of plans and their sounds."""
     rate = spec.machine.sample_rate
     heard = {
-        name: torch.from_numpy(np.stack([[FEATURES[name].of(take, rate) for take in sound] for sound in rendered]))
+        name: np.stack([[FEATURES[name].of(take, rate) for take in sound] for sound in rendered])
         for name in spec.store.features
     }
     keys = np.stack([plan.performance[:, 0, :2] for plan in plans]) / np.float32(127)
@@ -117,7 +117,7 @@ class Guessers:
         """The mean of the training tones."""
         return self.learned.p.numpy().mean(0)
 
-    def baselines(self, heard: Mapping[str, torch.Tensor], count: int) -> dict[str, np.ndarray]:
+    def baselines(self, heard: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
         """The mean tone, random tones, and the nearest of known sounds."""
         own = self.learned.p.numpy()
         places = np.random.default_rng(self.seed).integers(len(own), size=count)
@@ -128,18 +128,18 @@ class Guessers:
     def _index(self) -> Index:
         return Index(pooled(self.learned.x[:MOST]))
 
-    def guesses(self, heard: Mapping[str, torch.Tensor], keys: torch.Tensor, decided: bool) -> dict[str, np.ndarray]:
+    def guesses(self, heard: Mapping[str, np.ndarray], keys: torch.Tensor, decided: bool) -> dict[str, np.ndarray]:
         """Of every model that gives one guess."""
         return {
-            name: model.guess(_takes(model, heard[feature_of(model.card["network"])]), _takes(model, keys), decided)
+            name: model.guess(model.hears(heard), _takes(model, keys), decided)
             for name, model in self.models.items()
             if model.card["network"] not in FLOWS
         }
 
-    def samples(self, heard: Mapping[str, torch.Tensor], keys: torch.Tensor, guidance: float) -> dict[str, np.ndarray]:
+    def samples(self, heard: Mapping[str, np.ndarray], keys: torch.Tensor, guidance: float) -> dict[str, np.ndarray]:
         """Of every flow, p (items, `SAMPLES`, names)."""
         return {
-            name: model.sample(_takes(model, heard["mel"]), _takes(model, keys), SAMPLES, guidance, self.seed)
+            name: model.sample(model.hears(heard), _takes(model, keys), SAMPLES, guidance, self.seed)
             for name, model in self.models.items()
             if model.card["network"] in FLOWS
         }
@@ -166,13 +166,18 @@ def bench(
     spec = whole.spec
     if "mel" not in spec.store.features:
         raise ValueError(f"{data}: the benchmark needs the feature 'mel'")
-    learned, judged = table(data, "train", "mel"), table(data, "test", "mel")
+    learned, judged = table(data, "train", ["mel"]), table(data, "test", ["mel"])
     for name, model in models.items():
         check_fits(model, spec, name, str(data))
+    known = {row.tobytes() for row in spec.tones.table} if isinstance(spec.tones, Given) else set()
+    for name, tones in banks.items():
+        if any(bytes(tone.values().values()) in known for tone in tones):
+            raise ValueError(
+                f"bank {name} has tones that {data} was made of; choose banks that nothing was learned from"
+            )
     guessers = Guessers(spec, learned, models, seed)
-    heard = {"mel": judged.x} | {
-        name: table(data, "test", name).x for name in {feature_of(m.card["network"]) for m in models.values()} - {"mel"}
-    }
+    wanted = {"mel"}.union(*(features_of(model.card["network"]) for model in models.values()))
+    heard = {name: table(data, "test", [name]).x.numpy() for name in wanted}
     tick("parameters", 0, 1)
     rows = guessers.baselines(heard, len(judged)) | guessers.guesses(heard, judged.keys, False)
     few = min(len(judged), CALIBRATED)

@@ -74,7 +74,7 @@ HOLD = "hold"
 class Table:
     """A split of a dataset in memory, for training.
 
-    names : of the columns of p, `HOLD` last where it varies.  x : float16 (items, takes, frames, bands).
+    names : of the columns of p, `HOLD` last where it varies.  x : float16 (items, takes, rows, bands), see `stacked`.
     keys : float32 (items, takes, 2), note and velocity on 0..1.  p : float32 (items, names).  values : uint8 (items, 44).
     """
 
@@ -89,7 +89,7 @@ class Table:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Takes, frames and bands of an item."""
+        """Takes, rows and bands of an item."""
         return tuple(self.x.shape[1:])
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[Tensor]:
@@ -100,7 +100,15 @@ class Table:
             yield torch.from_numpy(order[begin : min(begin + size, end)])
 
 
-def table(path: str | Path, split: str, feature: str, limit: int | None = None, take: int | None = None) -> Table:
+def stacked(features: Sequence[np.ndarray]) -> np.ndarray:
+    """Features (items, takes, frames, bands) one under another, in rows as wide as those of the first."""
+    bands = features[0].shape[-1]
+    return np.concatenate([part.reshape(*part.shape[:2], -1, bands) for part in features], 2)
+
+
+def table(
+    path: str | Path, split: str, features: Sequence[str], limit: int | None = None, take: int | None = None
+) -> Table:
     """A split of a dataset in memory, its first `limit` items, all takes or one of them.
 
     Raises DatasetError, and ValueError for what networks cannot learn from: a feature that was not stored, chords,
@@ -108,8 +116,9 @@ def table(path: str | Path, split: str, feature: str, limit: int | None = None, 
     """
     whole = dataset.open(path)
     spec = whole.spec
-    if feature not in spec.store.features:
-        raise ValueError(f"{path} has no feature {feature!r}; it has {', '.join(spec.store.features) or 'none'}")
+    for feature in features:
+        if feature not in spec.store.features:
+            raise ValueError(f"{path} has no feature {feature!r}; it has {', '.join(spec.store.features) or 'none'}")
     if spec.machine.boards != 1 or spec.performance.most_keys != 1:
         raise ValueError(f"{path}: networks learn from single notes of one tone")
     if take is not None and take >= spec.takes:
@@ -118,15 +127,16 @@ def table(path: str | Path, split: str, feature: str, limit: int | None = None, 
     if not len(own):
         raise ValueError(f"{path} has no items for {split}")
     chosen = dataset.Dataset(path, own)
-    x, performance = chosen.gathered(f"features/{feature}"), chosen.gathered("performance")
-    if spec.takes == 1:
-        x, performance = x[:, None], performance[:, None]
+    performance = chosen.gathered("performance")
+    performance = performance[:, None] if spec.takes == 1 else performance
     kept = slice(None) if take is None else slice(take, take + 1)
+    found = [chosen.gathered(f"features/{feature}") for feature in features]
+    x = stacked([part[:, None] if spec.takes == 1 else part[:, kept] for part in found])
     names, p = chosen.names, chosen.p
     if isinstance(spec.performance.hold, Range):
         names, p = (*names, HOLD), np.column_stack([p, performance[:, take or 0, 0, 3] / np.float32(spec.seconds)])
     keys = performance[:, kept, 0, :2] / np.float32(127)
-    return Table(names, torch.from_numpy(x[:, kept]), torch.from_numpy(keys), torch.from_numpy(p), chosen.values)
+    return Table(names, torch.from_numpy(x), torch.from_numpy(keys), torch.from_numpy(p), chosen.values)
 
 
 def _not_zero(deviation: np.ndarray) -> np.ndarray:

@@ -13,6 +13,9 @@ from torch.nn import functional
 UNCONDITIONED = 0.1
 """Share of the items that are learned without their sound, for guidance."""
 
+GUIDANCE = 1.5
+"""For tones to be tried: nearer to the sound than the posterior is, and less varied."""
+
 STEPS = 25
 TIME_LINES = 32
 

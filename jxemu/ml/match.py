@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import fft, signal
@@ -237,19 +237,19 @@ class Search:
         self._pool()
         climbs = [self._climb(start) for start in self.best(STARTS)]
         share = (self.renders - self.done) // (2 * STARTS)
-        self._together(climbs, lambda climb: climb.step(share))
+        self._together(lambda climb: climb.step(share), climbs)
         climbs = sorted(climbs, key=lambda climb: climb.best.cost)[:FINALISTS]
         last = int(LAST_SHARE * self.renders)
         share = (self.renders - self.done - last) // FINALISTS
-        self._together(climbs, lambda climb: climb.step(share))
-        self._together(climbs, lambda climb: climb.evolve(last // FINALISTS))
+        self._together(lambda climb: climb.step(share), climbs)
+        self._together(lambda climb: climb.evolve(last // FINALISTS), climbs)
         return self.best(count)
 
-    def _together(self, climbs: Sequence["_Climb"], work: Callable[["_Climb"], None]) -> None:
-        """Work at several climbs at once; none depends on another, so what they find does not depend on who is first."""
+    def _together(self, work: Callable[[Any], object], parts: Sequence[Any]) -> None:
+        """Work at several parts at once; none depends on another, so what is found does not depend on which is first."""
         with ThreadPoolExecutor(TOGETHER) as threads:
             try:
-                list(threads.map(work, climbs))
+                list(threads.map(work, parts))
             except BaseException:
                 self._stopped = True
                 raise
@@ -296,8 +296,7 @@ class Search:
             tried.setdefault(_tuned(tone), length)
         tones = list(tried.items())[: min(max(count, len(told) + len(given)), self.renders)]
         batches = [tones[at : at + BATCH] for at in range(0, len(tones), BATCH)]
-        with ThreadPoolExecutor(TOGETHER) as threads:
-            list(threads.map(lambda batch: self.evaluate(*zip(*batch, strict=True)), batches))
+        self._together(lambda batch: self.evaluate(*zip(*batch, strict=True)), batches)
 
     def _climb(self, start: Candidate) -> "_Climb":
         return _Climb(self, start, int(self._rng.integers(1, 1 << 30)))

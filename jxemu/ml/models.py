@@ -6,7 +6,8 @@ A model is a folder: ``weights.safetensors``, ``card.json`` (all that is needed 
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from jxemu.ml.data import HOLD, Table, table
+from jxemu.ml.data import HOLD, Table, stacked, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
@@ -26,11 +27,13 @@ from jxemu.ml.space import Space, ordered, weights_of
 from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half
 from jxemu.render import dataset
 from jxemu.render.dataset import write_whole
-from jxemu.render.features import FEATURES
+from jxemu.render.features import FEATURES, FINE_BANDS, FINE_LOWEST, FINE_PER_OCTAVE, MEL_LOWEST
 from jxemu.render.spec import Range, Spec
 
 VERSION = 1
 EAR, FLOW = "ear", "flow"
+HEARD = ("mel", "fine")
+"""What an `Ear` hears."""
 FLOWS = {FLOW: Velocity, "flow-tokens": TokenVelocity}
 
 SCHEDULES = {
@@ -48,6 +51,10 @@ SAMPLED = 4096
 
 BLUR = 0.1
 """Of embeddings while a flow is trained, in deviations: what it hears later is never quite what it heard before."""
+
+
+_NEPERS = np.log(10) / 10
+"""Of power, a dB."""
 
 
 class ModelError(ValueError):
@@ -74,6 +81,11 @@ class Model:
     def space(self) -> Space:
         """How p is laid out in outputs and tokens."""
         return Space(self.names, self.card["network"] not in THESIS_NETWORKS)
+
+    def hears(self, features: Mapping[str, np.ndarray]) -> Tensor:
+        """What it hears, of features (items, takes, frames, bands) by name: x for the methods below."""
+        x = stacked([features[name] for name in features_of(self.card["network"])])
+        return torch.from_numpy(x if self.card["take"] is None else x[:, [self.card["take"]]])
 
     @property
     def digest(self) -> str:
@@ -117,28 +129,31 @@ class Model:
 
 def check_fits(model: Model, spec: Spec, who: str, where: str) -> None:
     """Raise ValueError unless a model can hear the items of a spec, and gives what varies in them."""
-    takes, frames, bands = model.card["shape"]
-    feature, take = feature_of(model.card["network"]), model.card["take"]
-    if feature not in spec.store.features:
-        raise ValueError(f"{where} has no feature {feature!r}, which {who} hears")
+    features, take = features_of(model.card["network"]), model.card["take"]
+    for feature in features:
+        if feature not in spec.store.features:
+            raise ValueError(f"{where} has no feature {feature!r}, which {who} hears")
     names = (*spec.varied, HOLD) if isinstance(spec.performance.hold, Range) else spec.varied
     if model.names != names:
         raise ValueError(f"{who} was trained on other parameters than vary in {where}")
     there = spec.takes if take is None else min(1, max(0, spec.takes - take))
-    if (there, *FEATURES[feature].shape(spec.frames)) != (takes, frames, bands):
-        raise ValueError(f"{who} was trained on other sounds than {where} has: {takes} takes of {frames} frames")
+    shapes = [list(FEATURES[feature].shape(spec.frames)) for feature in features]
+    if [there, shapes] != [model.card["shape"][0], model.card["features"]]:
+        heard = f"{model.card['shape'][0]} takes of {model.card['features'][0][0]} frames"
+        raise ValueError(f"{who} was trained on other sounds than {where} has: {heard}")
 
 
-def build(network: str, shape: tuple[int, int, int], width: int, relative: bool) -> nn.Module:
-    """An untrained network for sounds of `shape` (takes, frames, bands)."""
-    if network in THESIS_NETWORKS:
-        return Thesis(THESIS_NETWORKS[network](shape[1:], width))
-    return Ear(shape, width, relative)
+def build(card: dict[str, Any], width: int) -> nn.Module:
+    """An untrained network with so many outputs, for the sounds of a card."""
+    shape = tuple(card["shape"])
+    if card["network"] in THESIS_NETWORKS:
+        return Thesis(THESIS_NETWORKS[card["network"]](shape[1:], width))
+    return Ear(shape, card["features"][0][0], width, card["relative"])
 
 
-def feature_of(network: str) -> str:
+def features_of(network: str) -> tuple[str, ...]:
     """What a network hears."""
-    return "thesis" if network in THESIS_NETWORKS else "mel"
+    return ("thesis",) if network in THESIS_NETWORKS else HEARD
 
 
 def train(
@@ -167,14 +182,16 @@ def train(
         check_fits(ear, dataset.open(data).spec, "the ear", str(data))
         take = ear.card["take"]
     whole = {
-        split: change(table(data, split, feature_of(network), limit if split == "train" else None, take))
+        split: change(table(data, split, features_of(network), limit if split == "train" else None, take))
         for split in ("train", "validation")
     }
     manifest = json.loads((data / "manifest.json").read_text())
+    spec = dataset.open(data).spec
     card = {
         "version": VERSION, "network": network, "names": list(whole["train"].names), "shape": list(whole["train"].shape),
+        "features": [list(FEATURES[name].shape(spec.frames)) for name in features_of(network)],
         "relative": ear.card["relative"] if ear else relative, "take": take, "limit": limit,
-        "data": {"name": dataset.open(data).spec.name, "spec": manifest["spec_sha256"], "items": len(whole["train"])},
+        "data": {"name": spec.name, "spec": manifest["spec_sha256"], "items": len(whole["train"])},
         "schedule": asdict(schedule), "torch": torch.__version__, "ear": ear.digest if ear else None,
     }  # fmt: skip
     if (folder / "weights.safetensors").exists():
@@ -202,7 +219,7 @@ def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, ch
     learned, judged = whole["train"], whole["validation"]
     thesis = card["network"] in THESIS_NETWORKS
     space = Space(learned.names, not thesis)
-    network = build(card["network"], learned.shape, space.width, card["relative"])
+    network = build(card, space.width)
     made = Model(card, network)
     p, weights = learned.p, torch.ones_like(learned.p)
     if not thesis:
@@ -217,7 +234,7 @@ def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, ch
     def loss(network: nn.Module, places: Tensor) -> Tensor:
         x = learned.x[places].to(DEVICE).float()
         if card["relative"]:
-            x = recorded(x)
+            x = recorded(x, card["features"][0][0])
         with under():
             out = network(x, learned.keys[places].to(DEVICE)).float()
         if thesis:
@@ -259,25 +276,43 @@ def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Sched
     return Model(card, ear.network, velocity), curve
 
 
-def recorded(x: Tensor) -> Tensor:
-    """Levels (items, takes, frames, bands) in dB as a recording has them: from its onset, with noise and a colour of its own.
+def recorded(x: Tensor, frames: int) -> Tensor:
+    """Levels (items, takes, rows, bands) in dB as a recording has them: from its onset, with noise and a colour of its own.
 
     The onset is where the sound comes within 40 dB of its peak, as `match.prepare` cuts it.
+    frames : how many rows are those of `mel`; long windows, the others, are left where they are.
     """
-    items, _, frames, bands = x.shape
-    top = x.amax((1, 2, 3), keepdim=True)
-    onset = (x.amax((1, 3)) > top[:, 0, :, 0] - 40).float().argmax(1)
+    mel, fine = x[:, :, :frames], x[:, :, frames:]
+    items, takes, _, bands = mel.shape
+    top = mel.amax((1, 2, 3), keepdim=True)
+    onset = (mel.amax((1, 3)) > top[:, 0, :, 0] - 40).float().argmax(1)
     onset = (onset - torch.randint(0, 2, onset.shape, device=x.device)).clamp_min(0)
     places = torch.arange(frames, device=x.device) + onset[:, None]
-    x = torch.where(
+    mel = torch.where(
         (places < frames)[:, None, :, None],
-        x.gather(2, places.clamp_max(frames - 1)[:, None, :, None].expand_as(x)),
-        x.amin(),
+        mel.gather(2, places.clamp_max(frames - 1)[:, None, :, None].expand_as(mel)),
+        mel.amin(),
     )
     knots = 1.5 * torch.randn(items, 1, 5, device=x.device)
     colour = nn.functional.interpolate(knots, bands, mode="linear", align_corners=True)[:, :, None]
-    noise = top - 50 - 50 * torch.rand_like(top) + 0.1 * torch.arange(bands, device=x.device)
-    return 10 * torch.logaddexp((x + colour) * 0.230259, noise * 0.230259) / 2.30259
+    noise = top - 50 - 50 * torch.rand_like(top)
+    mel = _louder(mel + colour, noise + 0.1 * torch.arange(bands, device=x.device))
+    octaves = torch.arange(FINE_BANDS, device=x.device) / FINE_PER_OCTAVE
+    fine = fine.reshape(items, takes, -1, FINE_BANDS)
+    # in a window of eight times the length a tone stands 9 dB higher; bands widen from 230 Hz up, 3 dB an octave
+    fine = _louder(fine + _by_pitch(colour, octaves), noise - 9 + 3 * (octaves - 3.5).clamp_min(0))
+    return torch.cat([mel, fine.reshape(items, takes, -1, bands)], 2)
+
+
+def _louder(levels: Tensor, others: Tensor) -> Tensor:
+    return torch.logaddexp(levels * _NEPERS, others * _NEPERS) / _NEPERS
+
+
+def _by_pitch(colour: Tensor, octaves: Tensor) -> Tensor:
+    """What mel bands (..., bands) have, at fine bands so many octaves above the lowest."""
+    low, top = (math.log10(1 + hertz / 700) for hertz in (MEL_LOWEST, 22_050))
+    places = (torch.log10(1 + FINE_LOWEST * 2**octaves / 700) - low) / (top - low) * (colour.shape[-1] - 1)
+    return colour[..., places.round().long().clamp(0, colour.shape[-1] - 1)]
 
 
 def scores(model: Model, data: Table) -> dict[str, dict[str, float]]:
@@ -312,7 +347,7 @@ def load(folder: Path) -> Model:
             raise ModelError(f"{folder}: a model of version {card['version']}; this program reads {VERSION}")
         names = tuple(card["names"])
         width = Space(names, card["network"] not in THESIS_NETWORKS).width
-        network = build(card["network"], tuple(card["shape"]), width, card["relative"])
+        network = build(card, width)
         network.load_state_dict(_under(parts, "network."))
         velocity = None
         if card["network"] in FLOWS:
@@ -340,11 +375,15 @@ def readme(card: dict[str, Any]) -> str:
         if name != "all"
     ]
     every = found["all"]
+    heard = [
+        f"{name} {frames} x {bands}"
+        for name, (frames, bands) in zip(features_of(card["network"]), card["features"], strict=True)
+    ]
     return "\n".join([
         f"# {card['network']}, trained on {data['name']}",
         "",
         f"{data['items']:,} items of the training split; the frozen spec has the SHA-256 {data['spec']}.",
-        f"Sounds are {card['shape']} (takes, frames, bands) of the feature {feature_of(card['network'])!r}"
+        f"Sounds are {card['shape'][0]} takes of {' and '.join(heard)} (frames x bands)"
         + (", levels relative to the loudest." if card["relative"] else "."),
         f"{schedule['epochs']} epochs, batches of {schedule['batch']}, rate {schedule['rate']:g}, seed {schedule['seed']}, "
         f"torch {card['torch']}.",

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jxemu.render.features import FINE_BANDS, FINE_LOWEST, FINE_PER_OCTAVE
+
 THESIS_KERNEL, LAST_KERNEL = (10, 3), (2, 2)
 """Frames x bins of the thesis's "3x10" and "2x2" kernels: ten frames, since ten of 16 bins cannot be taken again after pooling. INFERRED."""
 
@@ -100,29 +102,42 @@ QUIETEST_DB = -80.0
 
 
 class Ear(nn.Module):
-    """Log-mel levels of one or several takes, and the keys that were played, in; an embedding, and outputs of a `Space`.
+    """Log-mel and fine levels of one or several takes, and the keys that were played, in; an embedding, and outputs of a `Space`.
 
-    Convolutions run over time only, with bands as channels: that is what two processor cores do fastest. Slow
-    modulation is given beside as the magnitude spectrum over time of a few wide bands.
+    Convolutions run over one axis only, time of the mel levels and pitch of the fine ones, with the other as channels:
+    that is what two processor cores do fastest. Slow modulation is given beside as the magnitude spectrum over time of
+    a few wide bands. Fine levels are heard from two octaves below the key upwards, so that an interval looks the same
+    at any key.
     """
 
     WIDE = 12
+    BELOW = 2 * FINE_PER_OCTAVE
 
-    def __init__(self, shape: tuple[int, int, int], width: int, relative: bool = False, size: int = 512):
-        """Shape : takes, frames, bands.  relative : hear levels against the loudest, since a recording's level tells nothing."""
+    def __init__(self, shape: tuple[int, int, int], frames: int, width: int, relative: bool = False, size: int = 512):
+        """Shape : takes, rows, bands.  frames : how many rows are those of `mel`; the others are those of `fine`.
+
+        relative : hear levels against the loudest, since a recording's level tells nothing.
+        """
         super().__init__()
-        takes, frames, bands = shape
-        self.relative = relative
+        takes, rows, bands = shape
+        self.frames, self.relative = frames, relative
         self.stack = nn.Sequential(
             nn.Conv1d(bands + 2, 128, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(128, 192, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(192, 224, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(224, 224, 3, stride=2, padding=1), nn.GELU(), nn.Flatten(),
         )  # fmt: skip
+        self.pitch = nn.Sequential(
+            nn.Conv1d((rows - frames) * bands // FINE_BANDS, 64, 9, stride=2, padding=4), nn.GELU(),
+            nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.GELU(),
+            nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.GELU(), nn.Flatten(),
+            nn.Linear(FINE_BANDS // 8 * 64, 256), nn.GELU(),
+        )  # fmt: skip
+        shrunk = frames
         for _ in range(4):
-            frames = (frames + 1) // 2
-        self.modulation = nn.Linear(self.WIDE * self.lines(shape[1]), 192)
-        self.joined = nn.Linear((224 * frames + 192 + 2) * takes, size)
+            shrunk = (shrunk + 1) // 2
+        self.modulation = nn.Linear(self.WIDE * self.lines(frames), 192)
+        self.joined = nn.Linear((224 * shrunk + 192 + 256 + 2) * takes, size)
         self.deeper = nn.ModuleList([_Residual(size) for _ in range(2)])
         self.last = nn.Linear(size, width)
 
@@ -133,22 +148,33 @@ class Ear(nn.Module):
 
     def embed(self, x: Tensor, keys: Tensor) -> Tensor:
         """What was heard (items, size)."""
-        items, takes, frames, bands = x.shape
+        items, takes, _, bands = x.shape
         if self.relative:
-            x = x - x.amax((1, 2, 3), keepdim=True)
-        levels = (x.clamp(QUIETEST_DB, 20.0) / 20.0 + 3.0).reshape(items * takes, frames, bands)
+            x = x - x[:, :, : self.frames].amax((1, 2, 3), keepdim=True)
+        x = x.clamp(QUIETEST_DB, 20.0) / 20.0 + 3.0
+        levels = x[:, :, : self.frames].flatten(0, 1)
         played = keys.reshape(items * takes, 2)
-        beside = played[:, :, None].expand(-1, -1, frames)
+        beside = played[:, :, None].expand(-1, -1, self.frames)
         found = self.stack(torch.cat([levels.transpose(1, 2), beside], 1))
         wide = levels.unflatten(2, (self.WIDE, bands // self.WIDE)).mean(3)
-        wide = (wide - wide.mean(1, keepdim=True)) * torch.hann_window(frames, device=x.device)[:, None]
-        swing = torch.fft.rfft(wide, dim=1).abs()[:, 1 : 1 + self.lines(frames)]
+        wide = (wide - wide.mean(1, keepdim=True)) * torch.hann_window(self.frames, device=x.device)[:, None]
+        swing = torch.fft.rfft(wide, dim=1).abs()[:, 1 : 1 + self.lines(self.frames)]
         swing = functional.gelu(self.modulation(torch.log1p(swing).flatten(1)))
-        joined = torch.cat([found, swing, played], 1).reshape(items, -1)
+        fine = x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS)
+        pitch = self.pitch(self._from_key(fine, played[:, 0]))
+        joined = torch.cat([found, swing, pitch, played], 1).reshape(items, -1)
         joined = functional.gelu(self.joined(joined))
         for block in self.deeper:
             joined = block(joined)
         return joined
+
+    def _from_key(self, fine: Tensor, note: Tensor) -> Tensor:
+        """Fine levels, from two octaves below the key of each item; what lies outside of them is silent."""
+        key = FINE_PER_OCTAVE * ((127 * note - 69) / 12 + math.log2(440 / FINE_LOWEST))
+        places = torch.arange(FINE_BANDS, device=fine.device) + (key - self.BELOW).round().long()[:, None]
+        there = (places >= 0) & (places < FINE_BANDS)
+        moved = fine.gather(2, places.clamp(0, FINE_BANDS - 1)[:, None].expand_as(fine))
+        return torch.where(there[:, None], moved, QUIETEST_DB / 20.0 + 3.0)
 
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
         """Outputs (items, width)."""

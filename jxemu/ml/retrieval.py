@@ -25,10 +25,10 @@ class Index:
         return np.take_along_axis(few, np.take_along_axis(far, few, 1).argsort(1), 1)
 
 
-def pooled(x: Tensor) -> np.ndarray:
+def pooled(x: Tensor | np.ndarray) -> np.ndarray:
     """Log-mel levels (items, takes, frames, bands) as vectors: the means of `POOLED` tiles, not below 80 dB under 0."""
     parts = []
-    for part in x.split(1024):
+    for part in torch.as_tensor(x).split(1024):
         levels = part.float().clamp_min(-80).flatten(0, 1)[:, None]
         frames, bands = (min(wanted, there) for wanted, there in zip(POOLED, levels.shape[2:], strict=True))
         parts.append(functional.adaptive_avg_pool2d(levels, (frames, bands)).reshape(len(part), -1))

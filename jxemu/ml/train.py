@@ -20,7 +20,11 @@ MOST_ERROR = 0.05
 SAVE_EVERY = 20.0
 """Seconds between checkpoints, at least; they are written after an epoch."""
 
-WARM_UP, CLIP, AVERAGE, HALF_LIFE_SHARE = 0.05, 1.0, 0.999, 50
+WARM_UP, CLIP = 0.05, 1.0
+"""Share of the steps in which the rate rises; the longest gradient."""
+
+AVERAGE, SHORT_RUN = 0.999, 50
+"""Weights are averaged over some 1000 steps at the end; over fewer, one part in fifty, where there are not so many."""
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -94,7 +98,7 @@ def fit(
     batch = min(schedule.batch, len(data))
     steps = schedule.epochs * max(len(data) // batch, 1)
     network.to(DEVICE)
-    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(min(AVERAGE, 1 - HALF_LIFE_SHARE / (steps + 100))))
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(min(AVERAGE, 1 - SHORT_RUN / (steps + 100))))
     optimiser = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=schedule.decay)
     rise = max(1, round(WARM_UP * steps))
     course = torch.optim.lr_scheduler.LambdaLR(

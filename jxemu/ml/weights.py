@@ -15,7 +15,9 @@ import torch
 
 from jxemu.ml import models
 from jxemu.ml.data import HOLD, Table, table
-from jxemu.ml.models import EAR, FLOW, Model, ModelError
+from jxemu.ml.flow import GUIDANCE
+from jxemu.ml.match import LONGEST, RATE, SHORTEST, VELOCITY
+from jxemu.ml.models import EAR, FLOW, HEARD, Model, ModelError
 from jxemu.ml.retrieval import MOST, Index
 from jxemu.ml.space import values_of
 from jxemu.ml.train import Schedule
@@ -28,14 +30,7 @@ from jxemu.render.items import sounding
 from jxemu.render.spec import NAMES, TOPS, read_spec
 
 PRESET = "match-40k"
-SECONDS, RATE = 3.0, 44_100
-"""Of the sounds that it has heard."""
-
-SHORTEST = 0.05
-"""Seconds a key is held at least."""
-
 EAR_SCHEDULE, FLOW_SCHEDULE = Schedule(14, 128, 1.5e-3, 0.02), Schedule(50, 512, 1e-3, 0.0)
-GUIDANCE = 1.5
 
 
 def as_heard(data: Table) -> Table:
@@ -74,19 +69,19 @@ class Weights:
 
         First the ear's own guess, then `near` known sounds of which it says the same, then `count` of the flow's.
         """
-        padded = np.pad(sound[: round(SECONDS * RATE)], (0, max(0, round(SECONDS * RATE) - len(sound))))
-        x = torch.from_numpy(FEATURES["mel"].of(padded, RATE))[None, None]
-        keys = torch.tensor([[[note / 127, 100 / 127]]])
+        padded = np.pad(sound[: round(LONGEST * RATE)], (0, max(0, round(LONGEST * RATE) - len(sound))))
+        x = self.flow.hears({name: FEATURES[name].of(padded, RATE)[None, None] for name in HEARD})
+        keys = torch.tensor([[[note / 127, VELOCITY / 127]]])
         names = self.flow.names
         guess = self.flow.guess(x, keys, decided=True)
         drawn = self.flow.sample(x, keys, count, GUIDANCE, seed)[0]
         rest = np.array([row.default for row in PARAMETERS.values()], np.uint8)
         p = np.concatenate([guess, drawn])
         values = values_of(p, names, rest)
-        hold = p[:, names.index(HOLD)] * SECONDS
+        hold = p[:, names.index(HOLD)] * LONGEST
         places = self.known.told.nearest(self.flow.guess(x, keys), near)[0]
         values = np.concatenate([values[:1], self.known.values[places], values[1:]])
-        hold = np.concatenate([hold[:1], self.known.hold[places], hold[1:]]).clip(SHORTEST, SECONDS)
+        hold = np.concatenate([hold[:1], self.known.hold[places], hold[1:]]).clip(SHORTEST, LONGEST)
         values = sounding(values)[0]
         return [
             (Tone("", **dict(zip(NAMES, row, strict=True))), float(length))
@@ -121,14 +116,14 @@ def learn(
         FLOW, data, folder / FLOW, flow, made, change=as_heard,
         shown=lambda done, steps, loss: stage("training the flow", done, steps),
     )  # fmt: skip
-    known = as_heard(table(data, "train", "mel", MOST))
+    known = as_heard(table(data, "train", HEARD, MOST))
     held = io.BytesIO()
     np.savez(
         held,
         told=made.guess(known.x, known.keys).astype(np.float16),
         values=known.values,
         ear=made.card["ear"],
-        hold=(known.p[:, known.names.index(HOLD)].numpy() * SECONDS).astype(np.float16),
+        hold=(known.p[:, known.names.index(HOLD)].numpy() * LONGEST).astype(np.float16),
     )
     write_whole(folder / "known.npz", held.getvalue())
     return load(folder)

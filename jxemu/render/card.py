@@ -198,12 +198,12 @@ def _levels(spec: Spec, figures: _Figures):
 
 
 def _sounds(folder: Folder, spec: Spec):
-    feature = spec.store.features[-1]
+    feature = "mel" if "mel" in spec.store.features else spec.store.features[-1]
     figure, axes = _grid(5, 3, 4)
     with h5py.File(folder.shard(0)) as file:
         rows = file[f"features/{feature}"][:EXAMPLES].astype(np.float32)
     rows = rows.reshape(len(rows), -1, *rows.shape[-2:])[:, 0]
-    if feature != "mel":
+    if not FEATURES[feature].decibels:
         rows = 20 * np.log10(np.maximum(rows, 1e-5))
     for number, axis in enumerate(axes):
         if number >= len(rows):

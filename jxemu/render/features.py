@@ -19,14 +19,21 @@ THESIS_BINS = 16
 
 MEL_WINDOW, MEL_HOP, MELS, MEL_LOWEST = 2048, 1024, 96, 30.0
 
+FINE_WINDOW, FINE_BANDS, FINE_LOWEST, FINE_PER_OCTAVE = 16384, 576, 20.0, 60
+"""Long windows without overlap; bands a fifth of a semitone apart from 20 Hz to 15.5 kHz tell two DCOs' pitches."""
+
 
 @dataclass(frozen=True)
 class Feature:
-    """What is made of a sound: `of(sound, rate)` float32 (n,) -> float16 `shape(n)`; `text` says what it is."""
+    """What is made of a sound: `of(sound, rate)` float32 (n,) -> float16 `shape(n)`; `text` says what it is.
+
+    decibels : whether it is levels; else amplitudes.
+    """
 
     text: str
     of: Callable[[np.ndarray, int], np.ndarray]
     shape: Callable[[int], tuple[int, int]]
+    decibels: bool = False
 
 
 @cache
@@ -55,11 +62,33 @@ def amplitudes(sound: np.ndarray, bins: int) -> np.ndarray:
 
 def mel(sound: np.ndarray, rate: int) -> np.ndarray:
     """Levels in dB of 96 mel bands from 30 Hz to half the rate: Hann 2048, hop 1024, not centred; a full-scale sine is near 0."""
-    bands = (
-        mel_bands(rate, MEL_WINDOW, MELS, MEL_LOWEST) @ power(sound, MEL_WINDOW, MEL_HOP).T
-    ).T  # sparse: BLAS adds in another order on another number of threads
-    full = (MEL_WINDOW / 4) ** 2
-    return (10 * np.log10(bands + np.float32(FLOOR * full)) - np.float32(10 * np.log10(full))).astype(np.float16)
+    return _levels(mel_bands(rate, MEL_WINDOW, MELS, MEL_LOWEST), sound, MEL_WINDOW, MEL_HOP)
+
+
+def fine(sound: np.ndarray, rate: int) -> np.ndarray:
+    """Levels in dB of 576 bands, 60 an octave from 20 Hz: Hann 16384 without overlap; a full-scale sine is near 0.
+
+    A sound that is shorter than a window goes on with zeros.
+    """
+    sound = np.pad(sound, (0, max(0, FINE_WINDOW - len(sound))))
+    return _levels(fine_bands(rate), sound, FINE_WINDOW, FINE_WINDOW)
+
+
+def _levels(bands: sparse.csr_array, sound: np.ndarray, window: int, hop: int) -> np.ndarray:
+    # sparse: BLAS adds in another order on another number of threads
+    found = (bands @ power(sound, window, hop).T).T
+    full = (window / 4) ** 2
+    return (10 * np.log10(found + np.float32(FLOOR * full)) - np.float32(10 * np.log10(full))).astype(np.float16)
+
+
+@cache
+def fine_bands(rate: int) -> sparse.csr_array:
+    """Triangles of height 1 [shape=(576, 8193)], as wide as their distance or as a bin, whichever is more; none above half the rate."""
+    centres = FINE_LOWEST * 2 ** (np.arange(FINE_BANDS) / FINE_PER_OCTAVE)
+    hertz = np.arange(FINE_WINDOW // 2 + 1) * rate / FINE_WINDOW
+    wide = np.maximum(centres * (2 ** (1 / FINE_PER_OCTAVE) - 1), rate / FINE_WINDOW)
+    bands = np.clip(1 - np.abs(hertz - centres[:, None]) / wide[:, None], 0, None)
+    return sparse.csr_array(bands.astype(np.float32))
 
 
 @cache
@@ -99,6 +128,13 @@ FEATURES = {
         "levels in dB of 96 mel bands over the full band",
         mel,
         lambda frames: (1 + (frames - MEL_WINDOW) // MEL_HOP, MELS),
+        decibels=True,
+    ),
+    "fine": Feature(
+        "levels in dB of 576 bands of long windows, 60 an octave from 20 Hz",
+        fine,
+        lambda frames: (max(1, frames // FINE_WINDOW), FINE_BANDS),
+        decibels=True,
     ),
 }
-"""By name. At 44.1 kHz and 4 s: thesis (690, 16), stft (690, 257), mel (171, 96)."""
+"""By name. At 44.1 kHz and 4 s: thesis (690, 16), stft (690, 257), mel (171, 96), fine (10, 576)."""
