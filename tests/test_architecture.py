@@ -25,11 +25,12 @@ MAY_IMPORT = {
 }
 ONLY_THERE = {
     "torch": {"ml"},
-    "sounddevice": {"live"},
+    "sounddevice": {"live", "bridge"},
     "jack": {"live"},
     "rtmidi": {"live"},
     "starlette": {"app"},
     "serial": {"bridge"},
+    "cobs": {"bridge"},
     "soundfile": {"app", "render"},
     "pydantic": {"render"},
     "h5py": {"render"},

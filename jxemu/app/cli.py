@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jxemu.app import dataset, explore, ml, sysex
+from jxemu.app import board, dataset, explore, ml, sysex
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
 from jxemu.app.match import match
 from jxemu.app.options import (
@@ -59,6 +59,7 @@ app.add_typer(sysex.app, name="sysex")
 app.add_typer(explore.app, name="explore")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(ml.app, name="ml")
+app.add_typer(board.app, name="board")
 app.command()(play)
 app.command()(devices)
 app.command()(match)

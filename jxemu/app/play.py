@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from jxemu.app.board import linked_boards
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import home
 from jxemu.app.options import (
@@ -104,6 +105,13 @@ def play(
         str, typer.Option(help="Address of the panel; others than 127.0.0.1 let the network in.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the panel; 0: any that is free.")] = PORT,
+    board: Annotated[
+        str | None,
+        typer.Option(help="Serial port of real sound boards, which play too; rig:PORT behind a capture rig."),
+    ] = None,
+    tune_up: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds that real boards need after power-on before they can play.")
+    ] = None,
     record: Annotated[Path | None, typer.Option(help="WAV file to record the whole session to.")] = None,
     jxlog: Annotated[Path | None, typer.Option(help="At the end, write what crossed the wire.")] = None,
     takes: Annotated[Path, typer.Option(help="Folder for recordings made while playing.")] = Path("takes"),
@@ -123,6 +131,8 @@ def play(
     from jxemu.live.audio import AudioError, Jack, Silent, open_output
     from jxemu.live.midi import Inputs, Learned, MidiError, OutputPort
     from jxemu.live.player import Player
+
+    boards = linked_boards(board, tune_up) if board else None
 
     def reopen() -> object:
         return open_output(audio and audio.value, device, rate, block, midi_out)
@@ -161,8 +171,9 @@ def play(
         fail(str(error))
     try:
         player = Player(
-            instrument, driver, None if audio is AudioDriver.none else reopen, inputs, output, learned, channels, say
-        )
+            instrument, driver, None if audio is AudioDriver.none else reopen, inputs, output, learned, channels, say,
+            boards,
+        )  # fmt: skip
     except RuntimeError as error:  # numba is switched off
         driver.stop()
         fail(str(error))
@@ -241,6 +252,8 @@ def _announce(player: "Player") -> None:
         own = player.driver.latency * 1000
         said = f"measured latency {measured * 1000:.1f} ms from key to plug ({own:.1f} ms of it the card's, by its own word)"
     say(f"sound: {player.driver.name}, blocks of {player.shared.word('block')}, {said}")
+    if player.boards:
+        say(f"boards: {player.boards.name}, {player.boards.state}; they play when they are tuned")
     say(f"MIDI in: {', '.join(player.input_names) or 'none'}; MIDI out: {player.output_name or 'none'}")
 
 
@@ -274,6 +287,7 @@ def _status_line(player: "Player", before: dict, now: dict, recorder: Recorder) 
         f"worst {now['worst_ns'] / 1e6:.1f} ms",
         f"latency {now['latency'] * 1000:.1f} ms",
     ]
+    words += [now["boards"]] if now["boards"] else []
     words += [f"arp {player.arpeggiator.mode}"] if player.arpeggiator.mode != "off" else []
     words += [f"recording {recorder.path}"] if recorder.running else []
     return escape(" | ".join(words))

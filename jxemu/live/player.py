@@ -15,8 +15,8 @@ import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import mido
 import numpy as np
@@ -64,6 +64,29 @@ _MONITOR = 512
 Say = Callable[[str], None]
 
 
+class Boards(Protocol):
+    """Real sound boards, as `jxemu.bridge.serial_link.SerialLink`. Nothing of it ever waits."""
+
+    name: str
+    on_ready: Callable[[], None]
+
+    def start(self) -> None:
+        """Greet them; `on_ready` is called whenever they are ready to be told everything."""
+
+    def send(self, data: Iterable[int], at: Iterable[float]) -> None:
+        """Let bytes begin at their times (`time.monotonic`)."""
+
+    def cut(self) -> None:
+        """Forget what has not gone."""
+
+    def close(self) -> None:
+        """Let go what waits, and end."""
+
+    @property
+    def state(self) -> str:
+        """Whether they are "lost", "tuning" or "ready"."""
+
+
 class Player:
     """A machine, a sound card and MIDI ports.
 
@@ -71,6 +94,7 @@ class Player:
     after it has vanished (None: silence).  inputs : MIDI ports or None.  output : MIDI OUT, or None: JACK's
     own where the driver is JACK, else nothing.  learned : controllers.
     channels : MIDI channel -> part, as in `jxemu.machine.part_of`.  say : takes sentences for the player.
+    boards : real ones, which get every byte that the emulated ones get.
     """
 
     def __init__(
@@ -83,7 +107,9 @@ class Player:
         learned: Learned | None = None,
         channels: dict[int, str] | None = None,
         say: Say = print,
+        boards: Boards | None = None,
     ):
+        self.boards = boards
         self.machine, self.driver, self.inputs, self.output = machine, driver, inputs, output
         self.learned = learned or Learned()
         self.channels, self.say = channels, say
@@ -123,6 +149,9 @@ class Player:
         """Let the sound begin. Raises AudioError."""
         self._start_driver(self.driver)
         self._thread.start()
+        if self.boards:
+            self.boards.on_ready = self.greet
+            self.boards.start()
 
     def _start_driver(self, driver: Driver) -> None:
         if isinstance(driver, Jack):
@@ -132,6 +161,9 @@ class Player:
 
     def close(self) -> None:
         """End the sound and close every port."""
+        if self.boards:
+            self.panic()
+            self.boards.close()
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -200,6 +232,7 @@ class Player:
             "seconds": word("frame") / self.machine.sample_rate,
             "rate": self.machine.sample_rate,
             "block": word("block"),
+            "boards": f"{self.boards.name}: {self.boards.state}" if self.boards else "",
             "driver": self.driver.name if self._lost is None else "lost; waiting for it to come back",
             "latency": self.latency,
             "busy_ns": word("busy_ns"),
@@ -295,11 +328,23 @@ class Player:
                 source.let_go()
             cut_off = self.shared.discard()
             self.machine.link.cut(cycle)
+            if self.boards:
+                self.boards.cut()
             for kind, data in (("silence", 127), ("hold", 0), ("all_notes_off", None)):
                 assigner.handle(Event(0.0, kind, data), cycle)
             self.controls["hold"] = 0
             if cut_off:  # it may have been half a tone
                 assigner.load_patch(assigner.patch, assigner.tones["upper"], assigner.tones["lower"], cycle)
+            self._flush()
+
+    def greet(self) -> None:
+        """Say everything to the boards, as after power-on; keys that are down sound no more."""
+        with self.lock:
+            cycle, assigner = self._now_cycle(), self.machine.assigner
+            assigner.boot(cycle)
+            assigner.load_patch(assigner.patch, assigner.tones["upper"], assigner.tones["lower"], cycle)
+            for name, value in list(self.controls.items()):
+                assigner.handle(Event(0.0, name, (value - 64) * 128 if name == "bend" else value), cycle)
             self._flush()
 
     def _behind(self, cycle: int) -> float:
@@ -349,6 +394,10 @@ class Player:
     def _flush(self) -> None:
         """Give the sound thread what the link carries."""
         at, data = self.machine.link.take(_FAR)
+        if self.boards and len(at) and not self.shared.word("freewheeling"):
+            frame, then, _ = self.shared.clock()
+            begun = then / 1e9 - frame / self.machine.sample_rate - clock.CYCLES_PER_BYTE / clock.CYCLES_PER_SECOND
+            self.boards.send(data.tolist(), (begun + at / clock.CYCLES_PER_SECOND).tolist())
         if len(at) and self.shared.put(at, data) < len(at):
             self.say("the sound card stands still: bytes for the boards were lost; play panic when it goes on")
 

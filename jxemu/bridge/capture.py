@@ -1,0 +1,291 @@
+"""Bytes to a real board, its sound back, both on one time: the wire's.
+
+Time 0 of a `Take` is when its first byte may begin. Behind a rig both clocks are one, and every piece of sound says when
+it was heard. A sound card has a clock of its own and a delay that nobody knows, so the wire itself is recorded on one
+of its channels (through a divider, 1:20 or so), with a *burst* before and after: bytes that the boards pass on to MIDI
+OUT and that no receiver takes for anything. Where the two bursts are found in the recording says delay and drift.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from scipy import signal
+
+from jxemu.bridge.frames import Audio
+from jxemu.bridge.rig import Rig
+from jxemu.bridge.serial_link import BYTE, Wire
+from jxemu.clock import BAUD, CYCLES_PER_BYTE, CYCLES_PER_SECOND
+from jxemu.protocol import FORWARD, SELECT_BOTH
+
+CLIP = 0.999
+"""Of full scale: what reaches it counts as clipped."""
+
+LEAD = 0.25
+"""Seconds between asking for a take and its first byte."""
+
+_BITS = np.random.default_rng(1986).integers(0, 128, 24)
+BURST = bytes([FORWARD, *_BITS.tolist(), SELECT_BOTH])
+"""26 bytes, 8.3 ms. Data bytes without a status: what gets them at MIDI OUT passes them over."""
+
+BURST_SECONDS = len(BURST) * BYTE
+FAINT = 8.0
+"""How far above the rest a burst's peak in the correlation must stand to count as found."""
+
+FRESH = 50_000
+"""Microseconds that the newest sound may be old when a take begins."""
+
+TAPS = 64
+"""Of the interpolator that brings sound onto the wire's time."""
+
+
+class CaptureError(RuntimeError):
+    """A take that did not come about; the message says why and what to do."""
+
+
+@dataclass
+class Take:
+    """What a board answered.
+
+    sound : float32 (n, channels), full scale 1.  rate : Hz, of the wire's own clock.
+    ppm : how much faster than that the recording's clock was.  troubles : what is wrong with it, in sentences.
+    """
+
+    sound: np.ndarray
+    rate: int
+    ppm: float = 0.0
+    troubles: list[str] = field(default_factory=list)
+
+
+class Bench(Protocol):
+    """A board that can be played and heard."""
+
+    rate: int
+    channels: int
+
+    def perform(self, wire: Sequence[tuple[int, int]], seconds: float) -> Take:
+        """Play (cycle at which it has arrived, byte) and hear so many seconds. Raises CaptureError, OSError."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+def checked(take: Take) -> Take:
+    """The same, with what can be seen in it said: clipped, silent, or with an offset."""
+    if not len(take.sound):
+        return take
+    peak = float(np.abs(take.sound).max())
+    clipped = int((np.abs(take.sound) >= CLIP).sum())
+    if clipped:
+        take.troubles.append(f"{clipped} samples are clipped: turn the input down")
+    if peak < 1e-3:
+        take.troubles.append(f"nearly silent (peak {20 * math.log10(max(peak, 1e-6)):.0f} dB): is the cable in?")
+    offset = float(np.abs(take.sound.mean(0)).max())
+    if offset > 0.02:
+        take.troubles.append(f"an offset of {offset:.3f}: the input lets direct current through")
+    return take
+
+
+def runs(wire: Sequence[tuple[int, int]]) -> list[tuple[int, bytes]]:
+    """Arrivals as runs: the cycle at which the first byte begins, and bytes that follow each other without a gap."""
+    found: list[tuple[int, bytearray]] = []
+    free_at = -1
+    for arrived, byte in wire:
+        begin = arrived - CYCLES_PER_BYTE
+        if found and begin <= free_at:
+            found[-1][1].append(byte)
+            free_at += CYCLES_PER_BYTE
+        else:
+            found.append((begin, bytearray([byte])))
+            free_at = arrived
+    return [(begin, bytes(data)) for begin, data in found]
+
+
+# --- behind a rig --------------------------------------------------------------------------------
+
+
+class RigBench:
+    """A board behind a capture rig."""
+
+    def __init__(self, name: str, open_rig: Callable[[str, Callable[[Audio], None]], Rig] = Rig.open):
+        self._heard: list[Audio] = []
+        self._rig = open_rig(name, self._heard.append)
+        self.rate, self.channels = self._rig.welcome.rate, self._rig.welcome.channels
+        self._rig.listen()
+
+    @property
+    def rig(self) -> Rig:
+        """The rig."""
+        return self._rig
+
+    def perform(self, wire: Sequence[tuple[int, int]], seconds: float) -> Take:
+        """Play and hear. Raises OSError if the rig is lost, CaptureError for a take with holes."""
+        rig = self._rig
+        # what has gathered since the last take, and what was lost of it, is nobody's
+        self._wait(lambda: self._heard and self._heard[-1].time > rig.now - FRESH, 2.0, "the rig sends no sound")
+        del self._heard[:-1]
+        faults = rig.faults
+        before = faults.missing, faults.late
+        begin = self._heard[-1].time + round(LEAD * 1e6)
+        end = begin + round(seconds * 1e6)
+        waiting = runs(wire)[::-1]
+        while self._end() < end:
+            rig.poll()
+            while waiting and waiting[-1][0] + begin < self._end() + 500_000 and rig.room >= 1:
+                at, data = waiting.pop()
+                part, rest = data[: rig.room], data[rig.room :]
+                rig.play(part, begin + at)
+                if rest:
+                    waiting.append((at + CYCLES_PER_BYTE * len(part), rest))
+            time.sleep(0.0005)
+        if faults.missing > before[0]:
+            raise CaptureError(
+                f"{faults.missing - before[0]} samples were lost on their way from the rig: the take is not used"
+            )
+        take = Take(*self._cut(begin, seconds))
+        if faults.late > before[1]:
+            take.troubles.append(f"{faults.late - before[1]} bytes went to the board late")
+        return checked(take)
+
+    def _end(self) -> float:
+        last = self._heard[-1]
+        return last.time + len(last.data) // (2 * self.channels) * 1e6 / self.rate
+
+    def _wait(self, there: Callable[[], object], seconds: float, what: str) -> None:
+        end = time.monotonic() + seconds
+        while not there():
+            self._rig.poll()
+            if time.monotonic() > end:
+                raise CaptureError(what)
+            time.sleep(0.001)
+
+    def _cut(self, begin: int, seconds: float) -> tuple[np.ndarray, int]:
+        heard = [audio for audio in self._heard if audio.time > begin - 200_000]
+        sound = np.frombuffer(b"".join(audio.data for audio in heard), "<i2").reshape(-1, self.channels) / 32768.0
+        positions = np.cumsum([0] + [len(audio.data) // (2 * self.channels) for audio in heard[:-1]])
+        times = np.array([audio.time for audio in heard], float) - begin
+        slope, first = np.polyfit(positions, times, 1) if len(heard) > 20 else (1e6 / self.rate, times[0])
+        place = -first / slope + np.arange(round(seconds * self.rate)) * (1e6 / self.rate / slope)
+        return interpolated(sound, place), self.rate
+
+    def close(self) -> None:
+        """Let go of the rig."""
+        self._rig.close()
+
+
+# --- beside a sound card -------------------------------------------------------------------------
+
+
+class Recorder(Protocol):
+    """A sound card that records."""
+
+    rate: int
+    channels: int
+
+    def start(self) -> None:
+        """Record from now on."""
+
+    def stop(self) -> np.ndarray:
+        """All that was recorded, float32 (n, channels). Raises CaptureError if there is a hole in it."""
+
+    def close(self) -> None:
+        """Let go of the card."""
+
+
+class CardBench:
+    """A board straight on a serial port, heard by a sound card whose last channel records the wire."""
+
+    def __init__(self, wire: Wire, recorder: Recorder):
+        self._wire, self._recorder = wire, recorder
+        self.rate, self.channels = recorder.rate, recorder.channels - 1
+
+    def perform(self, wire: Sequence[tuple[int, int]], seconds: float) -> Take:
+        """Play and hear, between two bursts. Raises OSError for a lost port, CaptureError where no bursts are found."""
+        lead, gap = LEAD, 0.02
+        first = round((lead - BURST_SECONDS - gap) * CYCLES_PER_SECOND)
+        last = round((lead + seconds + gap) * CYCLES_PER_SECOND)
+        waiting = [
+            (first, BURST),
+            *((at + round(lead * CYCLES_PER_SECOND), data) for at, data in runs(wire)),
+            (last, BURST),
+        ]
+        self._recorder.start()
+        begun = time.monotonic() + 0.1
+        for at, data in waiting:
+            pieces = [data] if data is BURST else [bytes([byte]) for byte in data]  # a burst must have no gaps
+            for n, piece in enumerate(pieces):
+                due = begun + at / CYCLES_PER_SECOND + n * BYTE
+                while time.monotonic() < due - self._wire.ahead or not self._wire.room:
+                    time.sleep(0.0003)
+                self._wire.give(piece, due)
+            self._wire.poll()
+        time.sleep(BURST_SECONDS + 0.1 + gap)
+        return aligned(self._recorder.stop(), self.rate, seconds, gap)
+
+    def close(self) -> None:
+        """Let go of the port and the card."""
+        self._wire.close()
+        self._recorder.close()
+
+
+def burst_wave(rate: float) -> np.ndarray:
+    """How a burst on the wire looks to a sound card [shape=(n,)]: low for a start bit and zeros, band-limited, without its mean."""
+    bits = [bit for byte in BURST for bit in (0, *((byte >> n) & 1 for n in range(8)), 1)]
+    fine = 16
+    ticks = np.arange(math.ceil(len(bits) * rate / BAUD) * fine) / (rate * fine)
+    level = np.array(bits, float)[np.minimum((ticks * BAUD).astype(int), len(bits) - 1)]
+    wave = signal.resample_poly(level - 1, 1, fine)
+    return wave - wave.mean()
+
+
+def bursts(track: np.ndarray, rate: float) -> list[float]:
+    """Where bursts begin in a recording of the wire, in samples, in order. Either polarity of the cable will do."""
+    wave = burst_wave(rate)
+    high = signal.butter(2, 300, "high", fs=rate, output="sos")
+    score = np.abs(signal.correlate(signal.sosfilt(high, track), signal.sosfilt(high, wave), "valid"))
+    found, floor = [], FAINT * np.median(score)
+    top = score.max(initial=0.0)
+    for at in signal.find_peaks(score, height=max(floor, 0.5 * top), distance=len(wave))[0]:
+        low, mid, up = (score[np.clip(at + n, 0, len(score) - 1)] for n in (-1, 0, 1))
+        bend = low - 2 * mid + up
+        found.append(at + (0.5 * (low - up) / bend if bend else 0.0))
+    return found
+
+
+def aligned(recording: np.ndarray, rate: int, seconds: float, gap: float) -> Take:
+    """A recording (n, channels) whose last channel is the wire, as a `Take`. Raises CaptureError without two bursts.
+
+    gap : seconds between the first burst and time 0, and between the end and the second burst.
+    """
+    found = bursts(recording[:, -1].astype(float), rate)
+    wanted = seconds + 2 * gap + BURST_SECONDS
+    if len(found) < 2:
+        raise CaptureError(
+            f"{len(found)} of 2 bursts were found in the last channel of the recording: does it record the wire, loud enough?"
+        )
+    begin, end = found[0], found[-1]
+    stretch = (end - begin) / (wanted * rate)
+    if abs(stretch - 1) > 1e-3:
+        raise CaptureError(
+            f"the bursts are {(end - begin) / rate:.4f} s apart and should be {wanted:.4f}: sound was lost in the recording"
+        )
+    place = begin + (BURST_SECONDS + gap) * rate * stretch + np.arange(round(seconds * rate)) * stretch
+    return checked(Take(interpolated(recording[:, :-1], place), rate, (stretch - 1) * 1e6))
+
+
+def interpolated(sound: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The sound (n, channels) at fractional places, float32 (len(place), channels); zeros beyond its ends."""
+    whole = np.floor(place).astype(np.int64)
+    reach = np.arange(TAPS) - TAPS // 2 + 1
+    padded = np.pad(np.asarray(sound, np.float64), ((TAPS, TAPS), (0, 0)))
+    out = np.empty((len(place), sound.shape[1]), np.float32)
+    for begin in range(0, len(place), 4096):
+        part = slice(begin, begin + 4096)
+        off = (place[part] - whole[part])[:, None] - reach
+        kernel = np.sinc(off) * (0.5 + 0.5 * np.cos(np.pi * off / (TAPS // 2)))
+        at = np.clip(whole[part, None] + reach + TAPS, 0, len(padded) - 1)
+        out[part] = np.einsum("ij,ijc->ic", kernel, padded[at])
+    return out

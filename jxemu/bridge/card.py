@@ -1,0 +1,74 @@
+"""A sound card's inputs, through PortAudio: what hears a board that is not behind a rig."""
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from jxemu.bridge.capture import CaptureError
+
+
+def inputs() -> list[tuple[str, int, int]]:
+    """Sound cards that record: name, channels and rate. Raises CaptureError without PortAudio."""
+    sd = _sounddevice()
+    found = [device for device in sd.query_devices() if device["max_input_channels"] > 0]
+    return [(device["name"], device["max_input_channels"], round(device["default_samplerate"])) for device in found]
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise CaptureError(
+            f"cannot record ({error}): apt-get install libportaudio2, pip install 'jxemu[bridge]'"
+        ) from None
+    return sounddevice
+
+
+class CardRecorder:
+    """Records from a card. Raises CaptureError for one that is not there or does not take the rate.
+
+    name : part of the card's name, None for the system's choice.  channels : how many, the last one hears the wire.
+    """
+
+    def __init__(self, name: str | None = None, rate: int = 48_000, channels: int = 2):
+        self._sd = _sounddevice()
+        self.rate, self.channels = rate, channels
+        self._parts: list[np.ndarray] = []
+        self._overflows = 0
+        self._lock = threading.Lock()
+        try:
+            self._stream = self._sd.InputStream(
+                rate, device=name, channels=channels, dtype="float32", callback=self._take, latency="high"
+            )
+        except (ValueError, self._sd.PortAudioError) as error:
+            known = ", ".join(row[0] for row in inputs()) or "none"
+            raise CaptureError(
+                f"cannot record from {name or 'the default input'} ({error}); there are: {known}"
+            ) from None
+
+    def _take(self, data: np.ndarray, frames: int, times: Any, status: Any) -> None:
+        with self._lock:
+            self._overflows += bool(status.input_overflow)
+            self._parts.append(data.copy())
+
+    def start(self) -> None:
+        """Record from now on."""
+        with self._lock:
+            self._parts.clear()
+            self._overflows = 0
+        self._stream.start()
+
+    def stop(self) -> np.ndarray:
+        """All that was recorded, float32 (n, channels). Raises CaptureError if the card lost some of it."""
+        self._stream.stop()
+        with self._lock:
+            if self._overflows:
+                raise CaptureError(
+                    f"the card lost sound {self._overflows} times: is the computer busy with something else?"
+                )
+            return np.concatenate(self._parts) if self._parts else np.zeros((0, self.channels), np.float32)
+
+    def close(self) -> None:
+        """Let go of the card."""
+        self._stream.close()

@@ -1,0 +1,259 @@
+"""A capture rig: a microcontroller between the host and a board (tools/board_firmware), spoken to in `frames`.
+
+It plays bytes at times of its own clock, so that what the host's clock and USB do moves nothing, and sends what its
+converters hear with the times of the samples. Bytes are acknowledged, and sent again when a frame was lost; samples
+are not: a hole in them is reported.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import serial
+
+from jxemu.bridge import frames
+from jxemu.bridge.frames import WRAP, Ack, Audio, Frame, FrameReader, Welcome
+from jxemu.bridge.serial_link import BoardError, open_port
+
+BAUD = 1_000_000
+"""Of the rig's port; a USB port of its own does not mind."""
+
+AHEAD = 0.03
+"""Seconds of bytes that the rig is given before their time."""
+
+REST = 0.002
+"""Seconds between looks for what it says: half a buffer of 4 KiB comes in ten."""
+
+HELLO_EVERY, HELLO_FOR = 0.25, 4.0
+"""Seconds between greetings, and until nobody is there: a board with a boot loader sleeps for two."""
+
+AGAIN = 0.25
+"""Seconds without an answer after which the host repeats itself."""
+
+SILENT = 2.0
+"""Seconds without a frame after which a rig counts as lost: it says something twenty times a second."""
+
+OFFSET_OF = 10
+"""Seconds that the offset between the clocks is taken from: the frame that came quickest tells it."""
+
+
+@dataclass
+class Faults:
+    """What went wrong between host and rig, counted."""
+
+    bad_here: int = 0  # frames that came broken
+    bad_there: int = 0  # frames that the rig threw away
+    again: int = 0  # frames that were sent again
+    late: int = 0  # bytes that the rig played late
+    holes: int = 0  # times that samples are missing
+    missing: int = 0  # samples that are missing
+
+
+class Rig:
+    """A rig that has said who it is: a way to the board as `serial_link.Wire`, and what it hears.
+
+    port : opened.  heard : takes `Audio` in order, of which nothing is missing but what `faults` counts.
+    clock, pause : seconds now, and waits for some.
+    Raises BoardError if no rig answers, or one that speaks another version.
+    """
+
+    ahead, rest = AHEAD, REST
+
+    def __init__(
+        self,
+        port: serial.SerialBase,
+        name: str = "",
+        heard: Callable[[Audio], None] = lambda audio: None,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ):
+        self._port, self._reader, self._heard, self._clock, self._pause = port, FrameReader(), heard, clock, pause
+        self.faults = Faults()
+        self._unheard: deque[tuple[int, bytes, int]] = deque()  # number, frame and bytes of what is not acknowledged
+        self._next = 0
+        self._offsets: deque[list[float]] = deque(maxlen=OFFSET_OF)  # second, least offset in it
+        self._time = 0
+        self._bad_before = 0
+        self._listening = False
+        self._cut = False
+        self._hole = 0
+        self._following: int | None = None
+        self.welcome = self._meet(name)
+        self._free = self.welcome.queue
+        self._last_word = self._asked = self._clock()
+
+    @classmethod
+    def open(cls, name: str, heard: Callable[[Audio], None] = lambda audio: None) -> "Rig":
+        """The rig at a port. Raises BoardError."""
+        port = open_port(name, BAUD)
+        try:
+            return cls(port, name, heard)
+        except (OSError, serial.SerialException) as error:
+            port.close()
+            raise BoardError(f"{name} was lost while the rig was greeted ({error})") from None
+        except BoardError:
+            port.close()
+            raise
+
+    def _meet(self, name: str) -> Welcome:
+        end = self._clock() + HELLO_FOR
+        while self._clock() < end:
+            self._send(frames.HELLO, 0, bytes([frames.VERSION]))
+            again = self._clock() + HELLO_EVERY
+            while self._clock() < again:
+                for frame in self._read():
+                    if frame.kind != frames.WELCOME:
+                        continue
+                    if frame.body[:1] != bytes([frames.VERSION]):
+                        there = frame.body[0] if frame.body else "none"
+                        raise BoardError(
+                            f"the rig at {name} speaks version {there} of the protocol, this program {frames.VERSION}: "
+                            "put the firmware of this version on it (tools/board_firmware)"
+                        )
+                    welcome = Welcome.decode(frame.body)
+                    self._hears(welcome.time)
+                    return welcome
+                self._pause(0.002)
+        raise BoardError(
+            f"no rig answers at {name}: is it plugged in, with the firmware of tools/board_firmware on it?"
+        )
+
+    # --- time ---
+
+    def _hears(self, stamp: int) -> int:
+        """Take a time of the rig's clock that came just now; returns it without its wrapping."""
+        ahead = (stamp - self._time + WRAP // 2) % WRAP - WRAP // 2
+        whole = self._time + ahead
+        self._time = max(self._time, whole)
+        now = self._clock()
+        if not self._offsets or now - self._offsets[-1][0] > 1:
+            self._offsets.append([now, math.inf])
+        self._offsets[-1][1] = min(self._offsets[-1][1], now * 1e6 - whole)
+        return whole
+
+    def time_of(self, at: float) -> int:
+        """The rig's microsecond (since its start, never wrapping) for a `time.monotonic`."""
+        return round(at * 1e6 - min(offset for _, offset in self._offsets))
+
+    @property
+    def now(self) -> int:
+        """The rig's microsecond now."""
+        return self.time_of(self._clock())
+
+    # --- bytes for the board ---
+
+    def give(self, data: bytes, at: float) -> None:
+        """Let the board hear bytes, the first one beginning at a `time.monotonic`. Raises OSError."""
+        self.play(data, self.time_of(at))
+
+    def play(self, data: bytes, at: int) -> None:
+        """Let the board hear bytes, the first one beginning at a microsecond of the rig's clock. Raises OSError."""
+        for begin in range(0, len(data), frames.MOST_PLAYED):
+            part = data[begin : begin + frames.MOST_PLAYED]
+            body = ((at + 320 * begin) % WRAP).to_bytes(4, "little") + part
+            whole = frames.encoded(frames.PLAY, self._next, body)
+            self._unheard.append((self._next, whole, len(part)))
+            self._next = (self._next + 1) & 0xFF
+            self._asked = self._clock()
+            self._port.write(whole)
+
+    @property
+    def room(self) -> int:
+        """Bytes that the rig has room for; none while many frames wait for their acknowledgement."""
+        return 0 if len(self._unheard) > 100 else max(0, self._free - sum(size for _, _, size in self._unheard))
+
+    def cut(self) -> None:
+        """Forget what the board has not heard; done with the next `poll`."""
+        self._cut = True
+
+    # --- what it says ---
+
+    def listen(self, on: bool = True) -> None:
+        """Let it send what it hears, or stop. Raises OSError."""
+        self._listening, self._following = on, None
+        self._hole = 0
+        self._send(frames.LISTEN, 0, bytes([on]))
+
+    def poll(self) -> None:
+        """Take what has come, and see to what was lost. Raises OSError if the rig is."""
+        now = self._clock()
+        if self._cut:
+            self._cut = False
+            self._unheard.clear()
+            self._send(frames.CUT, self._next)
+        found = self._read()
+        for frame in found:
+            self._take(frame)
+        if found:
+            self._last_word = now
+        elif now - self._last_word > SILENT:
+            raise OSError(f"the rig has been silent for {SILENT:.0f} s")
+        if self._unheard and now - self._asked > AGAIN:
+            self._send_again()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.kind == frames.WELCOME:
+            raise OSError("the rig has started anew")
+        try:
+            if frame.kind == frames.ACK:
+                self._acknowledged(Ack.decode(frame.body))
+            elif frame.kind == frames.AUDIO:
+                self._sounded(Audio.decode(frame.body))
+        except ValueError:
+            self.faults.bad_here += 1
+
+    def _acknowledged(self, ack: Ack) -> None:
+        self._hears(ack.time)
+        waiting = [number for number, _, _ in self._unheard]
+        if ack.expected in waiting or ack.expected == self._next:
+            while self._unheard and self._unheard[0][0] != ack.expected:
+                self._unheard.popleft()
+                self._asked = self._clock()
+        elif not waiting:
+            self._send(frames.CUT, self._next)  # it has not heard of the last cut
+        self._free, self.faults.late = ack.free, ack.late
+        bad = (ack.bad - self._bad_before) % 65536
+        self._bad_before = ack.bad
+        self.faults.bad_there += bad
+        if bad and self._unheard:
+            self._send_again()
+
+    def _send_again(self) -> None:
+        self.faults.again += len(self._unheard)
+        self._asked = self._clock()
+        for _, whole, _ in self._unheard:
+            self._port.write(whole)
+
+    def _sounded(self, audio: Audio) -> None:
+        if not self._listening:
+            return
+        whole = self._hears(audio.time)
+        width = 2 * self.welcome.channels
+        if self._following is not None and audio.position != self._following:
+            ahead = (audio.position - self._following + WRAP // 2) % WRAP - WRAP // 2
+            if ahead < 0:
+                return  # twice the same
+            self.faults.holes += 1
+            self.faults.missing += ahead
+        self._following = (audio.position + len(audio.data) // width) % WRAP
+        self._heard(Audio(whole, audio.position, audio.dropped, audio.data))
+
+    def _read(self) -> list[Frame]:
+        data = self._port.read(self._port.in_waiting or 1)
+        bad = self._reader.bad
+        found = self._reader.feed(data)
+        self.faults.bad_here += self._reader.bad - bad
+        return found
+
+    def _send(self, kind: int, number: int, body: bytes = b"") -> None:
+        self._port.write(frames.encoded(kind, number, body))
+
+    def close(self) -> None:
+        """Let go of the port."""
+        try:
+            self._send(frames.LISTEN, 0, b"\0")
+            self._port.close()
+        except (OSError, serial.SerialException):
+            pass
