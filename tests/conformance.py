@@ -4,15 +4,20 @@ A scene is bytes with the cycles of their arrivals, and a check of what is heard
 begins in silence. Boards: one JX-8P (it answers to both selects) in the state that the scene before left.
 """
 
+import contextlib
+import subprocess
+import sys
 from dataclasses import dataclass
 
+import emulated_board
 import numpy as np
 
 from jxemu import protocol
+from jxemu.bridge.capture import RigBench
 from jxemu.clock import CYCLES_PER_BYTE
 from jxemu.patch.tone import Tone
 
-TONE = Tone("SAW", vcf_freq=100, env2_a=0, env2_s=127, env2_r=0, mix_dco2=0, vca_level=127)
+TONE = Tone("SAW", vcf_freq=127, env2_a=0, env2_s=127, env2_r=0, mix_dco2=0, vca_level=127)
 RELEASE = 0.15
 """Seconds at a scene's end that are left for what sounds to die."""
 
@@ -57,7 +62,8 @@ def centre(sound, rate, begin, end):
     return (size * np.fft.rfftfreq(len(part), 1 / rate)).sum() / size.sum()
 
 
-SOUNDS, SILENT = -45, -65
+SOUNDS, SILENT = -42, -50
+"""dB. A rig of ten bits has a floor of -54, with the board amplified by 12."""
 BOTH = bytes([protocol.SELECT_BOTH])
 ON, OFF = protocol.voice_on(0, 57, 100), protocol.voice_off(0, 57)
 
@@ -76,7 +82,7 @@ def _pitches(sound, rate):
 
 
 def _brightness(sound, rate):
-    assert centre(sound, rate, 0.1, 0.3) > 2 * centre(sound, rate, 0.4, 0.6)
+    assert centre(sound, rate, 0.1, 0.3) > 1.5 * centre(sound, rate, 0.4, 0.6)
 
 
 def _silenced(sound, rate):
@@ -105,7 +111,7 @@ _WHOLE_TONE = (
 SCENES = [
     Scene("a started voice sounds until its release", [(0, _WHOLE_TONE), (0.1, ON), (0.5, OFF)], 0.9, _sounds_from_to(0.1, 0.5)),
     Scene("a key is the pitch of its number", [(0, BOTH + ON), (0.4, OFF + protocol.voice_on(0, 69, 100)), (0.8, protocol.voice_off(0, 69))], 1.0, _pitches),
-    Scene("a parameter that arrives while a voice sounds is heard", [(0, BOTH + ON), (0.32, protocol.parameter(protocol.VCF_FREQ, 40)), (0.65, OFF)], 0.9, _brightness),
+    Scene("a parameter that arrives while a voice sounds is heard", [(0, BOTH + ON), (0.32, protocol.parameter(protocol.VCF_FREQ, 56)), (0.65, OFF)], 0.9, _brightness),
     Scene("silence ends what sounds", [(0, _WHOLE_TONE + ON), (0.32, protocol.silence())], 0.7, _silenced),
     Scene("what is passed on to MIDI OUT does not sound", [(0, protocol.forward(ON)), (0.1, BOTH)], 0.6, _nothing),
     Scene("data without a command do nothing", [(0, BOTH + bytes([57, 100, 1, 2, 3]))], 0.6, _nothing),
@@ -113,3 +119,29 @@ SCENES = [
     Scene("after any bytes whatever whole commands are understood", [(0, _SOUP), (0.05, BOTH + protocol.silence() + _WHOLE_TONE), (0.25, ON), (0.6, OFF)], 1.0, _sounds_from_to(0.25, 0.6)),
     Scene("six voices sound at once", [(0, _WHOLE_TONE + ON), (0.3, b"".join(protocol.voice_on(n, 57 + 4 * n, 100) for n in range(1, 6))), (0.75, b"".join(protocol.voice_off(n, 57 + 4 * n) for n in range(6)))], 1.0, _six),
 ]  # fmt: skip
+
+
+# --- boards in other processes ---
+
+
+@contextlib.contextmanager
+def board(kind, folder, *options):
+    """Boards in a process of their own; the name of their terminal."""
+    name = folder / "board"
+    command = [sys.executable, emulated_board.__file__, kind, "--link", str(name), *map(str, options)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline().strip() == str(name)
+        yield str(name)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def performed_behind(name):
+    """Each scene's (mono sound, rate) from a rig at a port."""
+    bench = RigBench(name)
+    for scene in SCENES:
+        take = bench.perform(arrivals(scene), scene.seconds)
+        yield take.sound[:, 0], take.rate
+    bench.close()

@@ -1,6 +1,5 @@
 """The bridge against boards in other processes, behind real serial device files, and against the rig's side in virtual time."""
 
-import contextlib
 import subprocess
 import sys
 import time
@@ -12,34 +11,17 @@ import numpy as np
 import pytest
 import serial
 import soundfile
-from conformance import SCENES, arrivals
+from conformance import SCENES, arrivals, board, performed_behind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jxemu
 from jxemu.bridge import frames
-from jxemu.bridge.capture import RigBench
 from jxemu.bridge.frames import Ack, Audio, FrameReader, Welcome
 from jxemu.bridge.rig import Rig
 from jxemu.bridge.serial_link import GREETING, BoardError, SerialLink, Wire, linked, open_port
 from jxemu.clock import CYCLES_PER_BYTE
 from jxemu.link import load_log
-
-TOOL = Path(emulated_board.__file__)
-
-
-@contextlib.contextmanager
-def board(kind, folder, *options):
-    """Boards in a process of their own; the name of their terminal."""
-    name = folder / "board"
-    command = [sys.executable, str(TOOL), kind, "--link", str(name), *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline().strip() == str(name)
-        yield str(name)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def until(condition, seconds=20.0):
@@ -128,11 +110,7 @@ def _performed_on_the_wire(folder):
 
 def _performed_behind_a_rig(folder):
     with board("rig", folder) as name:
-        bench = RigBench(name)
-        for scene in SCENES:
-            take = bench.perform(arrivals(scene), scene.seconds)
-            yield take.sound[:, 0], take.rate
-        bench.close()
+        yield from performed_behind(name)
 
 
 BOARDS = {
@@ -332,6 +310,22 @@ def test_a_rig_plays_bytes_at_their_microsecond():
         line.pause(0.002)
         rig.poll()
     assert line.heard == [(at + 320 * (n + 1), byte) for n, byte in enumerate(b"abc")]
+
+
+def test_what_is_cut_is_not_heard_and_what_follows_is_also_where_the_word_for_it_is_lost():
+    for lost in (0, 1, 2):
+        line = Line()
+        rig = line.host()
+        rig.play(b"abc", rig.now + 100_000)
+        for n in range(500):
+            line.spoil = (lambda data: b"") if 10 <= n < 10 + lost else lambda data: data
+            if n == 10:
+                rig.cut()
+            if n == 11:
+                rig.play(b"de", rig.now + 300_000)
+            line.pause(0.002)
+            rig.poll()
+        assert bytes(byte for _, byte in line.heard) == b"de", f"{lost} frames lost"
 
 
 def test_the_times_of_a_rig_with_a_fast_clock_are_known():

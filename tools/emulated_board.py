@@ -2,6 +2,7 @@
 
     python tools/emulated_board.py board            # boards straight on the wire
     python tools/emulated_board.py rig              # behind a capture rig, with sound coming back
+    python tools/emulated_board.py avr --firmware build/rig.elf --bench build/bench    # the rig's own firmware, in simavr
 
 It prints the name of a pseudo-terminal to open (`jxemu play --board NAME`), and goes on until it is ended. What the
 boards have heard is written as a `.jxlog`, and their sound as a WAV file, if asked for.
@@ -11,6 +12,7 @@ import argparse
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 import tty
@@ -31,7 +33,7 @@ from jxemu.link import save_log
 QUEUE = 4096
 HEARTBEAT_US = 50_000
 LATE_US = 1000
-MOST_WAITING = 1 << 16
+MOST_WAITING = 1 << 20
 FRAME = (frames.LONGEST - frames.HEAD - 10) // 4
 """Stereo samples in a frame."""
 
@@ -136,8 +138,11 @@ class Rig:
             elif frame.kind == frames.PLAY:
                 self._play(frame)
             elif frame.kind == frames.CUT:
-                self._queue.clear()
-                self._expected = frame.number
+                if (frame.number - self._expected) & 0xFF < 128:
+                    self._queue.clear()
+                    self._expected = (frame.number + 1) & 0xFF
+                else:  # an old one
+                    self._bad += 1
                 self._acknowledge()
             elif frame.kind == frames.LISTEN:
                 self._listening = frame.body == b"\1"
@@ -157,6 +162,7 @@ class Rig:
         for byte in frame.body[4:]:
             self._queue.append((begin, byte))
             begin += CYCLES_PER_BYTE
+        self._acknowledge()
 
     def _acknowledge(self) -> None:
         self._acked = self._now()
@@ -195,6 +201,26 @@ class Rig:
             self.out += frames.encoded(frames.AUDIO, 0, body)
 
 
+CHIP_STEP_US, CHIP_RATE = 2000, 8000
+
+
+def serve_chip(
+    board: Board, rate: int, firmware: Path, bench: Path, named: Callable[[str], None], stop: list[int]
+) -> None:
+    """Be the board of a chip that simavr runs (board_firmware/sim/bench.c), until `stop` holds something."""
+    with subprocess.Popen([bench, firmware], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as chip:
+        named(chip.stdout.readline().decode().strip())
+        count = CHIP_STEP_US * rate // 1_000_000
+        while not stop and len(head := chip.stdout.read(6)) == 6:
+            for _ in range(int.from_bytes(head[4:], "little")):
+                row = chip.stdout.read(5)
+                board.deliver(int.from_bytes(row[:4], "little"), row[4])
+            slow = board.sound(count).reshape(CHIP_STEP_US * CHIP_RATE // 1_000_000, -1, 2).mean(1)
+            chip.stdin.write(np.clip(4 * slow, -32768, 32767).astype("<i2").tobytes())  # amplified: ten bits are few
+            chip.stdin.flush()
+        chip.kill()
+
+
 def serve(fd: int, kind: Wire | Rig, stop: Callable[[], bool]) -> None:
     """Speak through a terminal until `stop`."""
     os.set_blocking(fd, False)
@@ -214,31 +240,39 @@ def serve(fd: int, kind: Wire | Rig, stop: Callable[[], bool]) -> None:
 def main() -> None:
     """Open a terminal and be a board there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("board", "rig"))
+    parser.add_argument("kind", choices=("board", "rig", "avr"))
     parser.add_argument("--machine", default="jx8p", choices=("jx8p", "superjx"))
     parser.add_argument("--link", type=Path, help="a name for the terminal: a symbolic link")
     parser.add_argument("--wav", type=Path)
     parser.add_argument("--jxlog", type=Path)
     parser.add_argument("--rate", type=int, default=48_000)
     parser.add_argument("--ppm", type=float, default=0.0, help="how much too fast the rig's clock is")
+    parser.add_argument("--firmware", type=Path, help="of kind avr: what the chip runs")
+    parser.add_argument("--bench", type=Path, help="of kind avr: the chip")
     chosen = parser.parse_args()
     board = EmulatedBoard(chosen.machine, chosen.rate, chosen.wav is not None)
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    name = os.ttyname(slave)
-    if chosen.link:
-        chosen.link.unlink(missing_ok=True)
-        chosen.link.symlink_to(name)
-    began = time.monotonic()
     ended: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.append(1))
 
-    def now() -> int:
-        return int((time.monotonic() - began) * 1e6 * (1 + chosen.ppm * 1e-6))
+    def named(name: str) -> None:
+        if chosen.link:
+            chosen.link.unlink(missing_ok=True)
+            chosen.link.symlink_to(name)
+        print(chosen.link or name, flush=True)
 
-    print(chosen.link or name, flush=True)
-    serve(master, {"board": Wire, "rig": Rig}[chosen.kind](board, chosen.rate, now), lambda: bool(ended))
+    if chosen.kind == "avr":
+        serve_chip(board, chosen.rate, chosen.firmware, chosen.bench, named, ended)
+    else:
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        began = time.monotonic()
+
+        def now() -> int:
+            return int((time.monotonic() - began) * 1e6 * (1 + chosen.ppm * 1e-6))
+
+        named(os.ttyname(slave))
+        serve(master, {"board": Wire, "rig": Rig}[chosen.kind](board, chosen.rate, now), lambda: bool(ended))
     board.write(chosen.wav, chosen.jxlog)
 
 

@@ -35,8 +35,8 @@ BURST_SECONDS = len(BURST) * BYTE
 FAINT = 8.0
 """How far above the rest a burst's peak in the correlation must stand to count as found."""
 
-FRESH = 50_000
-"""Microseconds that the newest sound may be old when a take begins."""
+PATIENCE = 5.0
+"""Seconds until what has gathered since the last take must have come."""
 
 TAPS = 64
 """Of the interpolator that brings sound onto the wire's time."""
@@ -125,7 +125,11 @@ class RigBench:
         """Play and hear. Raises OSError if the rig is lost, CaptureError for a take with holes."""
         rig = self._rig
         # what has gathered since the last take, and what was lost of it, is nobody's
-        self._wait(lambda: self._heard and self._heard[-1].time > rig.now - FRESH, 2.0, "the rig sends no sound")
+        end = time.monotonic() + PATIENCE
+        while rig.poll() or not self._heard:
+            if time.monotonic() > end:
+                raise CaptureError("the rig sends no sound, or more than this computer takes")
+            time.sleep(0.0005)
         del self._heard[:-1]
         faults = rig.faults
         before = faults.missing, faults.late
@@ -153,14 +157,6 @@ class RigBench:
     def _end(self) -> float:
         last = self._heard[-1]
         return last.time + len(last.data) // (2 * self.channels) * 1e6 / self.rate
-
-    def _wait(self, there: Callable[[], object], seconds: float, what: str) -> None:
-        end = time.monotonic() + seconds
-        while not there():
-            self._rig.poll()
-            if time.monotonic() > end:
-                raise CaptureError(what)
-            time.sleep(0.001)
 
     def _cut(self, begin: int, seconds: float) -> tuple[np.ndarray, int]:
         heard = [audio for audio in self._heard if audio.time > begin - 200_000]

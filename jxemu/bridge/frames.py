@@ -18,14 +18,15 @@ kind      to         body
 ``K``     host       expected u8 (number of the next ``p``), free u16 (bytes), sent u32 (bytes that
                      went to the board), time u32, bad u16 (frames with a wrong CRC or number),
                      late u16 (bytes that began more than 1 ms late)
-``x``     rig        nothing: forget the bytes that wait
+``x``     rig        nothing: forget the bytes that wait; numbered with ``p``, and taken also where some are missing
 ``a``     rig        1: send audio, 0: no more
 ``A``     host       time u32 of the first sample, position u32 (its number), dropped u16 (samples
                      that the rig itself could not send, since the start), samples i16, channels by turns
 ========  =========  ===============================================================================
 
-``p`` frames are taken in the order of their numbers; one that is out of order is thrown away and counted, and ``K``
-says which number is expected: the host sends from there again. Audio is never sent again: what is missing is reported.
+``p`` frames are taken in the order of their numbers; one that is out of order is thrown away and counted. ``K`` comes
+after each, and every 50 ms, and says which number is expected: the host sends from there again. It has at most `WINDOW`
+of them under way, since a small chip cannot take whole bursts. Audio is never sent again: what is missing is reported.
 """
 
 import binascii
@@ -46,6 +47,9 @@ LONGEST = 250
 
 HEAD = 4
 """Of these, kind, number and CRC."""
+
+WINDOW = 2
+"""``p`` frames that are not acknowledged, at most."""
 
 MOST_PLAYED = LONGEST - HEAD - 4
 """Bytes for the board in a frame."""

@@ -29,8 +29,8 @@ REST = 0.002
 HELLO_EVERY, HELLO_FOR = 0.25, 4.0
 """Seconds between greetings, and until nobody is there: a board with a boot loader sleeps for two."""
 
-AGAIN = 0.25
-"""Seconds without an answer after which the host repeats itself."""
+AGAIN, SOON = 0.25, 0.03
+"""Seconds without an answer after which the host repeats itself, and after which it does when it hears that it must."""
 
 SILENT = 2.0
 """Seconds without a frame after which a rig counts as lost: it says something twenty times a second."""
@@ -78,6 +78,7 @@ class Rig:
         self._bad_before = 0
         self._listening = False
         self._cut = False
+        self._cutting: int | None = None  # number of a cut that is not confirmed
         self._hole = 0
         self._following: int | None = None
         self.welcome = self._meet(name)
@@ -161,8 +162,15 @@ class Rig:
 
     @property
     def room(self) -> int:
-        """Bytes that the rig has room for; none while many frames wait for their acknowledgement."""
-        return 0 if len(self._unheard) > 100 else max(0, self._free - sum(size for _, _, size in self._unheard))
+        """Bytes that may be given now: one frame, where there is room for it."""
+        if len(self._unheard) >= frames.WINDOW:
+            return 0
+        return max(0, min(frames.MOST_PLAYED, self._free - sum(size for _, _, size in self._unheard)))
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that, as far as is known, the board has not heard yet."""
+        return self.welcome.queue - self._free + sum(size for _, _, size in self._unheard)
 
     def cut(self) -> None:
         """Forget what the board has not heard; done with the next `poll`."""
@@ -176,13 +184,14 @@ class Rig:
         self._hole = 0
         self._send(frames.LISTEN, 0, bytes([on]))
 
-    def poll(self) -> None:
-        """Take what has come, and see to what was lost. Raises OSError if the rig is."""
+    def poll(self) -> int:
+        """Take what has come, and see to what was lost; returns how many frames came. Raises OSError if the rig is lost."""
         now = self._clock()
         if self._cut:
-            self._cut = False
+            self._cut, self._cutting = False, self._next
+            self._next = (self._next + 1) & 0xFF
             self._unheard.clear()
-            self._send(frames.CUT, self._next)
+            self._send(frames.CUT, self._cutting)
         found = self._read()
         for frame in found:
             self._take(frame)
@@ -192,6 +201,7 @@ class Rig:
             raise OSError(f"the rig has been silent for {SILENT:.0f} s")
         if self._unheard and now - self._asked > AGAIN:
             self._send_again()
+        return len(found)
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == frames.WELCOME:
@@ -211,13 +221,14 @@ class Rig:
             while self._unheard and self._unheard[0][0] != ack.expected:
                 self._unheard.popleft()
                 self._asked = self._clock()
-        elif not waiting:
-            self._send(frames.CUT, self._next)  # it has not heard of the last cut
+            self._cutting = None
+        elif self._cutting is not None:
+            self._send(frames.CUT, self._cutting)  # it has not heard of it
         self._free, self.faults.late = ack.free, ack.late
         bad = (ack.bad - self._bad_before) % 65536
         self._bad_before = ack.bad
         self.faults.bad_there += bad
-        if bad and self._unheard:
+        if bad and self._unheard and self._clock() - self._asked > SOON:
             self._send_again()
 
     def _send_again(self) -> None:
