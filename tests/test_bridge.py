@@ -228,10 +228,10 @@ def test_a_port_that_is_not_there_is_named():
 class Line:
     """The host's port and the rig's side on one virtual clock. `spoil` changes what goes over, either way."""
 
-    def __init__(self, spoil=lambda data: data, version=frames.VERSION, ppm=0.0, listening=True):
+    def __init__(self, spoil=lambda data: data, version=frames.VERSION, ppm=0.0, rate=48_000):
         self.seconds, self.broken = 0.0, False
         self.spoil, self.heard, self.spoiled = spoil, [], 0
-        self.rig = emulated_board.Rig(self, 48_000, lambda: int(self.seconds * 1e6 * (1 + ppm * 1e-6)), version)
+        self.rig = emulated_board.Rig(self, rate, lambda: int(self.seconds * 1e6 * (1 + ppm * 1e-6)), version)
         self._to_host = deque()
 
     def deliver(self, at, byte):
@@ -396,6 +396,20 @@ def test_every_byte_arrives_once_and_in_order_whatever_the_line_does_to_it(part)
         assert played(line, rig, data), f"seed {seed}"
         assert bytes(byte for _, byte in line.heard) == data, f"seed {seed}"
         assert (rig.faults.bad_there + rig.faults.again > 0) == (line.spoiled > 0), f"seed {seed}"
+
+
+@pytest.mark.slow
+def test_ten_million_bytes_arrive_in_order_over_a_line_that_drops_doubles_and_garbles():
+    rng = np.random.default_rng(1986)
+    line = Line(rate=1000)
+    rig = line.host()
+    line.spoil = spoiler(rng)
+    for part in range(1000):
+        data = rng.bytes(10_000)
+        line.heard.clear()
+        assert played(line, rig, data), f"part {part}"
+        assert bytes(byte for _, byte in line.heard) == data, f"part {part}"
+    assert rig.faults.again > 1000
 
 
 # --- commands ---

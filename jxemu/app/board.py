@@ -17,7 +17,7 @@ from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
 
 if TYPE_CHECKING:
-    from jxemu.bridge.capture import Bench, Take
+    from jxemu.bridge.capture import Bench, Patient, Take
     from jxemu.bridge.serial_link import SerialLink, Wire
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Real sound boards on a serial port.")
@@ -67,36 +67,50 @@ def linked_boards(port: str, tune_up: float | None) -> "SerialLink":
         fail(str(error))
 
 
-@contextlib.contextmanager
-def bench(port: str, card: str | None, channels: int, rate: int, tune_up: float | None) -> "Iterator[Bench]":
-    """Boards that can be played and heard, greeted and tuned. Ends the command if there are none."""
+def opened(port: str, card: str | None, channels: int, rate: int, tune_up: float | None) -> "Patient":
+    """Boards that can be played and heard, through losses of the port. Ends the command if there are none."""
     try:
-        from jxemu.bridge.capture import CaptureError, CardBench, RigBench
+        from jxemu.bridge.capture import CaptureError, CardBench, Patient, RigBench
         from jxemu.bridge.card import CardRecorder
-        from jxemu.bridge.serial_link import GREETING, TUNE_UP, BoardError, Wire, open_port
+        from jxemu.bridge.serial_link import TUNE_UP, BoardError, Wire, open_port
         from jxemu.clock import BAUD
     except ImportError as error:
         _missing(error)
-    try:
+    if not port.startswith(RIG) and card is None:
+        fail(f"nothing hears what boards at {port} play: give a sound card with --card, or a rig as --port rig:PORT")
+
+    def connect() -> "Bench":
         if port.startswith(RIG):
-            made = RigBench(port.removeprefix(RIG))
-        elif card is None:
-            fail(
-                f"nothing hears what boards at {port} play: give a sound card with --card, or a rig as --port rig:PORT"
-            )
-        else:
-            made = CardBench(Wire(open_port(port, BAUD)), CardRecorder(card or None, rate, channels))
-        try:
-            settle = CYCLES_PER_BYTE * len(GREETING) / CYCLES_PER_SECOND + (TUNE_UP if tune_up is None else tune_up)
-            with console.status("greeting the boards, waiting until they are tuned"):
-                made.perform(arrivals([(0.0, GREETING)]), settle)
-            yield made
-        finally:
-            made.close()
+            return RigBench(port.removeprefix(RIG))
+        return CardBench(Wire(open_port(port, BAUD)), CardRecorder(card or None, rate, channels))
+
+    try:
+        return Patient(connect, lambda made: greeted(made, TUNE_UP if tune_up is None else tune_up), say)
     except (BoardError, CaptureError) as error:
         fail(str(error))
-    except OSError as error:
-        fail(f"{port} was lost ({error}); plug it in and start the command again")
+
+
+def greeted(made: "Bench", tune_up: float) -> None:
+    """Greet boards and wait until they are tuned."""
+    from jxemu.bridge.serial_link import GREETING
+
+    settle = CYCLES_PER_BYTE * len(GREETING) / CYCLES_PER_SECOND + tune_up
+    with console.status("greeting the boards, waiting until they are tuned"):
+        made.perform(arrivals([(0.0, GREETING)]), settle)
+
+
+@contextlib.contextmanager
+def bench(port: str, card: str | None, channels: int, rate: int, tune_up: float | None) -> "Iterator[Patient]":
+    """The same, closed at the end; takes that come to nothing end the command."""
+    from jxemu.bridge.capture import CaptureError
+
+    made = opened(port, card, channels, rate, tune_up)
+    try:
+        yield made
+    except CaptureError as error:
+        fail(str(error))
+    finally:
+        made.close()
 
 
 def arrivals(wire: Sequence[tuple[float, bytes]]) -> list[tuple[int, int]]:
@@ -196,12 +210,13 @@ def probe(
             fail("no board answers: is it powered, is its RX on the adapter's TX at 5 V, is the output in the input?")
 
 
-def _about(made: "Bench") -> str:
+def _about(made: "Patient") -> str:
     from jxemu.bridge.capture import RigBench
 
-    if not isinstance(made, RigBench):
+    made.perform([], 0.1)
+    if not isinstance(made.bench, RigBench):
         return f"heard by a sound card at {made.rate} Hz, {made.channels} channels and the wire"
-    there, faults = made.rig.welcome, made.rig.faults
+    there, faults = made.bench.rig.welcome, made.bench.rig.faults
     fed = f"feeds {there.clock_hz / 1e6:g} MHz" if there.clock_hz else "feeds no clock"
     return (
         f"rig {there.name}: {there.rate} Hz, {there.channels} channels of {there.bits} bits, {fed}; "

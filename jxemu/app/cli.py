@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app import board, dataset, explore, ml, sysex
+from jxemu.app.capture import capture
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
 from jxemu.app.match import match
 from jxemu.app.options import (
@@ -63,6 +64,7 @@ app.add_typer(board.app, name="board")
 app.command()(play)
 app.command()(devices)
 app.command()(match)
+app.command()(capture)
 
 
 @app.callback()

@@ -108,7 +108,10 @@ def check(
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Items to render again.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 0,
 ) -> None:
-    """Compare every file with its hash, and random items with what they are rendered to: byte by byte."""
+    """Compare every file with its hash, and random items with what they are rendered to: byte by byte.
+
+    What was captured from a real board is not rendered again.
+    """
     import numpy as np
 
     from jxemu.render import dataset
@@ -118,7 +121,8 @@ def check(
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("files", total=found.spec.shards)
             wrong = dataset.check_files(found, lambda done: bar.update(task, completed=done))
-            chosen = np.sort(np.random.default_rng(seed).choice(len(found), min(count, len(found)), replace=False))
+            count = 0 if found.folder.captured else min(count, len(found))
+            chosen = np.sort(np.random.default_rng(seed).choice(len(found), count, replace=False))
             task = bar.add_task("items", total=len(chosen))
             wrong += dataset.check_items(found, chosen, lambda done: bar.update(task, completed=done))
     except dataset.DatasetError as error:
@@ -127,7 +131,10 @@ def check(
         say(sentence)
     if wrong:
         fail(f"{folder}: {len(wrong)} faults; give the command that renders it again to repair its files")
-    typer.echo(f"{folder}: {found.spec.shards} files are whole, {len(chosen)} items render to the same bytes")
+    again = f"{len(chosen)} items render to the same bytes"
+    if found.folder.captured:
+        again = "its items were captured from a board and are not rendered again"
+    typer.echo(f"{folder}: {found.spec.shards} files are whole, {again}")
 
 
 @app.command()

@@ -17,12 +17,15 @@ from scipy import signal
 
 from jxemu.bridge.frames import Audio
 from jxemu.bridge.rig import Rig
-from jxemu.bridge.serial_link import BYTE, Wire
+from jxemu.bridge.serial_link import BYTE, RETRY, BoardError, Wire
 from jxemu.clock import BAUD, CYCLES_PER_BYTE, CYCLES_PER_SECOND
 from jxemu.protocol import FORWARD, SELECT_BOTH
 
 CLIP = 0.999
 """Of full scale: what reaches it counts as clipped."""
+
+ATTEMPTS = 5
+"""Times that a take may fail in a row."""
 
 LEAD = 0.25
 """Seconds between asking for a take and its first byte."""
@@ -37,6 +40,9 @@ FAINT = 8.0
 
 PATIENCE = 5.0
 """Seconds until what has gathered since the last take must have come."""
+
+SAMPLES = 50
+"""Frames of sound that a message of a rig holds, about: more messages than that come while what has gathered comes."""
 
 TAPS = 64
 """Of the interpolator that brings sound onto the wire's time."""
@@ -104,14 +110,82 @@ def runs(wire: Sequence[tuple[int, int]]) -> list[tuple[int, bytes]]:
     return [(begin, bytes(data)) for begin, data in found]
 
 
+class Patient:
+    """A bench that is opened again when it was lost, and plays a take again that went wrong.
+
+    connect : opens the bench; raises BoardError.  greet : what is done with a bench that was just opened.
+    say : takes sentences.  Raises BoardError if it cannot be opened the first time.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Bench],
+        greet: Callable[[Bench], None] = lambda bench: None,
+        say: Callable[[str], None] = print,
+        pause: Callable[[float], None] = time.sleep,
+    ):
+        self._connect, self._greet, self._say, self._pause = connect, greet, say, pause
+        self.lost = 0
+        self.repeated = 0
+        self._bench: Bench | None = connect()
+        self.rate, self.channels = self._bench.rate, self._bench.channels
+        self._fresh = True
+
+    def perform(self, wire: Sequence[tuple[int, int]], seconds: float) -> Take:
+        """Play and hear, however often it takes. Raises CaptureError for a take that fails `ATTEMPTS` times in a row."""
+        failed = 0
+        while True:
+            try:
+                if self._bench is None:
+                    self._bench = self._connect()
+                    self._fresh = True
+                    self._say("the board is back; the take that was lost is played again")
+                if self._fresh:
+                    self._greet(self._bench)
+                    self._fresh = False
+                return self._bench.perform(wire, seconds)
+            except BoardError:
+                self._pause(RETRY)
+            except CaptureError as error:
+                failed += 1
+                self.repeated += 1
+                if failed == ATTEMPTS:
+                    raise
+                self._say(f"{error}; it is played again")
+            except OSError as error:  # serial.SerialException is one
+                self.lost += 1
+                self._say(f"the board is lost ({error}); it is looked for")
+                if self._bench:
+                    self._bench.close()
+                self._bench = None
+
+    @property
+    def bench(self) -> Bench | None:
+        """What is open now."""
+        return self._bench
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._bench:
+            self._bench.close()
+
+
 # --- behind a rig --------------------------------------------------------------------------------
 
 
 class RigBench:
     """A board behind a capture rig."""
 
-    def __init__(self, name: str, open_rig: Callable[[str, Callable[[Audio], None]], Rig] = Rig.open):
+    def __init__(
+        self,
+        name: str,
+        open_rig: Callable[[str, Callable[[Audio], None]], Rig] = Rig.open,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ):
+        """Name : of its port.  open_rig : meets the rig.  clock, pause : seconds now, and waits for some."""
         self._heard: list[Audio] = []
+        self._clock, self._pause = clock, pause
         self._rig = open_rig(name, self._heard.append)
         self.rate, self.channels = self._rig.welcome.rate, self._rig.welcome.channels
         self._rig.listen()
@@ -125,11 +199,15 @@ class RigBench:
         """Play and hear. Raises OSError if the rig is lost, CaptureError for a take with holes."""
         rig = self._rig
         # what has gathered since the last take, and what was lost of it, is nobody's
-        end = time.monotonic() + PATIENCE
-        while rig.poll() or not self._heard:
-            if time.monotonic() > end:
+        begun = then = self._clock()
+        while True:
+            came, now = rig.poll(), self._clock()
+            if self._heard and came <= 2 + 2 * (now - then) * self.rate / SAMPLES:
+                break
+            if now - begun > PATIENCE:
                 raise CaptureError("the rig sends no sound, or more than this computer takes")
-            time.sleep(0.0005)
+            then = now
+            self._pause(0.0005)
         del self._heard[:-1]
         faults = rig.faults
         before = faults.missing, faults.late
@@ -144,7 +222,7 @@ class RigBench:
                 rig.play(part, begin + at)
                 if rest:
                     waiting.append((at + CYCLES_PER_BYTE * len(part), rest))
-            time.sleep(0.0005)
+            self._pause(0.001)
         if faults.missing > before[0]:
             raise CaptureError(
                 f"{faults.missing - before[0]} samples were lost on their way from the rig: the take is not used"

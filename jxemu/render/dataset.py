@@ -33,11 +33,14 @@ import numpy as np
 
 from jxemu.patch.tone import Tone
 from jxemu.render import sounds
-from jxemu.render.items import Items, Plan, caption
+from jxemu.render.items import Draw, Items, Plan, caption
 from jxemu.render.spec import NAMES, SPLITS, TOPS, Spec, SpecError, checked
 
 LAYOUT = 1
 """Version of the folder's layout."""
+
+CAPTURE = "capture.json"
+"""Beside the files of a dataset that a real board has played: of which, and what was wrong with which item."""
 
 PERFORMANCE = ("note", "velocity", "start", "hold")
 """Columns of a key in `performance`; start and hold in seconds."""
@@ -56,8 +59,16 @@ Tick = Callable[[int], None]
 """Called with the number of items that are done in a shard."""
 
 
+Source = Callable[[Items, Sequence[Draw]], list[sounds.Sound]]
+"""Where the sounds of items come from, in their order: `sounds.render`, or a real board."""
+
+
 class DatasetError(RuntimeError):
     """A dataset that cannot be written or read; the message says what to do."""
+
+
+class DiskFullError(DatasetError):
+    """There is no room for the next shard."""
 
 
 # --- the folder ----------------------------------------------------------------------------------
@@ -94,6 +105,11 @@ class Folder:
                     f"{self.path} is being rendered by another process; wait for it or stop it"
                 ) from None
             yield
+
+    @property
+    def captured(self) -> bool:
+        """Whether a real board has played it: then its items cannot be rendered again."""
+        return (self.path / CAPTURE).exists()
 
     def whole(self, number: int) -> dict[str, Any] | None:
         """What a shard's record says, if the shard is there and as long as that. Its bytes are not looked at."""
@@ -198,10 +214,12 @@ def _keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
-def write_shard(path: Path, number: int, tick: Tick = lambda done: None) -> dict[str, Any]:
+def write_shard(
+    path: Path, number: int, tick: Tick = lambda done: None, source: Source = sounds.render
+) -> dict[str, Any]:
     """Render a shard into a dataset's folder; returns its record. It has its name only when it is whole.
 
-    Raises DatasetError if the disk is full.
+    Raises DiskFullError, or DatasetError for a shard that cannot be written.
     """
     _keep_memory()
     folder = Folder(path)
@@ -213,7 +231,7 @@ def write_shard(path: Path, number: int, tick: Tick = lambda done: None) -> dict
     part = folder.shard(number).with_name(f".{number:05d}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with h5py.File(part, "w") as file:
-            record = _fill(file, items, indices, tick)
+            record = _fill(file, items, indices, tick, source)
         with part.open("rb+") as written:
             os.fsync(written.fileno())
         record |= {"shard": number, "bytes": part.stat().st_size, "sha256": digest_of(part)}
@@ -228,13 +246,13 @@ def write_shard(path: Path, number: int, tick: Tick = lambda done: None) -> dict
     return record
 
 
-def _full(path: Path, needed: int) -> DatasetError:
-    return DatasetError(
+def _full(path: Path, needed: int) -> DiskFullError:
+    return DiskFullError(
         f"{path}: the disk is full (a shard takes {needed / 1e6:.0f} MB); make room and give the same command again"
     )
 
 
-def _fill(file: h5py.File, items: Items, indices: range, tick: Tick) -> dict[str, Any]:
+def _fill(file: h5py.File, items: Items, indices: range, tick: Tick, source: Source) -> dict[str, Any]:
     """Render all items of a shard into an open file; silent ones again, beside what is still to come."""
     spec = items.spec
     rows = {name: np.zeros(len(indices), kind) for name, kind in _COLUMNS.items()}
@@ -254,7 +272,7 @@ def _fill(file: h5py.File, items: Items, indices: range, tick: Tick) -> dict[str
         again = again[batch:]
         fresh = waiting[: batch - len(draws)]
         waiting = waiting[len(fresh) :]
-        for sound in sounds.render(items, draws + [(index, 0) for index in fresh]):
+        for sound in source(items, draws + [(index, 0) for index in fresh]):
             plan, tried = sound.plan, tried + 1
             if sound.silent and items.redrawn and plan.attempt + 1 < spec.gate.attempts:
                 again.append((plan.index, plan.attempt + 1))

@@ -56,7 +56,7 @@ def shapes(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
 def render(items: Items, draws: Sequence[Draw]) -> list[Sound]:
     """Some items, in their order."""
     spec, plans = items.spec, items.plans(draws)
-    return [_sound(spec, *each) for each in zip(plans, _stereo(spec, plans), strict=True)]
+    return [stored(spec, *each) for each in zip(plans, _stereo(spec, plans), strict=True)]
 
 
 def heard(spec: Spec, plan: Plan) -> np.ndarray:
@@ -83,8 +83,8 @@ def _mono(stereo: np.ndarray) -> np.ndarray:
     return (stereo[..., 0] + stereo[..., 1]) * np.float32(0.5)
 
 
-def _sound(spec: Spec, plan: Plan, stereo: np.ndarray) -> Sound:
-    """An item of its takes, float32 (takes, n, 2)."""
+def stored(spec: Spec, plan: Plan, stereo: np.ndarray) -> Sound:
+    """An item of its takes, float32 (takes, n, 2): rendered, or captured from a real board (without stems and latch)."""
     mono = _mono(stereo)
     kept = mono if spec.store.channels == 1 else stereo
     peak, level = float(np.abs(kept).max()), _level(mono)

@@ -1,0 +1,312 @@
+"""``jxemu capture``: a real board plays a log, a song or a dataset, and what it answers is kept."""
+
+import json
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jxemu import protocol
+from jxemu.app.board import (
+    PROBE,
+    VELOCITY,
+    CardOption,
+    ChannelsOption,
+    PortOption,
+    RateOption,
+    TuneUpOption,
+    arrivals,
+    opened,
+    whole_tone,
+)  # fmt: skip
+from jxemu.app.files import console, fail, read_bank, say, whole_file
+from jxemu.app.options import BankFile, PatchName, ToneName
+from jxemu.app.sounds import chosen_sound
+from jxemu.clock import CYCLES_PER_BYTE, CYCLES_PER_SECOND, cycles
+from jxemu.link import LogError, load_log
+from jxemu.machine import Machine
+from jxemu.patch.factory import factory_bank
+from jxemu.patch.memory import Memory
+from jxemu.render.presets import PRESETS
+from jxemu.render.score import MidiFileError, load_midi
+
+if TYPE_CHECKING:
+    from jxemu.bridge.capture import Patient, Take
+    from jxemu.render.items import Draw, Items
+    from jxemu.render.offline import Item
+    from jxemu.render.sounds import Sound
+    from jxemu.render.spec import Spec
+
+Half = StrEnum("Half", {"lower": "lower", "upper": "upper"})
+
+SHARD = 20
+"""Items of a shard at most: what an interrupted capture loses."""
+
+ROOM_EVERY = 30.0
+"""Seconds between looks whether a full disk has room again."""
+
+TAIL = 2.0
+"""Seconds that are heard after the last byte of a log or a song."""
+
+SETTLE = 0.05
+"""Seconds between a tone and its first note: five loops of the board's program."""
+
+QUIET_DB, LOUD_DB = -30.0, -3.0
+"""Between these the loudest chord should peak."""
+
+
+def capture(
+    source: Annotated[
+        str, typer.Argument(help=f"A .jxlog, a MIDI file, a dataset's TOML file, or a preset: {', '.join(PRESETS)}.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="WAV file; for a dataset its folder.")],
+    port: PortOption,
+    bank: BankFile = None,
+    tone: ToneName = None,
+    patch: PatchName = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Of a dataset: how many, in place of its own.")] = None,
+    files: Annotated[list[str] | None, typer.Option(help="Of a dataset: bank or table in place of its own.")] = None,
+    only: Annotated[
+        Half | None, typer.Option(help="Of two boards, the one that plays what is for a single one; default: both.")
+    ] = None,
+    tail: Annotated[float, typer.Option(min=0.0, help="Seconds to hear after the last byte of a log or song.")] = TAIL,
+    card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None,
+) -> None:  # fmt: skip
+    """Let a real board play, and keep what it answers, aligned to the wire's time; a dataset goes on where it was stopped."""
+    log = _wire(source, bank, tone, patch)
+    made = opened(port, card, channels, rate, tune_up)
+    try:
+        if log is None:
+            _dataset(source, output, items, files, made, port, only)
+        else:
+            _sound(log, output, tail, made)
+    except KeyboardInterrupt:
+        fail(f"stopped; what is done stays in {output}, the same command goes on")
+    finally:
+        made.close()
+
+
+def _wire(source: str, bank: Path | None, tone: str | None, patch: str | None) -> list[tuple[int, int]] | None:
+    """Arrivals of a log or a song, None for a dataset."""
+    try:
+        if source.endswith(".jxlog"):
+            return load_log(source)
+        if source.lower().endswith((".mid", ".midi")):
+            memory = Memory(read_bank(bank) if bank else factory_bank())
+            sound = chosen_sound(memory, tone, patch)
+            machine = Machine("superjx" if sound[1] is None else "jx8p", memory=memory)
+            machine.load_patch(*sound)
+            begin = machine.link.free_at + cycles(SETTLE)
+            for event in load_midi(Path(source)):
+                machine.assigner.handle(event, begin + cycles(event.at))
+            at, data = machine.link.take(1 << 62)
+            return list(zip(at.tolist(), data.tolist(), strict=True))
+    except (LogError, MidiFileError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot read {source}: {error.strerror}")
+    return None
+
+
+def _sound(wire: list[tuple[int, int]], output: Path, tail: float, made: "Patient") -> None:
+    import soundfile
+
+    if output.suffix.lower() not in (".wav", ".flac"):
+        fail(f"cannot write {output}: the name must end in .wav or .flac")
+    _levels(made)
+    seconds = wire[-1][0] / CYCLES_PER_SECOND + tail if wire else tail
+    with console.status(f"{seconds:.0f} s are played and heard"):
+        take = _performed(made, wire, seconds)
+    for trouble in take.troubles:
+        say(trouble)
+    with whole_file(output) as part:
+        soundfile.write(part, take.sound, take.rate, "PCM_24", format=output.suffix[1:].upper())
+    typer.echo(
+        f"{output}: {len(take.sound) / take.rate:.1f} s, {take.rate} Hz, its clock {take.ppm:+.1f} ppm beside the wire's"
+    )
+
+
+def _performed(made: "Patient", wire: Sequence[tuple[int, int]], seconds: float) -> "Take":
+    from jxemu.bridge.capture import CaptureError
+
+    try:
+        return made.perform(wire, seconds)
+    except CaptureError as error:
+        fail(f"{error}; what is done stays, the same command goes on")
+
+
+def _levels(made: "Patient") -> dict[str, float]:
+    """Play the loudest chord and nothing, and say whether the input's gain is right. Ends the command if it clips."""
+    chord = b"".join(protocol.voice_on(voice, 36 + 5 * voice, VELOCITY) for voice in range(protocol.VOICES))
+    loud = whole_tone(protocol.SELECT_BOTH, PROBE)
+    end = [(1.0, protocol.silence())]
+    take = _performed(made, arrivals([(0.0, loud), (0.0, chord), *end]), 1.1)
+    noise = _performed(made, [], 0.5)
+    peak = 20 * np.log10(max(float(np.abs(take.sound).max(initial=0)), 1e-7))
+    floor = 10 * np.log10(max(float(np.square(noise.sound, dtype=float).mean()), 1e-14))
+    say(f"the loudest chord peaks at {peak:.1f} dB, noise is at {floor:.1f} dB of full scale")
+    if peak > LOUD_DB:
+        fail(f"the input is too loud: turn it down by {peak - 2 * LOUD_DB:.0f} dB or more and start again")
+    if peak < QUIET_DB:
+        say(f"the input is quiet: it could be turned up by {2 * LOUD_DB - peak:.0f} dB")
+    return {"peak_db": round(peak, 2), "noise_db": round(floor, 2)}
+
+
+# --- a dataset -----------------------------------------------------------------------------------
+
+
+def _dataset(
+    source: str, output: Path, items: int | None, files: list[str] | None, made: "Patient", port: str, only: Half | None
+) -> None:
+    try:
+        from jxemu.render import dataset
+        from jxemu.render.card import write_card
+        from jxemu.render.spec import SpecError
+    except ImportError as error:
+        fail(f"{error.name} is not installed; datasets need more libraries: pip install 'jxemu[dataset]'")
+    try:
+        spec = _spec(source, items, files)
+        folder = dataset.create(output, spec)
+        with folder.held():
+            wanted, damaged = dataset.missing(folder, spec)
+            for sentence in damaged:
+                say(sentence.replace("rendered", "captured"))
+            notes = _Notes(output / dataset.CAPTURE)
+            if wanted:
+                notes.begin({"port": port, "rate": made.rate, **_levels(made)})
+            with _bar() as bar:
+                done = spec.count - sum(len(dataset.indices_of(spec, number)) for number in wanted)
+                task = bar.add_task("capturing", total=spec.count, completed=done)
+                player = _Player(made, notes, lambda: bar.advance(task), only)
+                for number in wanted:
+                    _shard(output, number, player, notes, bar, task)
+            write_card(folder, spec)
+            dataset.finish(folder, spec)
+    except (SpecError, dataset.DatasetError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}; give the same command again")
+    typer.echo(f"{output}: {spec.count} items captured; see {output / 'README.md'} and {output / dataset.CAPTURE}")
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=console,
+    )  # fmt: skip
+
+
+def _spec(source: str, items: int | None, files: list[str] | None) -> "Spec":
+    """The frozen spec of what a board can give: its sound is stored, in small shards. Raises SpecError."""
+    from jxemu.render.spec import checked, read_spec
+
+    rows = json.loads(read_spec(source, items, files).to_json())
+    if rows["store"]["stems"] or rows["store"]["latch"]:
+        fail(f"{source} asks for stems or latch, which a real board does not give")
+    rows["store"]["audio"] = True
+    rows["shard"] = min(rows["shard"], SHARD)
+    return checked(rows, source)
+
+
+class _Notes:
+    """``capture.json``: one row a session, and troubles by item."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            self._rows = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self._rows = {"sessions": [], "troubles": {}}
+
+    def begin(self, about: dict) -> None:
+        self._rows["sessions"].append(about)
+        self.write()
+
+    def trouble(self, item: int, said: list[str]) -> None:
+        self._rows["troubles"].pop(str(item), None)
+        if said:
+            self._rows["troubles"][str(item)] = said
+
+    def write(self) -> None:
+        from jxemu.render.dataset import write_whole
+
+        write_whole(self._path, (json.dumps(self._rows, indent=1) + "\n").encode())
+
+
+def _shard(path: Path, number: int, player: "_Player", notes: _Notes, bar: Progress, task: TaskID) -> None:
+    """Capture a shard; a full disk is waited out."""
+    from jxemu.render.dataset import DiskFullError, write_shard
+
+    told = False
+    while True:
+        before = bar.tasks[task].completed
+        try:
+            write_shard(path, number, source=player.sounds)
+            notes.write()
+            return
+        except DiskFullError as error:
+            if not told:
+                say(f"{error}; or make room now: it is looked for every {ROOM_EVERY:.0f} s")
+            told = True
+            bar.update(task, completed=before)
+            _wait(ROOM_EVERY)
+
+
+def _wait(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)
+
+
+class _Player:
+    """Items through a real board: a source of `dataset.write_shard`."""
+
+    def __init__(self, made: "Patient", notes: _Notes, tick: Callable[[], None], only: Half | None = None):
+        self._made, self._notes, self._tick, self._only = made, notes, tick, only
+
+    def sounds(self, items: "Items", draws: "Sequence[Draw]") -> "list[Sound]":
+        """What the board plays for some items, in their order."""
+        from jxemu.render.sounds import stored
+
+        found = []
+        for plan in items.plans(draws):
+            takes = [self._take(items.spec, item) for item in plan.items()]
+            self._notes.trouble(plan.index, [said for take in takes for said in take.troubles])
+            found.append(stored(items.spec, plan, np.stack([take.sound for take in takes])))
+            self._tick()
+        return found
+
+    def _take(self, spec: "Spec", item: "Item") -> "Take":
+        from scipy import signal
+
+        wire, lead = wire_of(item, self._only)
+        take = _performed(self._made, wire, lead + spec.seconds)
+        sound = take.sound[round(lead * take.rate) :]
+        if take.rate != spec.machine.sample_rate:
+            sound = signal.resample_poly(sound, spec.machine.sample_rate, take.rate)
+        whole = np.zeros((spec.frames, 2), np.float32)
+        part = sound[: spec.frames, :2]
+        whole[: len(part)] = part  # one channel goes to both
+        take.sound = whole
+        return take
+
+
+def wire_of(item: "Item", only: Half | None = None) -> tuple[list[tuple[int, int]], float]:
+    """Arrivals of an item at the wire's own pace, and the seconds before its time 0 in which its tone is said.
+
+    only : the board for which all is meant that is for both.
+    """
+    chosen = {Half.lower: protocol.SELECT_LOWER, Half.upper: protocol.SELECT_UPPER}.get(only, protocol.SELECT_BOTH)
+    _, told = Machine.wire_of(item.tone, [], item.lower)
+    at, data = Machine.wire_of(item.tone, item.played, item.lower)
+    lead = cycles(SETTLE) + CYCLES_PER_BYTE * len(told)
+    due = np.where(np.arange(len(at)) < len(told), 0, at + lead)
+    found, free_at = [], 0
+    for begin, byte in zip(due.tolist(), data.tolist(), strict=True):
+        free_at = max(free_at, begin) + CYCLES_PER_BYTE
+        found.append((free_at, chosen if byte == protocol.SELECT_BOTH else byte))
+    return found, lead / CYCLES_PER_SECOND

@@ -1,0 +1,315 @@
+"""Capturing: alignment in virtual time and with drifting clocks, losses, and datasets from a board in another process."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conformance import board
+from scipy import signal as filters
+from test_bridge import Line, jxemu_command, until
+
+import jxemu
+from jxemu.app import capture
+from jxemu.bridge.capture import (
+    BURST,
+    BURST_SECONDS,
+    CaptureError,
+    Patient,
+    RigBench,
+    Take,
+    aligned,
+    checked,
+    interpolated,
+    runs,
+)  # fmt: skip
+from jxemu.bridge.serial_link import BYTE, BoardError
+from jxemu.render import dataset
+from jxemu.render.features import FEATURES
+from jxemu.render.offline import Item
+
+RATE = 48_000
+GAP = 0.02
+
+
+def test_arrivals_are_played_as_runs_without_gaps():
+    wire = [(320, 1), (640, 2), (5000, 3), (5320, 4), (5700, 5)]
+    assert runs(wire) == [(0, b"\1\2"), (4680, b"\3\4"), (5380, b"\5")]
+
+
+# --- a sound card: another clock, an unknown delay ---
+
+
+def wire_wave(bursts, seconds, fine):
+    level = np.ones(round(seconds * fine), np.float32)
+    for at in bursts:
+        for n, byte in enumerate(BURST):
+            for m, bit in enumerate([0, *((byte >> k) & 1 for k in range(8)), 1]):
+                begin = at + n * BYTE + m * 32e-6
+                level[round(begin * fine) : round((begin + 32e-6) * fine)] = bit
+    return level
+
+
+def recorded(rng, seconds=0.15, lead=0.06, burst_level=0.2):
+    """What a card hears between two bursts: a chirp, and the wire through a capacitor; its clock and delay are its own."""
+    ppm, delay, polarity = rng.uniform(-100, 100), rng.uniform(0.0, 0.02), rng.choice([-1, 1])
+    bursts = lead - GAP - BURST_SECONDS, lead + seconds + GAP
+    level = filters.resample_poly(wire_wave(bursts, seconds + 0.16, 16 * RATE), 1, 16)
+
+    def chirp(at):
+        return 0.5 * np.sin(2 * np.pi * (2000 * (at - lead) + 8000 * (at - lead) ** 2)) * (at > lead)
+
+    at = np.arange(round((seconds + 0.13) * RATE)) / RATE / (1 + ppm * 1e-6) + delay
+    line = polarity * burst_level * interpolated((level - 1)[:, None], at * RATE)[:, 0]
+    line = filters.sosfilt(filters.butter(1, 5, "high", fs=RATE, output="sos"), line)
+    noise = rng.normal(0, 0.001, (len(at), 2))
+    track = np.stack([chirp(at), line], 1) + noise
+    return track, ppm, chirp(lead + np.arange(round(seconds * RATE)) / RATE)
+
+
+def test_a_take_lies_on_the_wires_time_within_a_sample_in_100_recordings_with_drift():
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        track, ppm, expected = recorded(rng)
+        take = aligned(track, RATE, 0.15, GAP)
+        slope = np.gradient(expected)
+        middle = slice(200, -200)
+        off = ((take.sound[:, 0] - expected) * slope)[middle].sum() / np.square(slope[middle]).sum()
+        assert abs(off) < 1.0, f"seed {seed}: {off} samples"
+        assert take.ppm == pytest.approx(ppm, abs=60), f"seed {seed}"
+
+
+def test_a_recording_without_bursts_or_with_a_hole_is_refused():
+    track, _, _ = recorded(np.random.default_rng(0))
+    with pytest.raises(CaptureError, match="of 2 bursts were found"):
+        aligned(np.random.default_rng(0).normal(0, 0.001, track.shape), RATE, 0.15, GAP)
+    with pytest.raises(CaptureError, match="sound was lost"):
+        aligned(np.delete(track, slice(5000, 5100), 0), RATE, 0.15, GAP)
+
+
+def test_what_is_wrong_with_a_take_is_said():
+    loud = checked(Take(np.ones((100, 1), np.float32), RATE))
+    assert "100 samples are clipped" in loud.troubles[0]
+    assert any("offset" in said for said in loud.troubles)
+    assert "nearly silent" in checked(Take(np.zeros((100, 1), np.float32), RATE)).troubles[0]
+
+
+# --- a rig, in virtual time ---
+
+
+class Clicks(Line):
+    """A board that clicks when a byte has arrived. `plugged` says at which seconds the rig is there."""
+
+    def __init__(self, plugged=lambda seconds: True, rate=RATE, ppm=0.0):
+        super().__init__(ppm=ppm, rate=rate)
+        self.plugged, self.rate, self.clicks = plugged, rate, []
+
+    def deliver(self, at, byte):
+        self.clicks.append(at)
+
+    def sound(self, count):
+        begin = self.rig._sounded
+        out = np.zeros((count, 2), np.int16)
+        for at in self.clicks:
+            place = round(at * self.rate / 1e6) - begin
+            if 0 <= place < count:
+                out[place] = 20_000
+        self.clicks = [at for at in self.clicks if round(at * self.rate / 1e6) >= begin + count]
+        return out
+
+    def pause(self, seconds):
+        super().pause(seconds)
+        self.broken = not self.plugged(self.seconds)
+
+    def open(self, name, heard):
+        if self.broken:
+            raise BoardError("not there")
+        return self.host(heard)
+
+    def bench(self):
+        return RigBench("rig", self.open, self.clock, self.pause)
+
+
+def test_a_take_behind_a_rig_lies_on_the_wires_time_within_a_sample_in_100_trials():
+    line = Clicks(ppm=80)
+    bench = line.bench()
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        line.pause(rng.uniform(0, 0.05))
+        wire = [
+            (int(at), 1) for at in np.sort(rng.choice(np.arange(10, 90), 8, replace=False)) * 1000 + rng.integers(600)
+        ]
+        take = bench.perform(wire, 0.1)
+        found = np.flatnonzero(take.sound[:, 0] > 0.3)
+        expected = np.array([at for at, _ in wire]) * RATE / 1e6
+        assert all(np.abs(found - at).min() <= 1.0 for at in expected), f"seed {seed}"
+
+
+def hours(hours, unplugs, rate=2000, step=0.02):
+    """A capture of takes of 4 s in virtual time, with the rig pulled out now and then; what went wrong."""
+    rng = np.random.default_rng(5)
+    gone = [(at, at + rng.uniform(0.5, 20)) for at in np.sort(rng.uniform(10, hours * 3600 - 60, unplugs))]
+    line = Clicks(lambda seconds: not any(begin <= seconds < end for begin, end in gone), rate)
+    said = []
+
+    def connect():
+        bench = line.bench()
+        bench._pause = lambda seconds: line.pause(step)
+        return bench
+
+    patient = Patient(connect, say=said.append, pause=line.pause)
+    takes = 0
+    while line.seconds < hours * 3600:
+        wire = [(1_000_000 + 7 * takes, 1), (3_000_000, 2)]
+        take = patient.perform(wire, 4.0)
+        expected = [round(at * rate / 1e6) for at, _ in wire]
+        found = np.flatnonzero(take.sound[:, 0] > 0.3)
+        assert len(take.sound) == 4 * rate
+        assert all(np.abs(found - at).min() <= 1 for at in expected), f"take {takes}"
+        takes += 1
+    return takes, patient.lost, said
+
+
+def test_a_capture_goes_on_through_unplugging_and_loses_no_take():
+    takes, lost, said = hours(0.1, 4)
+    assert takes > 60
+    assert lost >= 3
+    assert sum("is lost" in sentence for sentence in said) == lost
+
+
+@pytest.mark.slow
+def test_a_capture_of_six_hours_with_20_unplugs_loses_nothing():
+    takes, lost, _ = hours(6, 20)
+    assert takes > 4500
+    assert lost >= 15
+
+
+def test_a_take_that_never_comes_is_given_up_with_its_reason():
+    class Deaf:
+        rate, channels = RATE, 1
+
+        def perform(self, wire, seconds):
+            raise CaptureError("no sound")
+
+        def close(self):
+            pass
+
+    said = []
+    with pytest.raises(CaptureError, match="no sound"):
+        Patient(Deaf, say=said.append).perform([], 1.0)
+    assert said == ["no sound; it is played again"] * 4
+
+
+# --- whole datasets ---
+
+
+def test_an_items_tone_is_said_before_its_time_begins():
+    item = Item(jxemu.Tone("SAW"), [(60, 100, 0.1, 0.3)])
+    wire, lead = capture.wire_of(item)
+    at = [arrived / 1e6 - lead for arrived, _ in wire]
+    notes = [n for n, (_, byte) in enumerate(wire) if 0xC0 <= byte < 0xC6]
+    assert at[notes[0] - 2] < 0
+    assert at[notes[0]] == pytest.approx(0.1, abs=0.002)
+    assert np.diff([arrived for arrived, _ in wire]).min() >= 320
+
+
+SPEC = """
+version = 1
+name = "grid"
+description = "four notes of two tones"
+seed = 1
+seconds = 0.5
+items = 4
+shard = 2
+[machine]
+sample_rate = 44100
+[performance]
+choose = "grid"
+notes = [48, 60]
+velocities = [100]
+hold = 0.3
+[tones]
+source = "bank"
+files = ["factory"]
+[store]
+audio = true
+features = ["mel"]
+"""
+
+
+def test_a_dataset_is_captured_goes_on_where_it_was_stopped_and_reads_as_a_rendered_one(tmp_path):
+    spec, folder = tmp_path / "grid.toml", tmp_path / "set"
+    spec.write_text(SPEC)
+    with board("rig", tmp_path, "--machine", "superjx") as name:  # of whose two boards one is to play
+        options = "capture", spec, "-o", folder, "--port", f"rig:{name}", "--tune-up", "0.1", "--only", "upper"
+        command = [str(Path(sys.executable).with_name("jxemu")), *map(str, options)]
+        first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        until(lambda: list(folder.glob("shards/*.json")) or first.poll() is not None, 60)
+        first.send_signal(signal.SIGINT)
+        said = first.communicate(timeout=60)[1]
+        assert "the same command goes on" in said
+        kept = {path.name: path.stat().st_mtime for path in folder.glob("shards/*.h5")}
+        done = jxemu_command(*options)
+        assert done.returncode == 0, done.stderr
+    assert kept
+    assert all((folder / "shards" / part).stat().st_mtime == at for part, at in kept.items())
+    found = dataset.open(folder)
+    assert len(found) == 4
+    made = jxemu.render_batch([part for item in found for part in item.plan.items()], 0.5, 44_100).mean(2)
+    rendered = np.stack([FEATURES["mel"].of(sound, 44_100) for sound in made]).astype(float)
+    for n, item in enumerate(found):  # phases differ: the board runs on
+        apart = np.abs(np.clip(item["mel"].astype(float), -80, 0) - np.clip(rendered, -80, 0)).mean((1, 2))
+        assert apart.argmin() == n
+        assert apart[n] < 3.0
+    assert len(json.loads((folder / "capture.json").read_text())["sessions"]) == 2
+    looked = jxemu_command("dataset", "check", folder)
+    assert looked.returncode == 0, looked.stderr
+    assert "captured from a board" in looked.stdout
+
+
+def test_a_full_disk_is_waited_out(tmp_path, monkeypatch):
+    tries = []
+
+    def write(path, number, source):
+        tries.append(number)
+        if len(tries) < 3:
+            raise dataset.DiskFullError("the disk is full")
+
+    said = []
+    monkeypatch.setattr("jxemu.render.dataset.write_shard", write)
+    monkeypatch.setattr(capture, "_wait", lambda seconds: None)
+    monkeypatch.setattr(capture, "say", said.append)
+    notes = capture._Notes(tmp_path / "capture.json")
+    with capture._bar() as bar:
+        task = bar.add_task("capturing", total=1)
+        capture._shard(tmp_path, 7, capture._Player(None, notes, lambda: None), notes, bar, task)
+    assert tries == [7, 7, 7]
+    assert len(said) == 1
+
+
+def test_a_song_is_captured_as_sound(tmp_path):
+    import soundfile
+
+    out = tmp_path / "song.wav"
+    demo = Path(__file__).parents[1] / "demo"
+    log = tmp_path / "song.jxlog"
+    made = jxemu_command(
+        "render", demo / "song.mid", "--bank", demo / "tones.syx", "--tone", "SUNDAY EP", "-o", tmp_path / "made.wav",
+        "--jxlog", log, "--seconds", "2",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    with board("rig", tmp_path) as name:
+        done = jxemu_command("capture", log, "-o", out, "--port", f"rig:{name}", "--tune-up", "0.1", "--tail", "0.1")
+    assert done.returncode == 0, done.stderr
+    sound, rate = soundfile.read(out)
+    assert rate == 48_000
+    assert np.abs(sound).max() > 0.01
+
+
+def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path):
+    done = jxemu_command("capture", tmp_path / "no.jxlog", "-o", tmp_path / "x.wav", "--port", "rig:nothing")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot read" in done.stderr
