@@ -224,8 +224,10 @@ class Rig:
             self._cutting = None
         elif self._cutting is not None:
             self._send(frames.CUT, self._cutting)  # it has not heard of it
-        self._free, self.faults.late = ack.free, ack.late
+        self._free, self.faults.late = ack.free, max(self.faults.late, ack.late)
         bad = (ack.bad - self._bad_before) % 65536
+        if bad >= 32768:
+            return  # an old one, that comes twice
         self._bad_before = ack.bad
         self.faults.bad_there += bad
         if bad and self._unheard and self._clock() - self._asked > SOON:
