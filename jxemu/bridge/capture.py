@@ -211,7 +211,7 @@ class RigBench:
         del self._heard[:-1]
         faults = rig.faults
         before = faults.missing, faults.late
-        begin = self._heard[-1].time + round(LEAD * 1e6)
+        begin = max(self._heard[-1].time, rig.now) + round(LEAD * 1e6)  # a busy computer hears late
         end = begin + round(seconds * 1e6)
         waiting = runs(wire)[::-1]
         while self._end() < end:
