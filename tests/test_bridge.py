@@ -145,7 +145,7 @@ def test_bytes_arrive_in_order_at_the_pace_of_the_wire(tmp_path):
             link.send(data, [begun] * len(data))
             until(lambda: not link.pending)
             assert time.monotonic() - begun >= 3000 * 320e-6 - 0.01
-            time.sleep(0.1)
+            time.sleep(1.0)
     assert [byte for _, byte in load_log(log)] == [*GREETING, *data]
 
 
@@ -190,11 +190,11 @@ def test_a_lost_port_is_said_looked_for_and_greeted_again(how, monkeypatch):
     with linked(link):
         until(lambda: ready)
         setattr(opened[0], how, True)
-        link.send([1, 2, 3], [0.0] * 3)
+        link.send([1, 2, 3], [time.monotonic()] * 3)
         until(lambda: link.traffic.lost == 1)
-        link.send([4], [0.0])  # to nobody
+        link.send([4], [time.monotonic()])  # to nobody
         until(lambda: len(ready) == 2)
-        link.send([5], [0.0])
+        link.send([5], [time.monotonic()])
         until(lambda: opened[-1].heard == GREETING + b"\5")
     assert [sentence.split()[2] for sentence in said] == ["lost", "back"]
     assert link.traffic.left_out >= 1
@@ -231,8 +231,18 @@ class Line:
     def __init__(self, spoil=lambda data: data, version=frames.VERSION, ppm=0.0, rate=48_000):
         self.seconds, self.broken = 0.0, False
         self.spoil, self.heard, self.spoiled = spoil, [], 0
-        self.rig = emulated_board.Rig(self, rate, lambda: int(self.seconds * 1e6 * (1 + ppm * 1e-6)), version)
+        self._began = 0.0
+
+        def now():
+            return int((self.seconds - self._began) * 1e6 * (1 + ppm * 1e-6))
+
+        self._make = lambda: emulated_board.Rig(self, rate, now, version)
+        self.rig = self._make()
         self._to_host = deque()
+
+    def start_anew(self):
+        self._began = self.seconds
+        self.rig = self._make()
 
     def deliver(self, at, byte):
         self.heard.append((at, byte))
@@ -328,6 +338,46 @@ def test_what_is_cut_is_not_heard_and_what_follows_is_also_where_the_word_for_it
         assert bytes(byte for _, byte in line.heard) == b"de", f"{lost} frames lost"
 
 
+def test_what_is_sent_after_a_cut_is_heard():
+    line = Line()
+    rig = line.host()
+    rig.play(b"abc", rig.now + 100_000)
+    rig.poll()
+    rig.cut()
+    rig.give(b"quiet", line.seconds)
+    while line.seconds < 0.5:
+        line.pause(0.002)
+        rig.poll()
+    assert bytes(byte for _, byte in line.heard) == b"quiet"
+
+
+def test_a_link_cuts_before_it_sends_what_came_after():
+    ready, port = [], Port()
+    cuts = []
+    port.reset_output_buffer = lambda: cuts.append(len(port.heard))
+    link = SerialLink(lambda: Wire(port), "PORT", on_ready=lambda: ready.append(1), tune_up=0.0)
+    with linked(link):
+        until(lambda: ready)
+        link.send([1] * 20, [time.monotonic() + 1] * 20)
+        assert link.cut()
+        link.send([7], [time.monotonic()])
+        until(lambda: port.heard.endswith(b"\7"))
+    assert port.heard == GREETING + b"\7"
+    assert cuts == [len(GREETING)]
+
+
+def test_a_rig_that_has_not_heard_that_it_is_to_listen_is_told_again():
+    line, got = Line(), []
+    rig = line.host(got.append)
+    line.spoil = lambda data: b""
+    rig.listen()
+    line.spoil = lambda data: data
+    while line.seconds < 1.0:
+        line.pause(0.01)
+        rig.poll()
+    assert got
+
+
 def test_the_times_of_a_rig_with_a_fast_clock_are_known():
     line = Line(ppm=100)
     rig = line.host()
@@ -340,10 +390,25 @@ def test_the_times_of_a_rig_with_a_fast_clock_are_known():
 def test_a_rig_that_starts_anew_or_falls_silent_counts_as_lost():
     line = Line()
     rig = line.host()
-    line.rig.take(frames.encoded(frames.HELLO, 0, b"\1"))
-    line.pause(0.01)
-    with pytest.raises(OSError, match="started anew"):
+    while line.seconds < 10:
+        line.pause(0.01)
         rig.poll()
+    line.start_anew()
+    with pytest.raises(OSError, match="started anew"):
+        while line.seconds < 11:
+            line.pause(0.01)
+            rig.poll()
+    line = Line()
+    rig = line.host()
+    while line.seconds < 10:
+        line.pause(0.01)
+        rig.poll()
+    line.start_anew()
+    line.rig.out.clear()  # its first word is lost
+    with pytest.raises(OSError, match="started anew"):
+        while line.seconds < 11:
+            line.pause(0.01)
+            rig.poll()
     line = Line()
     rig = line.host()
     line.spoil = lambda data: b""
@@ -428,10 +493,17 @@ def test_the_instrument_plays_a_real_board_beside_the_emulation(tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"boards: {name}" in done.stderr
     there, here = (bytes(byte for _, byte in load_log(path)) for path in (heard, played))
+    assert there.endswith(here[-12:])  # the end, with which everything is silenced
     greeted = there.removeprefix(GREETING)
     assert greeted[:16] == GREETING  # the assigner's own, with which everything is said again
     assert len(greeted) > 100
     assert greeted in here
+
+
+def test_a_real_board_is_not_played_at_another_pace(tmp_path):
+    done = jxemu_command("play", "--board", "x", "--pace", "instant", "--audio", "none", "--no-panel")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--pace real" in done.stderr
 
 
 def test_a_board_that_cannot_be_reached_ends_play_in_one_sentence(tmp_path):

@@ -120,6 +120,11 @@ class Rig:
         self.out = bytearray()
         self._reset()
         self._sounded = self._turned = 0
+        self._greet()
+
+    def _greet(self) -> None:
+        row = self._version, QUEUE, self._rate, 2, 16, 0, self._now() % frames.WRAP, "emulated"
+        self.out += frames.encoded(frames.WELCOME, 0, Welcome(*row).encode())
 
     def _reset(self) -> None:
         self._queue.clear()
@@ -133,8 +138,7 @@ class Rig:
         for frame in self._reader.feed(data):
             if frame.kind == frames.HELLO:
                 self._reset()
-                row = self._version, QUEUE, self._rate, 2, 16, 0, self._now() % frames.WRAP, "emulated"
-                self.out += frames.encoded(frames.WELCOME, 0, Welcome(*row).encode())
+                self._greet()
             elif frame.kind == frames.PLAY:
                 self._play(frame)
             elif frame.kind == frames.CUT:

@@ -88,6 +88,8 @@ def opened(port: str, card: str | None, channels: int, rate: int, tune_up: float
         return Patient(connect, lambda made: greeted(made, TUNE_UP if tune_up is None else tune_up), say)
     except (BoardError, CaptureError) as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{port} was lost ({error}); plug it in and start the command again")
 
 
 def greeted(made: "Bench", tune_up: float) -> None:
@@ -102,9 +104,9 @@ def greeted(made: "Bench", tune_up: float) -> None:
 @contextlib.contextmanager
 def bench(port: str, card: str | None, channels: int, rate: int, tune_up: float | None) -> "Iterator[Patient]":
     """The same, closed at the end; takes that come to nothing end the command."""
+    made = opened(port, card, channels, rate, tune_up)
     from jxemu.bridge.capture import CaptureError
 
-    made = opened(port, card, channels, rate, tune_up)
     try:
         yield made
     except CaptureError as error:
@@ -175,10 +177,13 @@ def heard(take: "Take", started: float) -> Heard:
     return Heard(float(level), float(spectrum.argmax() * take.rate / size), 1000 * onset / take.rate)
 
 
-def _note(made: "Bench", select: int, voice: int) -> Heard:
+def _played(made: "Patient", select: int, voice: int, tone: Tone, hold: float) -> "tuple[Take, float]":
+    """A note of a tone, said in the same take: a board that was lost in between would not know it. And when it begins."""
+    told = whole_tone(select, tone)
+    begin = 0.05 + CYCLES_PER_BYTE * len(told) / CYCLES_PER_SECOND
     on, off = protocol.voice_on(voice, NOTE, VELOCITY), protocol.voice_off(voice, NOTE)
-    wire = arrivals([(0.0, bytes([select]) + on), (0.3, off)])
-    return heard(made.perform(wire, 0.4), 4 * CYCLES_PER_BYTE / CYCLES_PER_SECOND)
+    take = made.perform(arrivals([(0.0, told), (begin, on), (begin + hold, off)]), begin + hold + 0.1)
+    return take, begin + len(on) * CYCLES_PER_BYTE / CYCLES_PER_SECOND
 
 
 @app.command()
@@ -188,13 +193,12 @@ def probe(
     """Which boards answer, how late, and how each voice sounds."""
     with bench(port, card, channels, rate, tune_up) as made:
         typer.echo(_about(made))
-        made.perform(arrivals([(0.0, whole_tone(protocol.SELECT_BOTH, PROBE))]), 0.2)
         quiet = made.perform([], 0.3)
         noise = 20 * np.log10(np.sqrt(np.square(quiet.sound, dtype=float).mean()) + 1e-7)
         typer.echo(f"noise: {noise:.1f} dB of full scale")
         answered = 0
         for name, select in (("lower", protocol.SELECT_LOWER), ("upper", protocol.SELECT_UPPER)):
-            voices = [_note(made, select, voice) for voice in range(protocol.VOICES)]
+            voices = [heard(*_played(made, select, voice, PROBE, 0.3)) for voice in range(protocol.VOICES)]
             there = [voice for voice in voices if voice.level > noise + QUIET_DB]
             answered += len(there)
             if not there:
@@ -236,6 +240,8 @@ def sweep(
     """Hold a note at values of one parameter: how loud and how bright it is."""
     if parameter not in PARAMETERS:
         fail(f"there is no parameter {parameter!r}; there are {', '.join(PARAMETERS)}")
+    if output.suffix.lower() not in (".png", ".pdf", ".svg") or not output.resolve().parent.is_dir():
+        fail(f"cannot write {output}: the name must end in .png, .pdf or .svg, in a folder that is there")
     row = PARAMETERS[parameter]
     values = sorted({*range(0, row.top + 1, min(step, max(1, row.top))), row.top})
     select = protocol.SELECT_UPPER if upper else protocol.SELECT_LOWER
@@ -243,18 +249,16 @@ def sweep(
     with bench(port, card, channels, rate, tune_up) as made:
         for value in track(values, f"sweeping {parameter}", console=console):
             tone = PROBE.replace(**{parameter: value})
-            made.perform(arrivals([(0.0, whole_tone(select, tone))]), 0.15)
-            on, off = protocol.voice_on(0, NOTE, VELOCITY), protocol.voice_off(0, NOTE)
-            take = made.perform(arrivals([(0.0, bytes([select]) + on), (0.4, off)]), 0.5)
-            rows.append((value, heard(take, 0.00128).level, _centre(take)))
+            take, begin = _played(made, select, 0, tone, 0.4)
+            rows.append((value, heard(take, begin).level, _centre(take, begin)))
             typer.echo(f"{value:4d}  {rows[-1][1]:7.1f} dB  {rows[-1][2]:8.0f} Hz")
             for trouble in take.troubles:
                 say(f"at {value}: {trouble}")
     _draw(parameter, rows, output)
 
 
-def _centre(take: "Take") -> float:
-    part = take.sound.mean(1)[take.rate // 20 : take.rate // 3]
+def _centre(take: "Take", begin: float) -> float:
+    part = take.sound.mean(1)[round((begin + 0.05) * take.rate) : round((begin + 0.35) * take.rate)]
     power = np.square(np.abs(np.fft.rfft(part * np.hanning(len(part)))))
     return float((power * np.fft.rfftfreq(len(part), 1 / take.rate)).sum() / max(power.sum(), 1e-20))
 

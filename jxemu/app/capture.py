@@ -78,14 +78,17 @@ def capture(
 ) -> None:  # fmt: skip
     """Let a real board play, and keep what it answers, aligned to the wire's time; a dataset goes on where it was stopped."""
     log = _wire(source, bank, tone, patch)
+    spec = _spec(source, items, files) if log is None else None
+    if log is not None and (output.suffix.lower() not in (".wav", ".flac") or not output.resolve().parent.is_dir()):
+        fail(f"cannot write {output}: the name must end in .wav or .flac, in a folder that is there")
     made = opened(port, card, channels, rate, tune_up)
     try:
-        if log is None:
-            _dataset(source, output, items, files, made, port, only)
+        if spec:
+            _dataset(spec, output, made, {"port": port, "card": card, "only": only and only.value}, only)
         else:
             _sound(log, output, tail, made)
     except KeyboardInterrupt:
-        fail(f"stopped; what is done stays in {output}, the same command goes on")
+        fail(f"stopped; what is done stays in {output}, the same command goes on" if spec else "stopped")
     finally:
         made.close()
 
@@ -103,9 +106,10 @@ def _wire(source: str, bank: Path | None, tone: str | None, patch: str | None) -
             begin = machine.link.free_at + cycles(SETTLE)
             for event in load_midi(Path(source)):
                 machine.assigner.handle(event, begin + cycles(event.at))
+            machine.assigner.advance(1 << 62)  # chase play goes on after the last event
             at, data = machine.link.take(1 << 62)
             return list(zip(at.tolist(), data.tolist(), strict=True))
-    except (LogError, MidiFileError) as error:
+    except (LogError, MidiFileError, ValueError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot read {source}: {error.strerror}")
@@ -115,8 +119,6 @@ def _wire(source: str, bank: Path | None, tone: str | None, patch: str | None) -
 def _sound(wire: list[tuple[int, int]], output: Path, tail: float, made: "Patient") -> None:
     import soundfile
 
-    if output.suffix.lower() not in (".wav", ".flac"):
-        fail(f"cannot write {output}: the name must end in .wav or .flac")
     _levels(made)
     seconds = wire[-1][0] / CYCLES_PER_SECOND + tail if wire else tail
     with console.status(f"{seconds:.0f} s are played and heard"):
@@ -124,7 +126,10 @@ def _sound(wire: list[tuple[int, int]], output: Path, tail: float, made: "Patien
     for trouble in take.troubles:
         say(trouble)
     with whole_file(output) as part:
-        soundfile.write(part, take.sound, take.rate, "PCM_24", format=output.suffix[1:].upper())
+        try:
+            soundfile.write(part, take.sound, take.rate, "PCM_24", format=output.suffix[1:].upper())
+        except soundfile.SoundFileError as error:
+            fail(f"cannot write {output}: {error}")
     typer.echo(
         f"{output}: {len(take.sound) / take.rate:.1f} s, {take.rate} Hz, its clock {take.ppm:+.1f} ppm beside the wire's"
     )
@@ -136,7 +141,7 @@ def _performed(made: "Patient", wire: Sequence[tuple[int, int]], seconds: float)
     try:
         return made.perform(wire, seconds)
     except CaptureError as error:
-        fail(f"{error}; what is done stays, the same command goes on")
+        fail(str(error))
 
 
 def _levels(made: "Patient") -> dict[str, float]:
@@ -159,25 +164,21 @@ def _levels(made: "Patient") -> dict[str, float]:
 # --- a dataset -----------------------------------------------------------------------------------
 
 
-def _dataset(
-    source: str, output: Path, items: int | None, files: list[str] | None, made: "Patient", port: str, only: Half | None
-) -> None:
+def _dataset(spec: "Spec", output: Path, made: "Patient", about: dict, only: Half | None) -> None:
+    from jxemu.render import dataset
+    from jxemu.render.card import write_card
+
     try:
-        from jxemu.render import dataset
-        from jxemu.render.card import write_card
-        from jxemu.render.spec import SpecError
-    except ImportError as error:
-        fail(f"{error.name} is not installed; datasets need more libraries: pip install 'jxemu[dataset]'")
-    try:
-        spec = _spec(source, items, files)
         folder = dataset.create(output, spec)
         with folder.held():
+            if any(folder.shard(n).exists() for n in range(spec.shards)) and not folder.captured:
+                fail(f"{output} holds a rendered dataset; choose another folder")
             wanted, damaged = dataset.missing(folder, spec)
             for sentence in damaged:
                 say(sentence.replace("rendered", "captured"))
             notes = _Notes(output / dataset.CAPTURE)
             if wanted:
-                notes.begin({"port": port, "rate": made.rate, **_levels(made)})
+                notes.begin(about | {"rate": made.rate, **_levels(made)})
             with _bar() as bar:
                 done = spec.count - sum(len(dataset.indices_of(spec, number)) for number in wanted)
                 task = bar.add_task("capturing", total=spec.count, completed=done)
@@ -186,7 +187,7 @@ def _dataset(
                     _shard(output, number, player, notes, bar, task)
             write_card(folder, spec)
             dataset.finish(folder, spec)
-    except (SpecError, dataset.DatasetError) as error:
+    except dataset.DatasetError as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}; give the same command again")
@@ -201,10 +202,15 @@ def _bar() -> Progress:
 
 
 def _spec(source: str, items: int | None, files: list[str] | None) -> "Spec":
-    """The frozen spec of what a board can give: its sound is stored, in small shards. Raises SpecError."""
-    from jxemu.render.spec import checked, read_spec
-
-    rows = json.loads(read_spec(source, items, files).to_json())
+    """The frozen spec of what a board can give: its sound is stored, in small shards. Ends the command for a wrong one."""
+    try:
+        from jxemu.render.spec import SpecError, checked, read_spec
+    except ImportError as error:
+        fail(f"{error.name} is not installed; datasets need more libraries: pip install 'jxemu[dataset]'")
+    try:
+        rows = json.loads(read_spec(source, items, files).to_json())
+    except SpecError as error:
+        fail(str(error))
     if rows["store"]["stems"] or rows["store"]["latch"]:
         fail(f"{source} asks for stems or latch, which a real board does not give")
     rows["store"]["audio"] = True
@@ -217,12 +223,20 @@ class _Notes:
 
     def __init__(self, path: Path):
         self._path = path
-        try:
-            self._rows = json.loads(path.read_text())
-        except (OSError, ValueError):
-            self._rows = {"sessions": [], "troubles": {}}
+        self._rows: dict = {"sessions": [], "troubles": {}}
+        if path.exists():
+            try:
+                self._rows |= json.loads(path.read_text())
+            except (OSError, ValueError, TypeError) as error:
+                fail(f"{path} cannot be read ({error}): it says what was wrong with which item; put it right, or away")
 
     def begin(self, about: dict) -> None:
+        """A session begins. Ends the command if the board is not played as in those before."""
+        for before in self._rows["sessions"]:
+            if (before["only"], before["rate"]) != (about["only"], about["rate"]):
+                fail(
+                    f"{self._path.parent} was captured with --only {before['only']} at {before['rate']} Hz: go on with these"
+                )
         self._rows["sessions"].append(about)
         self.write()
 

@@ -130,7 +130,7 @@ def check(
     for sentence in wrong:
         say(sentence)
     if wrong:
-        fail(f"{folder}: {len(wrong)} faults; give the command that renders it again to repair its files")
+        fail(f"{folder}: {len(wrong)} faults; give the command that made it again to repair its files")
     again = f"{len(chosen)} items render to the same bytes"
     if found.folder.captured:
         again = "its items were captured from a board and are not rendered again"

@@ -132,6 +132,8 @@ def play(
     from jxemu.live.midi import Inputs, Learned, MidiError, OutputPort
     from jxemu.live.player import Player
 
+    if board and pace is not PaceName.real:
+        fail("real boards need --pace real: their wire carries 3125 bytes a second")
     boards = linked_boards(board, tune_up) if board else None
 
     def reopen() -> object:

@@ -6,6 +6,7 @@ of its channels (through a divider, 1:20 or so), with a *burst* before and after
 OUT and that no receiver takes for anything. Where the two bursts are found in the recording says delay and drift.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from jxemu.bridge.frames import Audio
 from jxemu.bridge.rig import Rig
 from jxemu.bridge.serial_link import BYTE, RETRY, BoardError, Wire
 from jxemu.clock import BAUD, CYCLES_PER_BYTE, CYCLES_PER_SECOND
-from jxemu.protocol import FORWARD, SELECT_BOTH
+from jxemu.protocol import FORWARD, SELECT_BOTH, silence
 
 CLIP = 0.999
 """Of full scale: what reaches it counts as clipped."""
@@ -43,6 +44,12 @@ PATIENCE = 5.0
 
 SAMPLES = 50
 """Frames of sound that a message of a rig holds, about: more messages than that come while what has gathered comes."""
+
+BURST_JITTER, MOST_DRIFT, FINE_DRIFT = 0.003, 300e-6, 20e-6
+"""Seconds that a burst from a computer may begin beside its time; how far two clocks may be apart, and how well that is to be known."""
+
+STANDS = 2.0
+"""Seconds without any sound from a rig after which it counts as lost."""
 
 TAPS = 64
 """Of the interpolator that brings sound onto the wire's time."""
@@ -137,7 +144,7 @@ class Patient:
         while True:
             try:
                 if self._bench is None:
-                    self._bench = self._connect()
+                    self._bench = self._reconnected()
                     self._fresh = True
                     self._say("the board is back; the take that was lost is played again")
                 if self._fresh:
@@ -158,6 +165,12 @@ class Patient:
                 if self._bench:
                     self._bench.close()
                 self._bench = None
+
+    def _reconnected(self) -> Bench:
+        try:
+            return self._connect()
+        except CaptureError as error:  # its sound card is not there
+            raise BoardError(str(error)) from None
 
     @property
     def bench(self) -> Bench | None:
@@ -214,6 +227,7 @@ class RigBench:
         begin = max(self._heard[-1].time, rig.now) + round(LEAD * 1e6)  # a busy computer hears late
         end = begin + round(seconds * 1e6)
         waiting = runs(wire)[::-1]
+        last, grown = self._end(), self._clock()
         while self._end() < end:
             rig.poll()
             while waiting and waiting[-1][0] + begin < self._end() + 500_000 and rig.room >= 1:
@@ -222,7 +236,13 @@ class RigBench:
                 rig.play(part, begin + at)
                 if rest:
                     waiting.append((at + CYCLES_PER_BYTE * len(part), rest))
+            if self._clock() - grown > STANDS and self._end() == last:
+                raise OSError("the rig sends no sound any more")
+            if self._end() != last:
+                last, grown = self._end(), self._clock()
             self._pause(0.001)
+        for at, data in waiting[::-1]:  # what is due later all the same: a key would sound on
+            rig.play(data, begin + at)
         if faults.missing > before[0]:
             raise CaptureError(
                 f"{faults.missing - before[0]} samples were lost on their way from the rig: the take is not used"
@@ -246,7 +266,14 @@ class RigBench:
         return interpolated(sound, place), self.rate
 
     def close(self) -> None:
-        """Let go of the rig."""
+        """Silence the boards and let go of the rig."""
+        with contextlib.suppress(OSError):
+            self._rig.cut()
+            self._rig.play(bytes([SELECT_BOTH]) + silence(), self._rig.now)
+            end = self._clock() + STANDS
+            while self._rig.waiting and self._clock() < end:
+                self._rig.poll()
+                self._pause(0.001)
         self._rig.close()
 
 
@@ -300,7 +327,10 @@ class CardBench:
         return aligned(self._recorder.stop(), self.rate, seconds, gap)
 
     def close(self) -> None:
-        """Let go of the port and the card."""
+        """Silence the boards and let go of the port and the card."""
+        with contextlib.suppress(OSError):
+            self._wire.give(bytes([SELECT_BOTH]) + silence(), time.monotonic())
+            time.sleep(4 * BYTE)
         self._wire.close()
         self._recorder.close()
 
@@ -329,10 +359,11 @@ def bursts(track: np.ndarray, rate: float) -> list[float]:
     return found
 
 
-def aligned(recording: np.ndarray, rate: int, seconds: float, gap: float) -> Take:
+def aligned(recording: np.ndarray, rate: int, seconds: float, gap: float, jitter: float = BURST_JITTER) -> Take:
     """A recording (n, channels) whose last channel is the wire, as a `Take`. Raises CaptureError without two bursts.
 
     gap : seconds between the first burst and time 0, and between the end and the second burst.
+    jitter : seconds that either may have begun beside its time; drift is corrected where it is more than that.
     """
     found = bursts(recording[:, -1].astype(float), rate)
     wanted = seconds + 2 * gap + BURST_SECONDS
@@ -342,10 +373,12 @@ def aligned(recording: np.ndarray, rate: int, seconds: float, gap: float) -> Tak
         )
     begin, end = found[0], found[-1]
     stretch = (end - begin) / (wanted * rate)
-    if abs(stretch - 1) > 1e-3:
+    if abs(stretch - 1) * wanted > jitter + MOST_DRIFT * wanted:
         raise CaptureError(
             f"the bursts are {(end - begin) / rate:.4f} s apart and should be {wanted:.4f}: sound was lost in the recording"
         )
+    if jitter > FINE_DRIFT * wanted:
+        stretch = 1.0  # what the host does to the bursts' times hides the clocks' drift
     place = begin + (BURST_SECONDS + gap) * rate * stretch + np.arange(round(seconds * rate)) * stretch
     return checked(Take(interpolated(recording[:, :-1], place), rate, (stretch - 1) * 1e6))
 

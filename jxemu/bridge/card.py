@@ -1,5 +1,6 @@
 """A sound card's inputs, through PortAudio: what hears a board that is not behind a rig."""
 
+import contextlib
 import threading
 from typing import Any
 
@@ -57,11 +58,17 @@ class CardRecorder:
         with self._lock:
             self._parts.clear()
             self._overflows = 0
-        self._stream.start()
+        try:
+            self._stream.start()
+        except self._sd.PortAudioError as error:
+            raise OSError(str(error)) from None
 
     def stop(self) -> np.ndarray:
         """All that was recorded, float32 (n, channels). Raises CaptureError if the card lost some of it."""
-        self._stream.stop()
+        try:
+            self._stream.stop()
+        except self._sd.PortAudioError as error:
+            raise OSError(str(error)) from None
         with self._lock:
             if self._overflows:
                 raise CaptureError(
@@ -71,4 +78,5 @@ class CardRecorder:
 
     def close(self) -> None:
         """Let go of the card."""
-        self._stream.close()
+        with contextlib.suppress(self._sd.PortAudioError):
+            self._stream.close()

@@ -12,7 +12,7 @@ All numbers in bodies are little-endian. Times are microseconds of the rig's own
 kind      to         body
 ========  =========  ===============================================================================
 ``h``     rig        version; the rig forgets all it was doing
-``H``     host       version u8, queue u16 (bytes), rate u32 (Hz), channels u8, bits u8, cycles of
+``H``     host       also unasked when the rig begins: version u8, queue u16 (bytes), rate u32 (Hz), channels u8, bits u8, cycles of
                      the board's clock that it feeds u32 (Hz, 0: none), time u32, name (text)
 ``p``     rig        time u32, bytes: the first begins then, each other as soon as the line is free
 ``K``     host       expected u8 (number of the next ``p``), free u16 (bytes), sent u32 (bytes that

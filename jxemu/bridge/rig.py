@@ -5,6 +5,7 @@ converters hear with the times of the samples. Bytes are acknowledged, and sent 
 are not: a hole in them is reported.
 """
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -34,6 +35,9 @@ AGAIN, SOON = 0.25, 0.03
 
 SILENT = 2.0
 """Seconds without a frame after which a rig counts as lost: it says something twenty times a second."""
+
+BACK, AHEAD_MOST = 5_000_000, 60_000_000
+"""Microseconds that an acknowledgement's time may lie behind the newest or ahead of it: else the rig's clock began anew."""
 
 OFFSET_OF = 10
 """Seconds that the offset between the clocks is taken from: the frame that came quickest tells it."""
@@ -71,19 +75,19 @@ class Rig:
     ):
         self._port, self._reader, self._heard, self._clock, self._pause = port, FrameReader(), heard, clock, pause
         self.faults = Faults()
+        self._missed = False  # whether the rig has said that a frame was no good
+        self._sounded_at = 0.0
         self._unheard: deque[tuple[int, bytes, int]] = deque()  # number, frame and bytes of what is not acknowledged
         self._next = 0
         self._offsets: deque[list[float]] = deque(maxlen=OFFSET_OF)  # second, least offset in it
         self._time = 0
         self._bad_before = 0
         self._listening = False
-        self._cut = False
         self._cutting: int | None = None  # number of a cut that is not confirmed
-        self._hole = 0
         self._following: int | None = None
         self.welcome = self._meet(name)
         self._free = self.welcome.queue
-        self._last_word = self._asked = self._clock()
+        self._met = self._last_word = self._asked = self._heard_out = self._clock()
 
     @classmethod
     def open(cls, name: str, heard: Callable[[Audio], None] = lambda audio: None) -> "Rig":
@@ -113,7 +117,10 @@ class Rig:
                             f"the rig at {name} speaks version {there} of the protocol, this program {frames.VERSION}: "
                             "put the firmware of this version on it (tools/board_firmware)"
                         )
-                    welcome = Welcome.decode(frame.body)
+                    try:
+                        welcome = Welcome.decode(frame.body)
+                    except ValueError:
+                        continue
                     self._hears(welcome.time)
                     return welcome
                 self._pause(0.002)
@@ -173,25 +180,23 @@ class Rig:
         return self.welcome.queue - self._free + sum(size for _, _, size in self._unheard)
 
     def cut(self) -> None:
-        """Forget what the board has not heard; done with the next `poll`."""
-        self._cut = True
+        """Forget what the board has not heard. Raises OSError."""
+        self._cutting = self._next
+        self._next = (self._next + 1) & 0xFF
+        self._unheard.clear()
+        self._asked = self._clock()
+        self._send(frames.CUT, self._cutting)
 
     # --- what it says ---
 
     def listen(self, on: bool = True) -> None:
         """Let it send what it hears, or stop. Raises OSError."""
-        self._listening, self._following = on, None
-        self._hole = 0
+        self._listening, self._sounded_at = on, self._clock()
         self._send(frames.LISTEN, 0, bytes([on]))
 
     def poll(self) -> int:
         """Take what has come, and see to what was lost; returns how many frames came. Raises OSError if the rig is lost."""
         now = self._clock()
-        if self._cut:
-            self._cut, self._cutting = False, self._next
-            self._next = (self._next + 1) & 0xFF
-            self._unheard.clear()
-            self._send(frames.CUT, self._cutting)
         found = self._read()
         for frame in found:
             self._take(frame)
@@ -199,12 +204,20 @@ class Rig:
             self._last_word = now
         elif now - self._last_word > SILENT:
             raise OSError(f"the rig has been silent for {SILENT:.0f} s")
-        if self._unheard and now - self._asked > AGAIN:
+        if not self._unheard and self._cutting is None:
+            self._heard_out = now
+        elif now - self._heard_out > SILENT:
+            raise OSError(f"the rig has taken nothing for {SILENT:.0f} s")
+        elif now - self._asked > (SOON if self._missed else AGAIN):
             self._send_again()
+        if self._listening and now - self._sounded_at > AGAIN:
+            self.listen()  # it has not heard of it
         return len(found)
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == frames.WELCOME:
+            if self._clock() - self._met < SILENT:
+                return  # a greeting that was answered late, or its first word after power-on
             raise OSError("the rig has started anew")
         try:
             if frame.kind == frames.ACK:
@@ -215,33 +228,39 @@ class Rig:
             self.faults.bad_here += 1
 
     def _acknowledged(self, ack: Ack) -> None:
+        ahead = (ack.time - self._time + WRAP // 2) % WRAP - WRAP // 2
+        if ahead < -BACK or ahead > AHEAD_MOST:
+            raise OSError("the rig has started anew")
         self._hears(ack.time)
         waiting = [number for number, _, _ in self._unheard]
         if ack.expected in waiting or ack.expected == self._next:
             while self._unheard and self._unheard[0][0] != ack.expected:
                 self._unheard.popleft()
-                self._asked = self._clock()
+                self._asked = self._heard_out = self._clock()
+                self._missed = False
             self._cutting = None
         elif self._cutting is not None:
-            self._send(frames.CUT, self._cutting)  # it has not heard of it
+            self._missed = True  # it has not heard of it
         self._free, self.faults.late = ack.free, max(self.faults.late, ack.late)
         bad = (ack.bad - self._bad_before) % 65536
         if bad >= 32768:
             return  # an old one, that comes twice
         self._bad_before = ack.bad
         self.faults.bad_there += bad
-        if bad and self._unheard and self._clock() - self._asked > SOON:
-            self._send_again()
+        self._missed |= bool(bad)
 
     def _send_again(self) -> None:
-        self.faults.again += len(self._unheard)
-        self._asked = self._clock()
+        self.faults.again += len(self._unheard) + (self._cutting is not None)
+        self._asked, self._missed = self._clock(), False
+        if self._cutting is not None:
+            self._send(frames.CUT, self._cutting)
         for _, whole, _ in self._unheard:
             self._port.write(whole)
 
     def _sounded(self, audio: Audio) -> None:
         if not self._listening:
             return
+        self._sounded_at = self._clock()
         whole = self._hears(audio.time)
         width = 2 * self.welcome.channels
         if self._following is not None and audio.position != self._following:
@@ -265,8 +284,7 @@ class Rig:
 
     def close(self) -> None:
         """Let go of the port."""
-        try:
+        with contextlib.suppress(OSError):
             self._send(frames.LISTEN, 0, b"\0")
+        with contextlib.suppress(OSError):
             self._port.close()
-        except (OSError, serial.SerialException):
-            pass

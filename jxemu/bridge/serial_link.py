@@ -9,6 +9,7 @@ Limits: Linux and macOS; on Windows nothing of this was tried. Not every adapter
 
 import contextlib
 import os
+import termios
 import threading
 import time
 from collections import deque
@@ -39,6 +40,9 @@ REST = 0.02
 STALL = 1.0
 """Seconds without room for a byte after which a port counts as lost."""
 
+LATEST = 2.0
+"""Seconds that bytes may be behind their time before a port counts as lost."""
+
 RETRY = 0.5
 """Seconds between looks for a lost port."""
 
@@ -64,8 +68,12 @@ def ports() -> list[tuple[str, str]]:
 def open_port(name: str, baud: int) -> serial.SerialBase:
     """A serial port, 8N1. Raises BoardError in one sentence."""
     try:
-        return serial.serial_for_url(name, baud, timeout=0, write_timeout=STALL)
-    except (OSError, ValueError) as error:
+        port = serial.serial_for_url(name, do_not_open=True, baudrate=baud, timeout=0, write_timeout=STALL)
+        with contextlib.suppress(AttributeError):
+            port.exclusive = True  # two programs on one wire would mix their bytes
+        port.open()
+        return port
+    except (OSError, ValueError, termios.error) as error:
         known = ", ".join(device for device, _ in ports()) or "none"
         reason = _reason(error)
         raise BoardError(f"cannot open {name} at {baud} baud ({reason}); ports that are there: {known}") from None
@@ -73,7 +81,7 @@ def open_port(name: str, baud: int) -> serial.SerialBase:
 
 def _reason(error: Exception) -> str:
     number = getattr(error, "errno", None)
-    return os.strerror(number) if number else str(error)
+    return os.strerror(number) if number else str(error) or type(error).__name__
 
 
 class Wire:
@@ -101,9 +109,14 @@ class Wire:
             self._port.read(self._port.in_waiting)  # a board says nothing; an adapter may echo
 
     def cut(self) -> None:
-        """Forget what can be recalled."""
-        with contextlib.suppress(OSError, serial.SerialException):
+        """Forget what can be recalled. Raises OSError."""
+        try:
             self._port.reset_output_buffer()
+        except termios.error as error:
+            raise OSError(*error.args) from None
+
+    waiting = 0
+    """Bytes that were given and have not gone, as far as is known."""
 
     def close(self) -> None:
         """Let go of the port."""
@@ -129,11 +142,12 @@ class SerialLink:
         tune_up: float = TUNE_UP,
     ):
         self.name, self.traffic, self.on_ready = name, Traffic(), on_ready
-        self._connect, self._say, self._tune_up = connect, say, tune_up
+        self._connect, self.say, self._tune_up = connect, say, tune_up
         self._queue: deque[tuple[float, int]] = deque()
         self._lock = threading.Condition()
         self._ready = False
         self._stop = False
+        self._cutting = False
         self._way: Wire | None = connect()
         self._thread = threading.Thread(target=self._run, name="jxemu board", daemon=True)
 
@@ -143,8 +157,10 @@ class SerialLink:
 
     @property
     def state(self) -> str:
-        """Whether it is "lost", "tuning" or "ready"."""
-        return "lost" if self._way is None else "ready" if self._ready else "tuning"
+        """Whether it is "lost", "tuning" or "ready", and what was left out."""
+        state = "lost" if self._way is None else "ready" if self._ready else "tuning"
+        out = self.traffic.left_out
+        return f"{state}, {out} bytes left out" if out and self.traffic.lost else state
 
     def send(self, data: Iterable[int], at: Iterable[float]) -> None:
         """Hand over bytes, each to begin at its time (`time.monotonic`) or when the line is free. Never waits.
@@ -159,12 +175,14 @@ class SerialLink:
             else:
                 self.traffic.left_out += len(rows)
 
-    def cut(self) -> None:
-        """Forget what has not gone yet."""
+    def cut(self) -> bool:
+        """Forget what has not gone yet, before anything that is sent from now on goes; whether there may have been anything."""
         with self._lock:
+            there = bool(self._queue) or bool(self._way and self._way.waiting)
             self._queue.clear()
-            if self._way:
-                self._way.cut()
+            self._cutting = True
+            self._lock.notify()
+        return there
 
     @property
     def pending(self) -> int:
@@ -174,28 +192,38 @@ class SerialLink:
     def close(self, patience: float = 1.0) -> None:
         """Let go what waits, for some seconds at most, and close the port."""
         end = time.monotonic() + patience
-        while self._queue and self._ready and time.monotonic() < end:
+        while self._ready and self._unsent and time.monotonic() < end:
             time.sleep(0.005)
         with self._lock:
             self._stop = True
             self._lock.notify()
         if self._thread.is_alive():
             self._thread.join(STALL + 2 * patience)
-        if self._way:
+        elif self._way:
             self._way.close()
+
+    @property
+    def _unsent(self) -> bool:
+        way = self._way
+        return bool(self._queue) or self._cutting or bool(way and way.waiting)
 
     def _run(self) -> None:
         while not self._stop:
             try:
                 if self._way is None:
                     self._way = self._connect()
-                    self._say(f"{self.name} is back")
+                    if self._stop:
+                        break
+                    self.say(f"{self.name} is back")
                 self._greet(self._way)
                 self._carry(self._way)
             except BoardError:
                 self._wait(RETRY)
-            except (OSError, serial.SerialException) as error:
+            except Exception as error:  # whatever a driver in trouble brings
                 self._lose(error)
+                self._wait(RETRY)
+        if self._way:
+            self._way.close()
 
     def _greet(self, way: Wire) -> None:
         now = time.monotonic()
@@ -212,6 +240,10 @@ class SerialLink:
     def _carry(self, way: Wire) -> None:
         while not self._stop:
             with self._lock:
+                if self._cutting:
+                    self._cutting = False
+                    way.cut()
+                self._drop_what_is_old()
                 at, run = self._due(way)
                 if not run:
                     wait = self._queue[0][0] - way.ahead - time.monotonic() if self._queue else way.rest
@@ -231,17 +263,25 @@ class SerialLink:
             run.append(self._queue.popleft()[1])
         return at, bytes(run)
 
+    def _drop_what_is_old(self) -> None:
+        """The wire carries what a player can ask for; where a port does not, the board is told everything again."""
+        if self._queue and self._queue[0][0] < time.monotonic() - LATEST:
+            self.traffic.left_out += len(self._queue)
+            self._queue.clear()
+            raise TimeoutError(f"it is more than {LATEST:.0f} s behind")
+
     def _lose(self, error: Exception) -> None:
         with self._lock:
             self._ready = False
             self.traffic.left_out += len(self._queue)
             self.traffic.lost += 1
             self._queue.clear()
+            self._cutting = False
         if self._way:
             self._way.close()
         self._way = None
         if not self._stop:
-            self._say(f"{self.name} is lost ({_reason(error)}); it is looked for, and greeted when it is back")
+            self.say(f"{self.name} is lost ({_reason(error)}); it is looked for, and greeted when it is back")
 
     def _wait(self, seconds: float) -> None:
         with self._lock:

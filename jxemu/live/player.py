@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import mido
 import numpy as np
 
-from jxemu import clock
+from jxemu import clock, protocol
 from jxemu.link import HEADER, LogError, format_log
 from jxemu.live.arpeggiator import Arpeggiator
 from jxemu.live.audio import AudioError, Driver, Jack, Silent
@@ -69,6 +69,7 @@ class Boards(Protocol):
 
     name: str
     on_ready: Callable[[], None]
+    say: Callable[[str], None]
 
     def start(self) -> None:
         """Greet them; `on_ready` is called whenever they are ready to be told everything."""
@@ -76,15 +77,15 @@ class Boards(Protocol):
     def send(self, data: Iterable[int], at: Iterable[float]) -> None:
         """Let bytes begin at their times (`time.monotonic`)."""
 
-    def cut(self) -> None:
-        """Forget what has not gone."""
+    def cut(self) -> bool:
+        """Forget what has not gone; whether there may have been anything."""
 
     def close(self) -> None:
         """Let go what waits, and end."""
 
     @property
     def state(self) -> str:
-        """Whether they are "lost", "tuning" or "ready"."""
+        """Whether they are there, and ready, in words."""
 
 
 class Player:
@@ -109,7 +110,7 @@ class Player:
         say: Say = print,
         boards: Boards | None = None,
     ):
-        self.boards = boards
+        self.boards, self._freewheeled = boards, False
         self.machine, self.driver, self.inputs, self.output = machine, driver, inputs, output
         self.learned = learned or Learned()
         self.channels, self.say = channels, say
@@ -151,6 +152,7 @@ class Player:
         self._thread.start()
         if self.boards:
             self.boards.on_ready = self.greet
+            self.boards.say = lambda sentence: self.say(sentence)
             self.boards.start()
 
     def _start_driver(self, driver: Driver) -> None:
@@ -161,12 +163,12 @@ class Player:
 
     def close(self) -> None:
         """End the sound and close every port."""
-        if self.boards:
-            self.panic()
-            self.boards.close()
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self.boards:  # when nobody plays any more: nothing is to sound on
+            self.panic()
+            self.boards.close()
         self.driver.stop()
         self._read_wire()
         for port in (self.inputs, self.output):
@@ -329,7 +331,7 @@ class Player:
             cut_off = self.shared.discard()
             self.machine.link.cut(cycle)
             if self.boards:
-                self.boards.cut()
+                cut_off = self.boards.cut() or cut_off
             for kind, data in (("silence", 127), ("hold", 0), ("all_notes_off", None)):
                 assigner.handle(Event(0.0, kind, data), cycle)
             self.controls["hold"] = 0
@@ -394,12 +396,24 @@ class Player:
     def _flush(self) -> None:
         """Give the sound thread what the link carries."""
         at, data = self.machine.link.take(_FAR)
-        if self.boards and len(at) and not self.shared.word("freewheeling"):
+        if self.boards and self._in_time() and len(at):
             frame, then, _ = self.shared.clock()
             begun = then / 1e9 - frame / self.machine.sample_rate - clock.CYCLES_PER_BYTE / clock.CYCLES_PER_SECOND
             self.boards.send(data.tolist(), (begun + at / clock.CYCLES_PER_SECOND).tolist())
         if len(at) and self.shared.put(at, data) < len(at):
             self.say("the sound card stands still: bytes for the boards were lost; play panic when it goes on")
+
+    def _in_time(self) -> bool:
+        """Whether the boards can follow: while the server freewheels they rest, and are told everything afterwards."""
+        was, self._freewheeled = self._freewheeled, bool(self.shared.word("freewheeling"))
+        if self._freewheeled and not was:
+            self.boards.cut()
+            now = time.monotonic()
+            quiet = bytes([protocol.SELECT_BOTH]) + protocol.silence()
+            self.boards.send(quiet, [now] * len(quiet))
+        elif was and not self._freewheeled:
+            self.greet()
+        return not self._freewheeled
 
     # --- MIDI ---
 

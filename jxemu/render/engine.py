@@ -80,6 +80,8 @@ def run(
     """
     folder = create(path, spec)
     progress = Progress(spec.count, shown)
+    if folder.captured:
+        raise DatasetError(f"{path} was captured from a real board; jxemu capture goes on with it")
     with folder.held():
         wanted = _look(folder, spec, progress, say)
         if wanted or not finished(folder):

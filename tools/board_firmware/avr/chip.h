@@ -3,5 +3,5 @@
 #include <util/crc16.h>
 
 #define RIG_LOCK() { uint8_t sreg_ = SREG; cli()
-#define RIG_UNLOCK() SREG = sreg_; }
+#define RIG_UNLOCK() __asm__ volatile("" ::: "memory"); SREG = sreg_; }
 #define RIG_CRC(crc, byte) _crc_xmodem_update(crc, byte)

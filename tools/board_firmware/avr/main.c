@@ -24,7 +24,8 @@ static struct rig rig;
 static volatile uint8_t in[256], in_head, out[256], out_tail;
 static volatile int16_t taken[FRAMES][RIG_CHANNELS];
 static volatile uint32_t taken_at[FRAMES];
-static volatile uint8_t taken_head, missed;
+static volatile uint8_t taken_head;
+static volatile uint16_t missed;
 static uint8_t in_tail;
 static volatile uint8_t taken_tail;
 static volatile uint8_t out_head;
@@ -73,7 +74,7 @@ ISR(TIMER0_COMPA_vect, ISR_NOBLOCK) {
         taken_at[head] = begun;
         if (!missed && (uint8_t)(taken_head - taken_tail) < FRAMES - 1) {
             taken_head++;
-        } else if (missed < 255) { /* all of them, until the loop has come so far */
+        } else { /* all of them, until the loop has come so far */
             missed++;
         }
     }
@@ -130,7 +131,7 @@ int main(void) {
         }
         if (missed && taken_tail == taken_head) {
             cli();
-            uint8_t count = missed;
+            uint16_t count = missed;
             missed = 0;
             sei();
             rig_miss(&rig, count);

@@ -140,6 +140,7 @@ void rig_begin(struct rig *rig, const char *name, uint32_t rate, uint8_t bits, u
     rig->bits = bits;
     rig->clock_hz = clock_hz;
     forget(rig, now);
+    welcome(rig, now); /* whoever was speaking with it before must know that it begins anew */
 }
 
 /* --- from the host --- */
@@ -295,7 +296,7 @@ void rig_sample(struct rig *rig, const int16_t *values, uint32_t taken) {
     rig->position++;
 }
 
-void rig_miss(struct rig *rig, uint8_t count) {
+void rig_miss(struct rig *rig, uint32_t count) {
     if (rig->listening) {
         rig->dropped += count + rig->gathered;
     }

@@ -81,7 +81,7 @@ bool rig_due(struct rig *rig, uint32_t now, uint8_t *byte);
 void rig_sample(struct rig *rig, const int16_t *values, uint32_t taken);
 
 /* So many samples were taken and are lost: there was no time for them. What is being gathered is lost with them. */
-void rig_miss(struct rig *rig, uint8_t count);
+void rig_miss(struct rig *rig, uint32_t count);
 
 /* Whatever is due by itself. */
 void rig_turn(struct rig *rig, uint32_t now);

@@ -91,6 +91,7 @@ static int answer(uint8_t *kind, uint8_t *body) {
 static void begin(void) {
     uint8_t kind, body[300], version = RIG_VERSION;
     rig_begin(&rig, "host", 48000, 16, 8000000, 0);
+    CHECK(answer(&kind, body) == 17 + 4 && kind == 'H' && answer(&kind, body) == -1);
     rig_receive(&rig, 0, 0);
     tell('h', 0, &version, 1, 1000);
     CHECK(answer(&kind, body) == 17 + 4 && kind == 'H');

@@ -82,12 +82,30 @@ static void parts(void) {
     }
     REG(ADC + 8) = 1;
     REG(ADC + 0x10) = (HERTZ / (RATE * RIG_CHANNELS) - 1) << 8;
+}
+
+/* The converter, from its first input on. What it holds is thrown away: whose it is is not known. */
+static void convert(void) {
+    REG(ADC) = 1;
+    while (!(REG(ADC) & 1 << 8)) {
+    }
+    while (!(REG(ADC + 8) & 1 << 8)) {
+        (void)REG(ADC + 0xc);
+    }
+    REG(ADC + 8) = 1 | 1 << 10 | 1 << 11; /* what was too much or too little is forgotten */
     REG(ADC) = 1 | 1 << 3 | ((1 << RIG_CHANNELS) - 1) << 16;
 }
 
 void tick(void) {
     static uint8_t channel;
+    static uint32_t emptied;
     uint32_t now = TIMER_NOW;
+    if (REG(ADC + 8) & 1 << 11) { /* results were lost: nobody knows whose the next one is */
+        missed += (now - emptied) / (1000000 / RATE) + 1;
+        channel = 0;
+        convert();
+    }
+    emptied = now;
     while (!(REG(ADC + 8) & 1 << 8)) {
         uint32_t head = taken_head & (FRAMES - 1);
         taken[head][channel] = ((int16_t)(REG(ADC + 0xc) & 0xfff) - 2048) * 16;
@@ -112,6 +130,7 @@ int main(void) {
     parts();
     rig_begin(&rig, "RP2040", RATE, 12, 8000000, TIMER_NOW);
     usb_begin();
+    convert();
     SYST_RVR = HERTZ / 1000000 * TICK_US - 1;
     SYST_CVR = 0;
     SYST_CSR = 7;

@@ -49,8 +49,9 @@ static uint8_t text[64];
 static const uint8_t *left_data;
 static uint16_t left;
 static uint8_t new_address;
-static bool control_data1, configured, taking_line;
-static bool in_data1, out_data1, in_busy;
+static bool control_data1, configured, taking_line, reading; /* reading: the request is for data to the host */
+static bool in_data1, out_data1, in_busy, came;
+static uint8_t came_size;
 
 static void copy_in(uint32_t at, const uint8_t *data, uint8_t size) {
     volatile uint8_t *to = (volatile uint8_t *)(USB_RAM + at);
@@ -126,6 +127,8 @@ static void set_up(void) {
     uint16_t value = SETUP[2] | SETUP[3] << 8, wanted = SETUP[6] | SETUP[7] << 8;
     control_data1 = true;
     taking_line = false;
+    left = 0;
+    reading = type & 0x80;
     if (type == 0x80 && request == 6) {
         descriptor(value >> 8, value & 0xff, wanted);
     } else if (type == 0xa1 && request == 0x21) {
@@ -140,9 +143,14 @@ static void set_up(void) {
     } else {
         if (request == 5 && type == 0) {
             new_address = value & 0x7f;
+        } else if (request == 1 && type == 2) { /* an end point begins anew */
+            in_data1 = (SETUP[4] & 0x80) ? false : in_data1;
+            out_data1 = (SETUP[4] & 0x80) ? out_data1 : false;
         } else if (request == 9 && type == 0) {
             configured = value != 0;
-            in_data1 = out_data1 = in_busy = false;
+            BUFFER_IN(DATA) = 0;
+            BUFFER_OUT(DATA) = 0;
+            in_data1 = out_data1 = in_busy = came = false;
             ENDPOINT_IN(DATA) = ENABLE | PER_BUFFER | BULK | BULK_IN_AT;
             ENDPOINT_OUT(DATA) = ENABLE | PER_BUFFER | BULK | BULK_OUT_AT;
             ENDPOINT_IN(NOTICE) = ENABLE | PER_BUFFER | INTERRUPT | NOTICE_AT;
@@ -162,22 +170,17 @@ void usb_begin(void) {
     SIE_CTRL = PER_CONTROL_BUFFER | PULLUP;
 }
 
-static bool came;
-static uint8_t came_size;
-
 void usb_turn(void) {
     uint32_t status = SIE_STATUS;
     if (status & BUS_RESET) {
         SIE_STATUS = BUS_RESET;
         ADDRESS = 0;
         new_address = 0;
-        configured = came = false;
+        configured = came = taking_line = reading = in_busy = false;
+        left = 0;
+        BUFF_STATUS = ~0u;
     }
-    if (status & SETUP_RECEIVED) {
-        SIE_STATUS = SETUP_RECEIVED;
-        set_up();
-    }
-    uint32_t done = BUFF_STATUS;
+    uint32_t done = BUFF_STATUS; /* what is done came before the request that is waiting */
     if (done & 1 << 0) { /* control, to the host */
         BUFF_STATUS = 1 << 0;
         if (new_address) {
@@ -185,8 +188,9 @@ void usb_turn(void) {
             new_address = 0;
         } else if (left) {
             control_in();
-        } else if (SETUP[0] & 0x80) {
+        } else if (reading) {
             control_out(0);
+            reading = false;
         }
     }
     if (done & 1 << 1) { /* control, from the host */
@@ -208,6 +212,10 @@ void usb_turn(void) {
         BUFF_STATUS = 1u << (2 * DATA + 1);
         came = true;
         came_size = BUFFER_OUT(DATA) & LENGTH;
+    }
+    if (status & SETUP_RECEIVED) {
+        SIE_STATUS = SETUP_RECEIVED;
+        set_up();
     }
 }
 
