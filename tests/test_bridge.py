@@ -1,5 +1,6 @@
 """The bridge against boards in other processes, behind real serial device files, and against the rig's side in virtual time."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -19,9 +20,18 @@ import jxemu
 from jxemu.bridge import frames
 from jxemu.bridge.frames import Ack, Audio, FrameReader, Welcome
 from jxemu.bridge.rig import Rig
-from jxemu.bridge.serial_link import GREETING, BoardError, SerialLink, Wire, linked, open_port
+from jxemu.bridge.serial_link import GREETING, BoardError, SerialLink, Wire, open_port
 from jxemu.clock import CYCLES_PER_BYTE
 from jxemu.link import load_log
+
+
+@contextlib.contextmanager
+def linked(link):
+    link.start()
+    try:
+        yield
+    finally:
+        link.close()
 
 
 def until(condition, seconds=20.0):
@@ -387,28 +397,23 @@ def test_the_times_of_a_rig_with_a_fast_clock_are_known():
     assert rig.now == pytest.approx(line.seconds * 1e6 * (1 + 1e-4), abs=3000)
 
 
-def test_a_rig_that_starts_anew_or_falls_silent_counts_as_lost():
+@pytest.mark.parametrize("word", ["heard", "lost"])
+def test_a_rig_that_starts_anew_counts_as_lost_also_where_its_first_word_is(word):
     line = Line()
     rig = line.host()
     while line.seconds < 10:
         line.pause(0.01)
         rig.poll()
     line.start_anew()
+    if word == "lost":
+        line.rig.out.clear()
     with pytest.raises(OSError, match="started anew"):
         while line.seconds < 11:
             line.pause(0.01)
             rig.poll()
-    line = Line()
-    rig = line.host()
-    while line.seconds < 10:
-        line.pause(0.01)
-        rig.poll()
-    line.start_anew()
-    line.rig.out.clear()  # its first word is lost
-    with pytest.raises(OSError, match="started anew"):
-        while line.seconds < 11:
-            line.pause(0.01)
-            rig.poll()
+
+
+def test_a_rig_that_falls_silent_counts_as_lost():
     line = Line()
     rig = line.host()
     line.spoil = lambda data: b""

@@ -13,7 +13,7 @@ import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import serial
@@ -287,13 +287,3 @@ class SerialLink:
         with self._lock:
             if not self._stop:
                 self._lock.wait(seconds)
-
-
-@contextlib.contextmanager
-def linked(link: SerialLink) -> Iterator[SerialLink]:
-    """A link that is started, and closed at the end."""
-    link.start()
-    try:
-        yield link
-    finally:
-        link.close()
