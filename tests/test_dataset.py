@@ -261,6 +261,7 @@ def killed_again_and_again(path, toml, kills, rng, longest):
     assert subprocess.run(command(path, toml), capture_output=True).returncode == 0
 
 
+@pytest.mark.slow  # 40 s
 def test_kills_of_workers_and_parent_lose_nothing(tmp_path):
     toml = tmp_path / "t.toml"
     toml.write_text(TINY.format(items=800, shard=40))
