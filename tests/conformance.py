@@ -13,8 +13,8 @@ import emulated_board
 import numpy as np
 
 from jxemu import protocol
+from jxemu.app import board as board_app
 from jxemu.bridge.capture import RigBench
-from jxemu.clock import CYCLES_PER_BYTE
 from jxemu.patch.tone import Tone
 
 TONE = Tone("SAW", vcf_freq=127, env2_a=0, env2_s=127, env2_r=0, mix_dco2=0, vca_level=127)
@@ -33,13 +33,8 @@ class Scene:
 
 
 def arrivals(scene):
-    """(cycle, byte) of a scene: bytes that are due together follow each other."""
-    found, free_at = [], 0
-    for at, data in scene.wire:
-        for byte in data:
-            free_at = max(free_at, round(at * 1e6)) + CYCLES_PER_BYTE
-            found.append((free_at, byte))
-    return found
+    """(cycle, byte) of a scene."""
+    return board_app.arrivals(scene.wire)
 
 
 def level(sound, rate, begin, end):

@@ -222,7 +222,7 @@ def test_sending_to_a_stuck_port_never_waits():
     for _ in range(1000):
         link.send([1, 2, 3], [begun] * 3)
     link.cut()
-    assert time.monotonic() - begun < 0.25
+    assert time.monotonic() - begun < 0.4  # not one of its writes long
     assert link.pending == 0
     link.close(0.0)
 

@@ -314,6 +314,31 @@ def test_a_full_disk_is_waited_out(tmp_path, monkeypatch):
     assert len(said) == 1
 
 
+def test_a_take_that_never_comes_ends_a_dataset_in_its_own_sentence(tmp_path, monkeypatch):
+    class Deaf:
+        rate, lost, repeated = RATE, 0, 0
+
+        def perform(self, wire, seconds):
+            raise CaptureError("no sound")
+
+    spec = tmp_path / "grid.toml"
+    spec.write_text(SPEC)
+    said = []
+    monkeypatch.setattr("jxemu.app.files.say", said.append)
+    monkeypatch.setattr(capture, "_levels", lambda made: {})
+    with pytest.raises(typer.Exit):
+        capture._dataset(capture._spec(str(spec), None, None), tmp_path / "set", Deaf(), {"only": None}, None)
+    assert said == ["jxemu: no sound; what is done stays, the same command goes on"]
+
+
+def test_what_is_due_after_a_take_does_not_play_into_the_next():
+    line = Clicks()
+    bench = line.bench()
+    bench.perform([(50_000, 1), (400_000, 2)], 0.1)
+    take = bench.perform([], 0.5)
+    assert np.abs(take.sound).max() == 0
+
+
 def test_a_song_is_captured_as_sound(tmp_path, rig):
     import soundfile
 

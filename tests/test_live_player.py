@@ -15,7 +15,7 @@ from jxemu.live.midi import Learned, MidiError, Source, scaled, thinned
 from jxemu.live.player import LONGEST_QUEUE, Player
 from jxemu.patch import sysex
 from jxemu.patch.memory import Memory
-from jxemu.protocol import HOLD, OFF, ON, VCF_FREQ, Decoder
+from jxemu.protocol import HOLD, OFF, ON, SELECT_BOTH, VCF_FREQ, Decoder, silence
 
 pytestmark = pytest.mark.live
 BLOCK = 128
@@ -445,3 +445,43 @@ def test_a_flood_of_pedals_keeps_the_wire_near_the_present_and_ends_where_the_pe
     assert bench.player.status()["queue"] <= LONGEST_QUEUE + 0.01
     bench.run(2 * LONGEST_QUEUE)
     assert [value for _, _, what, value, _ in bench.events() if what == HOLD][-1] == 0
+
+
+class Boards:
+    """Real boards that keep what they are sent."""
+
+    name, state = "kept", "ready"
+
+    def __init__(self):
+        self.sent, self.cuts = bytearray(), 0
+
+    def send(self, data, at):
+        self.sent += bytes(data)
+
+    def cut(self):
+        self.cuts += 1
+        return True
+
+
+def test_real_boards_rest_while_the_server_freewheels_and_are_told_everything_afterwards():
+    boards = Boards()
+    bench = Bench(boards=boards)
+    quiet = bytes([SELECT_BOTH]) + silence()
+    assert boards.cuts == 1
+    assert boards.sent.endswith(quiet)
+    boards.sent.clear()
+    bench.player.shared.words[FREEWHEELING] = 0
+    bench.player._turn()
+    assert boards.sent.startswith(bytes([0xF1] * 8 + [0xF9] * 8))
+    assert bench.player.tones["upper"].wire() in boards.sent
+
+
+def test_after_panic_real_boards_are_told_what_was_cut_off():
+    boards = Boards()
+    bench = Bench(boards=boards)
+    bench.player.shared.words[FREEWHEELING] = 0
+    bench.player._turn()
+    boards.sent.clear()
+    bench.player.panic()
+    assert bench.player.tones["upper"].wire() in boards.sent
+    assert silence() in boards.sent

@@ -7,14 +7,14 @@
     python tools/compare.py kit/mine.json kit/model.json      # side by side
 
 A recording begins with the sequence's time 0, as `jxemu capture` and `render` write it. Every step names the open question
-of firmware_notes/open_questions.md that it settles, or helps to. Needs ``pip install 'jxemu[listen]'``.
+of firmware_notes/open_questions.md that it settles, or helps to. Needs ``pip install 'jxemu[listen,bridge]'``.
 
 Limits: one board, voice 1. Fitting the tables to a unit's circuit file is not there yet.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +27,8 @@ from rich.progress import track
 from scipy import optimize, signal
 
 from jxemu import JX8P, Tone, protocol
+from jxemu.app.board import arrivals, whole_tone
+from jxemu.bridge.serial_link import GREETING
 from jxemu.clock import CYCLES_PER_BYTE, CYCLES_PER_SECOND, note_hz
 from jxemu.link import format_log, load_log, replay
 from jxemu.patch.parameter import CHORUSES, HPFS, RANGES
@@ -53,12 +55,15 @@ SPREAD = (*range(0, 128, 16), 127)
 SLOW = 40.0
 """Hz: modulations are below, notes above."""
 
-LOUDEST, SILENT_DB = 127, -120.0
+SILENT_DB = -120.0
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A note of a step: the value that is shown, its tone, key, how long the key is down and how long it is heard."""
+    """A note of a step: the value that is shown, its tone, key, how long the key is down and how long it is heard.
+
+    ratio : of the pitch that is expected to the key's.  controls : parameters beside the tone's, by number.
+    """
 
     value: float
     tone: Tone
@@ -66,6 +71,7 @@ class Shot:
     hold: float = 0.6
     seconds: float = 0.7
     controls: tuple[tuple[int, int], ...] = ()
+    ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,8 @@ class Row:
     error: float
 
 
-Measure = Callable[[np.ndarray, int, Shot], tuple[float, float]]
-"""Of the sound of a shot from its key on, its rate and the shot: what is measured, and the standard error."""
+Measure = Callable[..., tuple[float, float]]
+"""Of the sound of a shot from its key on, its rate, the shot (and the first shot's sound): what is measured, and its standard error."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,9 @@ class Step:
     """One circuit, shown at several values.
 
     unit : of what is measured.  question : what it settles (open_questions.md), empty for a known law.
-    over : what the values are.  against : measure of the reference that levels and spectra are compared with.
+    over : what the values are.  relative : levels are given beside the last shot's.  logarithmic : how it is drawn.
+    beside_first : shots are measured beside the first one, which is none of its own.  released : they are measured from
+    when the key is let go on.  left : on the left channel alone.
     """
 
     about: str
@@ -97,7 +105,9 @@ class Step:
     measure: Measure
     relative: bool = False  # to the last shot's
     logarithmic: bool = False
-    extra: dict = field(default_factory=dict)
+    beside_first: bool = False
+    released: bool = False
+    left: bool = False
 
 
 # --- measures ------------------------------------------------------------------------------------
@@ -124,7 +134,7 @@ def level(sound: np.ndarray, rate: int, shot: Shot) -> tuple[float, float]:
 
 def pitch(sound: np.ndarray, rate: int, shot: Shot) -> tuple[float, float]:
     """Cents from the key's pitch, by the phase of the fundamental."""
-    part, expected = sound[round(0.1 * rate) : round(shot.hold * rate)], note_hz(shot.note) * shot.value
+    part, expected = sound[round(0.1 * rate) : round(shot.hold * rate)], note_hz(shot.note) * shot.ratio
     hertz = _fundamental(part, rate, expected)
     turns = np.exp(-2j * np.pi * hertz * np.arange(len(part)) / rate)
     size = len(part) // PIECES
@@ -271,11 +281,15 @@ _CUTOFFS = range(40, 112, 8)
 STEPS: dict[str, Step] = {
     "pitch": Step(
         "DCO1 over the keyboard at 8'", "cents", "note", "",
-        [Shot(1.0, SAW, note, 0.8, 0.9) for note in range(36, 97, 12)], pitch,
+        [Shot(note, SAW, note, 0.8, 0.9) for note in range(36, 97, 12)], pitch,
     ),
     "ranges": Step(
         "DCO1's ranges", "cents", "ratio", "range-prescaler",
-        [Shot(ratio, SAW.replace(dco1_range=RANGES[n]), 60, 0.8, 0.9) for n, ratio in enumerate((0.5, 1.0, 2.0, 4.0))], pitch,
+        [
+            Shot(ratio, SAW.replace(dco1_range=RANGES[n]), 60, 0.8, 0.9, ratio=ratio)
+            for n, ratio in enumerate((0.5, 1.0, 2.0, 4.0))
+        ],
+        pitch,
     ),
     "level": Step(
         "level of a saw over the keyboard", "dB", "note", "range-prescaler",
@@ -302,7 +316,7 @@ STEPS: dict[str, Step] = {
     "hpf": Step(
         "corners of the high pass", "Hz", "position", "hpf-corners",
         [Shot(n, NOISE.replace(hpf=HPFS[n], mix_dco1=100), hold=4.0, seconds=4.1) for n in range(4)], corner, logarithmic=True,
-        extra={"flat": 0},
+        beside_first=True,
     ),
     "attack": Step(
         "ENV2's attack", "s", "env2_a", "env-times",
@@ -317,7 +331,7 @@ STEPS: dict[str, Step] = {
     "release": Step(
         "ENV2's release", "s", "env2_r", "env-times",
         [Shot(value, SAW.replace(env2_r=value), hold=0.3, seconds=0.3 + hold) for value, hold in ((32, 0.6), (48, 1.0), (64, 2.0), (80, 4.0))],
-        fall, logarithmic=True,
+        fall, logarithmic=True, released=True,
     ),
     "lfo": Step(
         "LFO's rate", "Hz", "lfo_rate", "lfo-rates",
@@ -326,7 +340,7 @@ STEPS: dict[str, Step] = {
     ),
     "chorus": Step(
         "the chorus's rates", "Hz", "mode", "chorus-rates",
-        [Shot(n, SAW.replace(chorus=CHORUSES[n], vcf_freq=70), 45, 12.0, 12.1) for n in (1, 2)], swing,
+        [Shot(n, SAW.replace(chorus=CHORUSES[n], vcf_freq=70), 45, 12.0, 12.1) for n in (1, 2)], swing, left=True,
     ),
     "floor": Step("noise without a note", "dB", "", "noise-floor", [Shot(0, SAW.replace(mix_dco1=0))], level),
 }  # fmt: skip
@@ -338,65 +352,46 @@ STEPS: dict[str, Step] = {
 
 def sequence(names: Sequence[str]) -> tuple[list[tuple[int, int]], list[dict]]:
     """Arrivals of some steps, and where each shot's key goes down: ``step``, ``number``, ``at`` in seconds."""
-    wire: list[tuple[int, int]] = []
-    rows, now, free_at = [], START, 0
-
-    def send(at: float, data: bytes) -> None:
-        nonlocal free_at
-        for byte in data:
-            free_at = max(free_at, round(at * CYCLES_PER_SECOND)) + CYCLES_PER_BYTE
-            wire.append((free_at, byte))
-
     both = bytes([protocol.SELECT_BOTH])
-    send(0.0, bytes([protocol.SELECT_LOWER] * 8 + [protocol.SELECT_UPPER] * 8))
+    sent = [(0.0, GREETING)]
+    rows, now = [], START
     for name in names:
         for number, shot in enumerate(STEPS[name].shots):
-            p = protocol.parameter
-            controls = {protocol.VCA_LEVEL: shot.tone.vca_level, protocol.VOLUME: LOUDEST} | dict(shot.controls)
-            told = both + protocol.silence() + shot.tone.wire() + b"".join(p(*row) for row in controls.items())
-            send(now, told + protocol.tuning(0x2C, 0x2C))
+            controls = b"".join(protocol.parameter(*row) for row in shot.controls)
+            sent.append((now, whole_tone(protocol.SELECT_BOTH, shot.tone) + controls))
             now += TOLD
             rows.append({"step": name, "number": number, "at": now})
-            send(now, both + protocol.voice_on(0, shot.note, 100))
-            send(now + shot.hold, both + protocol.voice_off(0, shot.note))
+            sent.append((now, both + protocol.voice_on(0, shot.note, 100)))
+            sent.append((now + shot.hold, both + protocol.voice_off(0, shot.note)))
             now += shot.seconds
-    send(now, both + protocol.silence())
-    return wire, rows
+    return arrivals([*sent, (now, both + protocol.silence())]), rows
 
 
 # --- analyse -------------------------------------------------------------------------------------
 
 
-def analysed(
-    sound: np.ndarray, rate: int, rows: Sequence[dict], tick: Callable[[str], None] = lambda name: None
-) -> dict[str, list[Row]]:
+def analysed(sound: np.ndarray, rate: int, rows: Sequence[dict]) -> dict[str, list[Row]]:
     """Tables of the steps in a recording [shape=(n,) or (n, channels)]. Raises ValueError if it ends too early."""
-    mono = sound if sound.ndim == 1 else sound.mean(1)
+    sound = sound[:, None] if sound.ndim == 1 else sound
     shots: dict[str, list[tuple[Shot, np.ndarray]]] = {}
     for row in rows:
-        shot = STEPS[row["step"]].shots[row["number"]]
+        step = STEPS[row["step"]]
+        shot = step.shots[row["number"]]
         begin = round(row["at"] * rate)
         end = begin + round(shot.seconds * rate)
-        if end > len(mono):
-            raise ValueError(f"the recording ends at {len(mono) / rate:.1f} s, in the middle of step {row['step']}")
-        source = sound[begin:end, 0] if row["step"] == "chorus" and sound.ndim == 2 else mono[begin:end]
-        shots.setdefault(row["step"], []).append((shot, source))
+        if end > len(sound):
+            raise ValueError(f"the recording ends at {len(sound) / rate:.1f} s, in the middle of step {row['step']}")
+        begin += round(shot.hold * rate) if step.released else 0
+        part = sound[begin:end]
+        shots.setdefault(row["step"], []).append((shot, part[:, 0] if step.left else part.mean(1)))
     tables = {}
     for name, pairs in shots.items():
-        step, found = STEPS[name], []
-        for shot, part in pairs:
-            if name == "hpf":
-                if shot.value == step.extra["flat"]:
-                    continue
-                measured, error = corner(part, rate, shot, pairs[0][1])
-            else:
-                released = part[round(shot.hold * rate) :] if name == "release" else part
-                measured, error = step.measure(released, rate, shot)
-            found.append(Row(shot.note if name in ("pitch",) else shot.value, measured, error))
+        step = STEPS[name]
+        beside = (pairs.pop(0)[1],) if step.beside_first else ()
+        found = [Row(shot.value, *step.measure(part, rate, shot, *beside)) for shot, part in pairs]
         if step.relative:
             found = [Row(row.value, row.measured - found[-1].measured, row.error) for row in found]
         tables[name] = found
-        tick(name)
     return tables
 
 

@@ -1,7 +1,7 @@
 """Two analyses of the calibration kit side by side: ``python tools/compare.py mine.json model.json [-o compared/]``.
 
 For each step the differences, and how many standard errors they are: what is beyond three is a real difference between the
-two, what is below is not known. With ``-o`` a picture a step. Needs ``pip install 'jxemu[listen]'``.
+two, what is below is not known. With ``-o`` a picture a step. Needs ``pip install 'jxemu[listen,bridge]'``.
 """
 
 import json

@@ -191,7 +191,11 @@ def _dataset(spec: "Spec", output: Path, made: "Patient", about: dict, only: Hal
         fail(str(error))
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}; give the same command again")
-    typer.echo(f"{output}: {spec.count} items captured; see {output / 'README.md'} and {output / dataset.CAPTURE}")
+    again = f"the board was lost {made.lost} times, {made.repeated} takes were played again; "
+    again = again if made.lost + made.repeated else ""
+    typer.echo(
+        f"{output}: {spec.count} items captured; {again}see {output / 'README.md'} and {output / dataset.CAPTURE}"
+    )
 
 
 def _bar() -> Progress:
@@ -233,9 +237,10 @@ class _Notes:
     def begin(self, about: dict) -> None:
         """A session begins. Ends the command if the board is not played as in those before."""
         for before in self._rows["sessions"]:
-            if (before["only"], before["rate"]) != (about["only"], about["rate"]):
+            if (before.get("only"), before.get("rate")) != (about["only"], about["rate"]):
                 fail(
-                    f"{self._path.parent} was captured with --only {before['only']} at {before['rate']} Hz: go on with these"
+                    f"{self._path.parent} was captured with --only {before.get('only')} at {before.get('rate')} Hz: "
+                    "go on with these"
                 )
         self._rows["sessions"].append(about)
         self.write()
@@ -297,8 +302,14 @@ class _Player:
     def _take(self, spec: "Spec", item: "Item") -> "Take":
         from scipy import signal
 
+        from jxemu.bridge.capture import CaptureError
+        from jxemu.render.dataset import SourceError
+
         wire, lead = wire_of(item, self._only)
-        take = _performed(self._made, wire, lead + spec.seconds)
+        try:
+            take = self._made.perform(wire, lead + spec.seconds)
+        except CaptureError as error:
+            raise SourceError(str(error)) from None
         sound = take.sound[round(lead * take.rate) :]
         if take.rate != spec.machine.sample_rate:
             sound = signal.resample_poly(sound, spec.machine.sample_rate, take.rate)

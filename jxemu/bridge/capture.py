@@ -49,7 +49,10 @@ BURST_JITTER, MOST_DRIFT, FINE_DRIFT = 0.003, 300e-6, 20e-6
 """Seconds that a burst from a computer may begin beside its time; how far two clocks may be apart, and how well that is to be known."""
 
 STANDS = 2.0
-"""Seconds without any sound from a rig after which it counts as lost."""
+"""Seconds without any sound from a rig after which it counts as lost, and that its last bytes are waited for."""
+
+TRAIL = 0.5
+"""Seconds that a sound card goes on recording after the last burst: what it has heard comes late."""
 
 TAPS = 64
 """Of the interpolator that brings sound onto the wire's time."""
@@ -226,7 +229,8 @@ class RigBench:
         before = faults.missing, faults.late
         begin = max(self._heard[-1].time, rig.now) + round(LEAD * 1e6)  # a busy computer hears late
         end = begin + round(seconds * 1e6)
-        waiting = runs(wire)[::-1]
+        # what is due after the end is left out: it would play into the next take, which begins with silence
+        waiting = runs([row for row in wire if row[0] < seconds * CYCLES_PER_SECOND])[::-1]
         last, grown = self._end(), self._clock()
         while self._end() < end:
             rig.poll()
@@ -241,8 +245,9 @@ class RigBench:
             if self._end() != last:
                 last, grown = self._end(), self._clock()
             self._pause(0.001)
-        for at, data in waiting[::-1]:  # what is due later all the same: a key would sound on
-            rig.play(data, begin + at)
+        self._settle()
+        if waiting or rig.waiting:
+            raise CaptureError("bytes did not reach the board in time: the take is not used")
         if faults.missing > before[0]:
             raise CaptureError(
                 f"{faults.missing - before[0]} samples were lost on their way from the rig: the take is not used"
@@ -270,11 +275,15 @@ class RigBench:
         with contextlib.suppress(OSError):
             self._rig.cut()
             self._rig.play(bytes([SELECT_BOTH]) + silence(), self._rig.now)
-            end = self._clock() + STANDS
-            while self._rig.waiting and self._clock() < end:
-                self._rig.poll()
-                self._pause(0.001)
+            self._settle()
         self._rig.close()
+
+    def _settle(self) -> None:
+        """Wait until the board has heard all that the rig was given, or some time has passed."""
+        end = self._clock() + STANDS
+        while self._rig.waiting and self._clock() < end:
+            self._rig.poll()
+            self._pause(0.001)
 
 
 # --- beside a sound card -------------------------------------------------------------------------
@@ -323,7 +332,7 @@ class CardBench:
                     time.sleep(0.0003)
                 self._wire.give(piece, due)
             self._wire.poll()
-        time.sleep(BURST_SECONDS + 0.1 + gap)
+        time.sleep(BURST_SECONDS + gap + TRAIL)
         return aligned(self._recorder.stop(), self.rate, seconds, gap)
 
     def close(self) -> None:

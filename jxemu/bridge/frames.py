@@ -83,8 +83,8 @@ class FrameReader:
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes."""
         found = []
-        for byte in data.split(b"\0")[:-1]:
-            self._part += byte
+        for piece in data.split(b"\0")[:-1]:
+            self._part += piece
             whole, self._part = bytes(self._part), bytearray()
             if whole and (frame := self._frame(whole)):
                 found.append(frame)

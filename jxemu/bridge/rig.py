@@ -17,6 +17,7 @@ import serial
 from jxemu.bridge import frames
 from jxemu.bridge.frames import WRAP, Ack, Audio, Frame, FrameReader, Welcome
 from jxemu.bridge.serial_link import BoardError, open_port
+from jxemu.clock import CYCLES_PER_BYTE
 
 BAUD = 1_000_000
 """Of the rig's port; a USB port of its own does not mind."""
@@ -160,7 +161,7 @@ class Rig:
         """Let the board hear bytes, the first one beginning at a microsecond of the rig's clock. Raises OSError."""
         for begin in range(0, len(data), frames.MOST_PLAYED):
             part = data[begin : begin + frames.MOST_PLAYED]
-            body = ((at + 320 * begin) % WRAP).to_bytes(4, "little") + part
+            body = ((at + CYCLES_PER_BYTE * begin) % WRAP).to_bytes(4, "little") + part
             whole = frames.encoded(frames.PLAY, self._next, body)
             self._unheard.append((self._next, whole, len(part)))
             self._next = (self._next + 1) & 0xFF

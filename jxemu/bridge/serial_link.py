@@ -239,10 +239,12 @@ class SerialLink:
 
     def _carry(self, way: Wire) -> None:
         while not self._stop:
+            if self._cutting:  # outside of the lock, which the player takes
+                self._cutting = False
+                way.cut()
             with self._lock:
                 if self._cutting:
-                    self._cutting = False
-                    way.cut()
+                    continue
                 self._drop_what_is_old()
                 at, run = self._due(way)
                 if not run:

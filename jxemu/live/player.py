@@ -396,24 +396,24 @@ class Player:
     def _flush(self) -> None:
         """Give the sound thread what the link carries."""
         at, data = self.machine.link.take(_FAR)
-        if self.boards and self._in_time() and len(at):
+        if self.boards and len(at) and not self._freewheeled:
             frame, then, _ = self.shared.clock()
             begun = then / 1e9 - frame / self.machine.sample_rate - clock.CYCLES_PER_BYTE / clock.CYCLES_PER_SECOND
             self.boards.send(data.tolist(), (begun + at / clock.CYCLES_PER_SECOND).tolist())
         if len(at) and self.shared.put(at, data) < len(at):
             self.say("the sound card stands still: bytes for the boards were lost; play panic when it goes on")
 
-    def _in_time(self) -> bool:
-        """Whether the boards can follow: while the server freewheels they rest, and are told everything afterwards."""
-        was, self._freewheeled = self._freewheeled, bool(self.shared.word("freewheeling"))
-        if self._freewheeled and not was:
+    def _look_after_boards(self, freewheeling: bool) -> None:
+        """Real boards cannot follow a server that freewheels: they rest meanwhile, and are told everything afterwards."""
+        if freewheeling == self._freewheeled:
+            return
+        self._freewheeled = freewheeling
+        if freewheeling:
             self.boards.cut()
-            now = time.monotonic()
             quiet = bytes([protocol.SELECT_BOTH]) + protocol.silence()
-            self.boards.send(quiet, [now] * len(quiet))
-        elif was and not self._freewheeled:
+            self.boards.send(quiet, [time.monotonic()] * len(quiet))
+        else:
             self.greet()
-        return not self._freewheeled
 
     # --- MIDI ---
 
@@ -538,6 +538,8 @@ class Player:
         _, _, block = self.shared.clock()
         done = self.shared.word("frame")
         with self.lock:
+            if self.boards:
+                self._look_after_boards(bool(freewheeling))
             self._read_jack(block)
             for source, messages in self.inputs.poll() if self.inputs else ():
                 now = self.now()

@@ -310,7 +310,7 @@ def _louder(levels: Tensor, others: Tensor) -> Tensor:
 
 def _by_pitch(colour: Tensor, octaves: Tensor) -> Tensor:
     """What mel bands (..., bands) have, at fine bands so many octaves above the lowest."""
-    low, top = (math.log10(1 + hertz / 700) for hertz in (MEL_LOWEST, 22_050))
+    low, top = (math.log10(1 + hertz / 700) for hertz in (MEL_LOWEST, 22_050))  # networks hear 44.1 kHz
     places = (torch.log10(1 + FINE_LOWEST * 2**octaves / 700) - low) / (top - low) * (colour.shape[-1] - 1)
     return colour[..., places.round().long().clamp(0, colour.shape[-1] - 1)]
 

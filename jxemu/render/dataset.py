@@ -67,6 +67,10 @@ class DatasetError(RuntimeError):
     """A dataset that cannot be written or read; the message says what to do."""
 
 
+class SourceError(Exception):
+    """A sound that its source cannot give; the message says why."""
+
+
 class DiskFullError(DatasetError):
     """There is no room for the next shard."""
 
@@ -237,9 +241,11 @@ def write_shard(
         record |= {"shard": number, "bytes": part.stat().st_size, "sha256": digest_of(part)}
         part.replace(folder.shard(number))
         write_whole(folder.shard(number, ".json"), (json.dumps(record, indent=1) + "\n").encode())
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SourceError) as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+        if isinstance(error, SourceError):
+            raise DatasetError(f"{error}; what is done stays, the same command goes on") from None
         if shutil.disk_usage(path).free < needed:
             raise _full(path, needed) from None
         raise DatasetError(f"cannot write {folder.shard(number)}: {error}") from None
