@@ -6,7 +6,7 @@
 """
 
 from jxemu import render
-from jxemu.machine import JX8P, MKS70, Circuit, Event, Machine, SuperJX
+from jxemu.machine import JX8P, MKS70, Circuit, Event, Machine, SuperJX, Unit
 from jxemu.patch.bank import Bank, load_bank
 from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
@@ -14,5 +14,5 @@ from jxemu.render.offline import Item, render_batch, trace
 
 __all__ = [
     "JX8P", "MKS70", "Bank", "Circuit", "Event", "Item", "Machine", "Patch", "SuperJX", "Tone",
-    "load_bank", "render", "render_batch", "trace",
+    "Unit", "load_bank", "render", "render_batch", "trace",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from jxemu.soundboard.circuit import Circuit
 from jxemu.soundboard.engine import Engine
 from jxemu.soundboard.parts import value
 from jxemu.soundboard.tables import TUNE
+from jxemu.soundboard.unit import Unit, UnitError
 
 MACHINES = {
     "jx8p": (protocol.BOTH,),
@@ -44,7 +46,7 @@ CUTOFF_STEPS_PER_SEMITONE = value("VCF_COUNTS_PER_OCTAVE") / 12 / 128
 DUAL = Patch("DUAL", key_mode="dual")
 """Both tones on every key."""
 
-SAVE_VERSION = 4
+SAVE_VERSION = 5
 _RECORDS = ("time", "boards", "groups", "stages")
 
 __all__ = [
@@ -59,6 +61,8 @@ __all__ = [
     "Event",
     "Machine",
     "SuperJX",
+    "Unit",
+    "UnitError",
     "event_of",
     "part_of",
 ]
@@ -67,7 +71,7 @@ __all__ = [
 class Machine:
     """A Roland on the bench: play events into it, take sound out of it.
 
-    kind : a name in `MACHINES`.  circuit : the unit (default: nominal).
+    kind : a name in `MACHINES`.  circuit : the unit (default: nominal), see `circuit_of`.
     sample_rate : 44100, 48000, 88200 or 96000.  oversample : 2, 4 or 8.
     pace : "real" (a byte takes 320 us) or "instant".  memory : banks for patches and program changes
         (default: the factory's).  steal, priority : rules of `jxemu.assigner.allocator`.
@@ -123,8 +127,13 @@ class Machine:
         return Engine(roles, [self.circuit] * len(roles), *self._rates, voices, width, silent_rest=False)
 
     @staticmethod
-    def circuit_of(**fields: float | str) -> Circuit:
-        """A unit from the fields of `Circuit`. Raises ValueError for a field it does not have."""
+    def circuit_of(unit: Unit | str | Path | None = None, **fields: float | str) -> Circuit:
+        """A circuit from the fields of `Circuit`; a unit may be the file that describes it.
+
+        Raises ValueError for a field it does not have, UnitError for a file that describes none.
+        """
+        if unit is not None:
+            fields["unit"] = unit if isinstance(unit, Unit) else Unit.load(unit)
         try:
             return Circuit(**fields)
         except TypeError:
@@ -224,7 +233,7 @@ class Machine:
         about = {
             "version": SAVE_VERSION,
             "kind": self.kind,
-            "circuit": asdict(self.circuit),
+            "circuit": asdict(self.circuit) | {"unit": self.circuit.unit.plain()},
             "rates": self._rates,
             "pace": self.pace,
             "apart": self.apart,
@@ -256,9 +265,8 @@ class Machine:
             raise ValueError("not a saved machine") from error
         if version != SAVE_VERSION:
             raise ValueError(f"saved by another version of jxemu (format {version}, this one reads {SAVE_VERSION})")
-        machine = cls(
-            about["kind"], Circuit(**about["circuit"]), *about["rates"], pace=about["pace"], apart=about["apart"]
-        )
+        circuit = about["circuit"] | {"unit": Unit.of(about["circuit"]["unit"])}
+        machine = cls(about["kind"], Circuit(**circuit), *about["rates"], pace=about["pace"], apart=about["apart"])
         for name in _RECORDS:
             record = getattr(machine.engine, name)
             if arrays[name].size != record.nbytes:

@@ -6,15 +6,17 @@ import pytest
 import jxemu
 from jxemu import protocol
 from jxemu.soundboard import tables as t
+from jxemu.soundboard.circuit import program_tables
 
 FULL = 0x3FFF
+TIMES = program_tables(jxemu.Circuit())
 ON_CYCLES, OFF_SECONDS = 0, 0.35
 
 
 def reference_envelope(a, d, s, r, key, note, gates):
     """Levels of one ADSR, one a loop, for a key that is down while `gates` is 1."""
     factor = int(t.ENV_KEY[key][note])
-    attack = max(1, min(int(t.ATTACK[0]), int(t.ATTACK[a]) * factor // 256))
+    attack = max(1, min(int(TIMES["attack"][0]), int(TIMES["attack"][a]) * factor // 256))
     level, stage = 0, "attack"
     for gate in gates:
         if stage == "attack":
@@ -22,7 +24,7 @@ def reference_envelope(a, d, s, r, key, note, gates):
             if level >= FULL:
                 level, stage = FULL, "decay"
         elif stage in ("decay", "release"):
-            target, table = (s * 128, t.DECAY[d]) if stage == "decay" else (0, t.DECAY[r])
+            target, table = (s * 128, TIMES["decay"][d]) if stage == "decay" else (0, TIMES["decay"][r])
             keep = 65536 - min(65535, (65536 - int(table)) * factor // 256)
             level = target + (level - target) * keep // 65536 if level > target or stage == "release" else target
         if not gate:
@@ -34,7 +36,7 @@ def reference_lfo(wave, rate, loops):
     """Value of every loop from power-on."""
     phase, register = 0, 0xACE1
     for _ in range(loops):
-        before, phase = phase, (phase + int(t.LFO_RATE[rate])) % 65536
+        before, phase = phase, (phase + int(TIMES["lfo_rate"][rate])) % 65536
         if wave == 0:
             if phase < before:
                 for _ in range(14):

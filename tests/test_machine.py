@@ -64,7 +64,7 @@ def test_another_seed_is_another_unit_and_always_the_same_one():
 
 
 def test_units_differ_as_their_tolerances_say():
-    trims = [jxemu.Circuit(seed=s).errors(0, "cutoff trimmer", 10.0) for s in range(1, 200)]
+    trims = [jxemu.Circuit(seed=s).errors(0, "cutoff_cents") for s in range(1, 200)]
     assert np.std(trims) == pytest.approx(10, rel=0.1)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import matplotlib
 import numpy as np
 import typer
-from calibrate import STEPS
+from calibration.steps import STEP_OF
 from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, list[list[float]]]:
     """The tables of an analysis. Ends the program for a file that is none."""
     try:
         tables = json.loads(path.read_text())
-        return {name: tables[name] for name in tables if name in STEPS}
+        return {name: tables[name] for name in tables if name in STEP_OF}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         typer.echo(f"compare: cannot read {path} ({error}); tools/calibrate.py analyse writes it", err=True)
         raise typer.Exit(2) from None
@@ -53,13 +53,13 @@ def main(
     """Print what differs between two analyses, step by step."""
     tables, beside = read(one), read(other)
     for name in [name for name in tables if name in beside]:
-        step = STEPS[name]
+        step = STEP_OF[name]
         rows = compared(tables[name], beside[name], step.logarithmic)
-        unit = "%" if step.logarithmic else step.unit
+        unit = "%" if step.logarithmic else step.columns[name]
         real = [row for row in rows if abs(row[1]) > SURE * max(row[2], 1e-9)]
         worst = max((abs(row[1]) for row in rows), default=0.0)
         verdict = f"{len(real)} of {len(rows)} differ beyond {SURE:g} errors" if real else "no real difference"
-        typer.echo(f"{name:10} up to {worst:.3g} {unit}; {verdict}")
+        typer.echo(f"{name:12} up to {worst:.3g} {unit}; {verdict}")
         for value, apart, error in real:
             typer.echo(f"           {step.over or 'value'} {value:g}: {apart:+.3g} {unit} +- {error:.2g}")
         if output and rows:
@@ -73,9 +73,9 @@ def _draw(name: str, rows: list[tuple[float, float, float]], unit: str, path: Pa
     values, apart, errors = zip(*rows, strict=True)
     axis.errorbar(values, apart, errors, fmt="o", color="#c2571a", capsize=3)
     axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_xlabel(STEPS[name].over)
+    axis.set_xlabel(STEP_OF[name].over)
     axis.set_ylabel(f"difference, {unit}")
-    axis.set_title(STEPS[name].about)
+    axis.set_title(STEP_OF[name].about)
     figure.savefig(path, dpi=100)
 
 

@@ -39,6 +39,7 @@ from jxemu.app.options import (
     StealName,
     StemsName,
     ToneName,
+    UnitFile,
     UpperChannel,
 )  # fmt: skip
 from jxemu.app.play import devices, play
@@ -109,6 +110,7 @@ def render(
     sample_format: Format = SampleFormat.PCM_24,
     machine: Annotated[MachineName | None, typer.Option(help="Default: jx8p, for a patch superjx.")] = None,
     seed: Seed = 0,
+    unit: UnitFile = None,
     oversample: Quality = 4,
     seconds: Length = None,
     pace: Pace = PaceName.real,
@@ -132,7 +134,7 @@ def render(
         _warn(each, memory, kind)
         try:
             each.machine = Machine(
-                kind, Machine.circuit_of(seed=seed), rate, oversample, pace.value, memory, steal.value, priority.value,
+                kind, Machine.circuit_of(unit, seed=seed), rate, oversample, pace.value, memory, steal.value, priority.value,
                 stems is StemsName.voice, jxlog is not None,
             )  # fmt: skip
             each.machine.load_patch(each.sound, each.tone)
@@ -273,6 +275,7 @@ def play_log(
     rate: Rate = 48_000,
     sample_format: Format = SampleFormat.PCM_24,
     seed: Seed = 0,
+    unit: UnitFile = None,
     oversample: Quality = 4,
     seconds: Length = None,
     stems: Apart = None,
@@ -288,7 +291,7 @@ def play_log(
         two = any(boards in (LOWER, UPPER) for _, boards, *_ in events)
         kind = machine.value if machine else "superjx" if two else "jx8p"
         instrument = Machine(
-            kind, Machine.circuit_of(seed=seed), rate, oversample, apart=stems is StemsName.voice, boot=False
+            kind, Machine.circuit_of(unit, seed=seed), rate, oversample, apart=stems is StemsName.voice, boot=False
         )
         replay(arrivals, instrument.link)
     except (LogError, ValueError) as error:

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
 from jxemu.app.home import WEIGHTS, home
+from jxemu.app.options import UnitFile
+from jxemu.machine import Unit, UnitError
 from jxemu.patch.bank import Bank
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def match(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same tones.")] = 0,
+    unit: UnitFile = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Folder of trained weights (jxemu ml weights); default: where that command puts them."),
@@ -58,6 +61,10 @@ def match(
     for path in (output, others, pictured, heard_as):
         if path.resolve() in inputs:
             fail(f"{path} would be written over; choose another name for the output")
+    try:
+        measured = Unit.load(unit) if unit else Unit()
+    except UnitError as error:
+        fail(str(error))
     data, rate = _read(sound)
     tones = [tone for path in bank or [] for tone in read_bank(path).tones]
     try:
@@ -73,11 +80,17 @@ def match(
     ) as bar:
         task = bar.add_task("", total=renders, apart=float("inf"))
         search = Search(
-            target, tones, renders, seed, lambda done, apart: bar.update(task, completed=done, apart=apart), learned
+            target,
+            tones,
+            renders,
+            seed,
+            lambda done, apart: bar.update(task, completed=done, apart=apart),
+            learned,
+            measured,
         )
         found = named(search.run(OTHERS), sound.stem)
     best = found[0]
-    made = heard(target, [best.tone], [best.hold])[0]
+    made = heard(target, [best.tone], [best.hold], unit=measured)[0]
     for path, tones in ((output, [best.tone]), (others, [each.tone for each in found])):
         with whole_file(path) as part:
             part.write_bytes(Bank(tones).encode("jx8p")[0])

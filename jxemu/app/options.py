@@ -21,6 +21,9 @@ RATES = f"one of {', '.join(map(str, SAMPLE_RATES))}"
 Rate = Annotated[int, typer.Option(help=f"Sample rate, {RATES}.")]
 Format = Annotated[SampleFormat, typer.Option("--format", help="Sample format.")]
 Seed = Annotated[int, typer.Option(min=0, help="The unit: 0 is nominal, any other has its own tolerances.")]
+UnitFile = Annotated[
+    Path | None, typer.Option("--unit", help="A unit that was measured: the file that tools/calibrate.py fit writes.")
+]
 Quality = Annotated[int, typer.Option(help=f"Quality, one of {', '.join(map(str, OVERSAMPLES))}.")]
 Length = Annotated[float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")]
 Apart = Annotated[StemsName | None, typer.Option(help="Also write one file a half (board) or a voice.")]

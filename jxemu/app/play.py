@@ -36,6 +36,7 @@ from jxemu.app.options import (
     Steal,
     StealName,
     ToneName,
+    UnitFile,
     UpperChannel,
 )  # fmt: skip
 from jxemu.app.recorder import Recorder, new_take
@@ -116,6 +117,7 @@ def play(
     jxlog: Annotated[Path | None, typer.Option(help="At the end, write what crossed the wire.")] = None,
     takes: Annotated[Path, typer.Option(help="Folder for recordings made while playing.")] = Path("takes"),
     seed: Seed = 0,
+    unit: UnitFile = None,
     oversample: Quality = 4,
     pace: Pace = PaceName.real,
     steal: Steal = StealName.oldest,
@@ -148,7 +150,7 @@ def play(
         driver = Silent(rate, block)
     try:
         instrument = Machine(
-            machine.value, Machine.circuit_of(seed=seed), driver.rate, oversample, pace.value, memory, steal.value,
+            machine.value, Machine.circuit_of(unit, seed=seed), driver.rate, oversample, pace.value, memory, steal.value,
             priority.value,
         )  # fmt: skip
         instrument.load_patch(*(sound or _first(memory, machine.value)))

@@ -183,12 +183,17 @@ def pitch(sound: np.ndarray) -> float | None:
     return float(np.median(found)) if len(found) * 3 >= len(frames) else None
 
 
-def heard(target: Target, tones: Sequence[Tone], holds: Sequence[float], seed: int = 0) -> np.ndarray:
-    """What tones sound like at the target's note and length, float32 (tones, n), each at the target's energy."""
+def heard(
+    target: Target, tones: Sequence[Tone], holds: Sequence[float], seed: int = 0, unit: object = None
+) -> np.ndarray:
+    """What tones sound like at the target's note and length, float32 (tones, n), each at the target's energy.
+
+    unit : a measured one that plays them, as `render_batch` takes it.
+    """
     items = [
         Item(tone, [(target.note, VELOCITY, 0.0, hold)], (), seed) for tone, hold in zip(tones, holds, strict=True)
     ]
-    sounds = render_batch(items, target.seconds, RATE, OVERSAMPLE, BATCH).mean(2)
+    sounds = render_batch(items, target.seconds, RATE, OVERSAMPLE, BATCH, unit=unit).mean(2)
     energy = np.square(target.sound, dtype=np.float64).sum() / np.maximum(
         np.square(sounds, dtype=np.float64).sum(1), 1e-12
     )
@@ -223,9 +228,10 @@ class Search:
         seed: int = 0,
         shown: Shown = lambda n, d: None,
         learned: "Weights | None" = None,
+        unit: object = None,
     ):
         self.target, self.renders, self.shown = target, renders, shown
-        self._bank, self._learned = list(bank), learned
+        self._bank, self._learned, self._unit = list(bank), learned, unit
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self.found: dict[Tone, Candidate] = {}
@@ -268,7 +274,7 @@ class Search:
         """Render and compare some tones."""
         if self._stopped:
             raise KeyboardInterrupt
-        sounds = heard(self.target, tones, holds)
+        sounds = heard(self.target, tones, holds, unit=self._unit)
         scores = [distance(self.target, sound) for sound in sounds]
         made = [Candidate(*each, *score) for each, score in zip(zip(tones, holds, strict=True), scores, strict=True)]
         with self._counting:

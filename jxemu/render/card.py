@@ -10,7 +10,7 @@ import numpy as np
 from jxemu.render.dataset import LAYOUT, Folder, write_whole
 from jxemu.render.features import FEATURES
 from jxemu.render.items import real_tones
-from jxemu.render.spec import NAMES, SPLITS, TOPS, Given, Spec
+from jxemu.render.spec import NAMES, SPLITS, TOPS, Given, MachineSpec, Spec
 
 EXAMPLES = 12
 _INK, _REAL = "#1f5f8b", "#c2571a"
@@ -88,7 +88,7 @@ def _words(spec: Spec, figures: _Figures) -> str:
     stored = [*spec.store.features, *(name for name in ("audio", "stems", "latch") if getattr(spec.store, name))]
     rows = {
         "items": f"{spec.count:,} ({splits})",
-        "machine": f"{machine.kind}, unit {machine.unit}, {machine.sample_rate} Hz, {machine.oversample}x oversampled",
+        "machine": f"{machine.kind}, unit {_unit(machine)}, {machine.sample_rate} Hz, {machine.oversample}x oversampled",
         "sound": f"{spec.seconds:g} s, {_channels(spec)}, {spec.takes} take{'s' if spec.takes > 1 else ''} an item"
         + ("" if spec.store.audio else ", rendered again when asked for"),
         "notes, velocities, hold": f"{chosen.choose}: {_plain(chosen.notes)}; {_plain(chosen.velocities)}; {_plain(chosen.hold)} s",
@@ -112,6 +112,10 @@ def _words(spec: Spec, figures: _Figures) -> str:
 Item i is a pure function of `spec.json` and i; `jxemu dataset check` renders items again and compares the bytes. Layout {LAYOUT}; read it with
 `jxemu.render.dataset.open(path)`.
 """
+
+
+def _unit(machine: MachineSpec) -> str:
+    return f"measured ({machine.unit['name']})" if isinstance(machine.unit, dict) else str(machine.unit)
 
 
 def _channels(spec: Spec) -> str:

@@ -260,7 +260,7 @@ def sounding(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _unit(spec: Spec, index: int) -> int:
-    unit = spec.machine.unit
+    unit = spec.machine.seed
     return 1 + int(_generator(spec, "unit", index).random() * (_UNITS - 1)) if unit == "each" else unit
 
 

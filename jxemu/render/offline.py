@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from jxemu import clock, protocol
-from jxemu.machine import DUAL, MACHINES, Event, Machine
+from jxemu.machine import DUAL, MACHINES, Event, Machine, Unit
 from jxemu.patch.bank import Bank
 from jxemu.patch.memory import Memory
 from jxemu.patch.patch import Patch
@@ -101,7 +101,7 @@ def render(
     events: Iterable[Event] = (),
     bank: Bank | None = None,
     pace: str = "instant",
-    **circuit: float | str,
+    **circuit: float | str | Unit,
 ) -> np.ndarray:
     """Render notes of a tone or a patch: float32, shape (n, 2), full scale +-1.
 
@@ -110,7 +110,7 @@ def render(
     bank : where a patch finds its tones (default: the factory's).
     machine : "jx8p", "superjx" or "mks70".  seed : the unit, 0 is nominal.
     pace : "instant" or "real", how fast bytes cross the wire.
-    circuit : fields of `Circuit` (temperature, resonance, xmod, sync).
+    circuit : fields of `Circuit` (temperature, resonance, xmod, sync; unit: a `Unit`, or the file of one).
     The same arguments give the same bytes, whatever was rendered before.
     Raises ValueError for what is out of range.
     """
@@ -131,7 +131,7 @@ def trace(
     events: Iterable[Event] = (),
     bank: Bank | None = None,
     pace: str = "instant",
-    **circuit: float | str,
+    **circuit: float | str | Unit,
 ) -> np.ndarray:
     """The latch of the same rendering: a structured array, one row a firmware pass.
 
@@ -197,13 +197,15 @@ def render_batch(
     oversample: int = 4,
     lanes: int = 16,
     workers: int | None = None,
-    **circuit: float | str,
+    **circuit: float | str | Unit,
 ) -> np.ndarray:
     """Render many sounds at once: float32 (items, n, 2), each the same bytes as `render` gives it.
 
     Every voice that is played takes a lane, whatever board it is on; boards fill `lanes` lanes
     (8, 16 or 32) at a time. workers : threads (default: one a core); the kernel runs without the GIL.
     """
+    if "unit" in circuit:  # a file is read once
+        circuit["unit"] = Machine.circuit_of(circuit["unit"]).unit
     step = lanes
     chunks = [range(at, min(at + step, len(items))) for at in range(0, len(items), step)]
     out = np.empty((len(items), round(seconds * sample_rate), 2), np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jxemu.clock import OVERSAMPLES, SAMPLE_RATES
-from jxemu.machine import MACHINES, Machine
+from jxemu.machine import MACHINES, Machine, Unit, UnitError
 from jxemu.patch.bank import Bank
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import PARAMETERS
@@ -88,8 +88,11 @@ class MachineSpec(_Part):
     """Which machine, which unit of it, at which rate."""
 
     kind: Literal["jx8p", "superjx"] = Field("jx8p", description="superjx plays two tones at once (dual).")
-    unit: Annotated[int, Field(ge=0, lt=1 << 31)] | Literal["each"] = Field(
-        0, description='Unit: 0 is nominal; "each" gives every item its own.'
+    unit: Annotated[int, Field(ge=0, lt=1 << 31)] | Literal["each"] | str | dict[str, Any] = Field(
+        0,
+        description='Unit: 0 is nominal; "each" gives every item its own; the name of a file is a unit that was '
+        "measured, whose entries a frozen spec has instead.",
+        union_mode="left_to_right",
     )
     sample_rate: int = Field(44_100, description=f"One of {SAMPLE_RATES}.")
     oversample: int = Field(4, description=f"Quality, one of {OVERSAMPLES}.")
@@ -108,9 +111,15 @@ class MachineSpec(_Part):
         return self
 
     @property
-    def circuit(self) -> dict[str, float | str]:
+    def circuit(self) -> dict[str, float | str | Unit]:
         """Fields of `Circuit` but for the seed."""
-        return {name: getattr(self, name) for name in ("temperature", "resonance", "xmod", "sync")}
+        fields = {name: getattr(self, name) for name in ("temperature", "resonance", "xmod", "sync")}
+        return fields | {"unit": Unit.of(self.unit)} if isinstance(self.unit, dict) else fields
+
+    @property
+    def seed(self) -> int | Literal["each"]:
+        """Of the unit's circuits: what is not measured is nominal."""
+        return 0 if isinstance(self.unit, dict) else self.unit
 
     @property
     def boards(self) -> int:
@@ -411,7 +420,14 @@ def checked(rows: dict, where: str) -> Spec:
 
 
 def freeze(spec: Spec, folder: Path, where: str = "spec") -> Spec:
-    """The spec with the tones of its files in it. Raises SpecError."""
+    """The spec with what is in its files in it: tones, a unit. Raises SpecError."""
+    unit = spec.machine.unit
+    if isinstance(unit, str) and unit != "each":
+        try:
+            found = json.loads(json.dumps(Unit.load(folder / unit).plain()))
+        except UnitError as error:
+            raise SpecError(f"{where}: machine.unit: {error}") from None
+        spec = spec.model_copy(update={"machine": spec.machine.model_copy(update={"unit": found})})
     if not isinstance(spec.tones, Given) or spec.tones.tones is not None:
         return spec
     rows: list[SourceTone] = []

@@ -13,9 +13,11 @@ import numpy as np
 
 from jxemu import clock
 from jxemu.kernel import WINDOW
+from jxemu.soundboard import tables
 from jxemu.soundboard.chorus import LONGEST, SHORTEST
 from jxemu.soundboard.parts import value
-from jxemu.soundboard.state import SLICE, VOICES
+from jxemu.soundboard.state import SLICE
+from jxemu.soundboard.unit import ERRORS, NOMINAL, PLACES, Unit
 from jxemu.soundboard.vcf import TOP_ANGLE
 
 RESONANCE = ("dual", "single", "feedback")
@@ -40,6 +42,7 @@ class Circuit:
     xmod : "schematic" (SYNC1 = sync, SYNC2 = sync and AM, XMOD = AM) or "thesis" (SYNC1 = DCO2
         reset by DCO1, SYNC2 = DCO1 reset by DCO2, XMOD = both).
     sync : "counter" restarts the 8253 counter with the ramp, "ramp" leaves it counting.
+    unit : what was measured of it, in place of what is nominal or drawn by the seed.
     Raises ValueError for a name that is not listed here.
     """
 
@@ -48,18 +51,27 @@ class Circuit:
     resonance: str = "dual"
     xmod: str = "schematic"
     sync: str = "counter"
+    unit: Unit = NOMINAL
 
     def __post_init__(self) -> None:
         for what, choices in (("resonance", RESONANCE), ("xmod", tuple(XMOD)), ("sync", SYNC)):
             if getattr(self, what) not in choices:
                 raise ValueError(f"{what} {getattr(self, what)!r} is not known; choose one of {choices}")
 
-    def errors(self, board: int, purpose: str, sigma: float, n: int = VOICES) -> np.ndarray:
-        """`n` normal errors of deviation `sigma` for one purpose on one board; zeros for seed 0."""
+    def value(self, name: str) -> float | int | tuple:
+        """A constant of the parts table, as this unit has it."""
+        return dict(self.unit.parts).get(name, value(name))
+
+    def errors(self, board: int, name: str) -> np.ndarray:
+        """One of `ERRORS` on the board at a place: measured, or drawn by the seed; zeros for seed 0."""
+        for place, measured, numbers in self.unit.errors:
+            if (place, measured) == (PLACES[board], name):
+                return np.array(numbers)
+        error = ERRORS[name]
         if self.seed == 0:
-            return np.zeros(n)
-        key = np.array([self.seed, board << 32 | zlib.crc32(purpose.encode())], np.uint64)
-        return sigma * np.clip(np.random.Generator(np.random.Philox(key=key)).standard_normal(n), -3, 3)
+            return np.zeros(error.count)
+        key = np.array([self.seed, board << 32 | zlib.crc32(error.purpose.encode())], np.uint64)
+        return error.sigma * np.clip(np.random.Generator(np.random.Philox(key=key)).standard_normal(error.count), -3, 3)
 
 
 def _settled(x: float) -> np.float32:
@@ -69,7 +81,7 @@ def _settled(x: float) -> np.float32:
 
 def ramp_gain(circuit: Circuit, board: int, dco: int) -> np.ndarray:
     """Slope of each voice's ramp against nominal, shape (6,)."""
-    return 1 / (1 + circuit.errors(board, f"ramp capacitor {dco}", value("CAP_TOLERANCE") / 2))
+    return 1 / (1 + circuit.errors(board, f"ramp_{dco + 1}"))
 
 
 def boot_calibration(circuit: Circuit, board: int) -> np.ndarray:
@@ -77,11 +89,18 @@ def boot_calibration(circuit: Circuit, board: int) -> np.ndarray:
     return np.array([np.round(256 / ramp_gain(circuit, board, dco)) for dco in (0, 1)], np.int64)
 
 
+def program_tables(circuit: Circuit) -> dict[str, np.ndarray]:
+    """The tables of the program's times, as this unit has them: int64 (128,) each, by their names in `unit.TABLES`."""
+    made = {"lfo_rate": tables.lfo_rate, "attack": tables.attack, "decay": tables.decay}
+    measured = dict(circuit.unit.tables)
+    return {name: np.array(measured.get(name, make(circuit.value)), np.int64) for name, make in made.items()}
+
+
 def solder_voice(group, lane: int, circuit: Circuit, board: int, voice: int, sample_rate: int, oversample: int) -> None:
     """Write the coefficients of one voice of board `board` (0 lower, 1 upper) into a lane."""
     rate = sample_rate * oversample
     kelvin = (circuit.temperature + 273.15) / (_ROOM + 273.15)
-    group.duty[lane] = _settled(value("PULSE_DUTY"))
+    group.duty[lane] = _settled(circuit.value("PULSE_DUTY"))
     group.sync_counter[lane] = circuit.sync == "counter"
     group.xmod_law[:] = XMOD[circuit.xmod]
     for dco in (0, 1):
@@ -89,26 +108,26 @@ def solder_voice(group, lane: int, circuit: Circuit, board: int, voice: int, sam
         group.slope_law[dco, lane] = _settled(gain / (value("DCO_CV_AT_1") * clock.UNITS_PER_CLOCK))
     noise = group.noise
     noise.key[lane] = zlib.crc32(f"{circuit.seed} {board} noise".encode())
-    noise.pole[lane] = _settled(1 - math.exp(-2 * math.pi * value("NOISE_LOWPASS") / rate))
-    noise.gain[lane] = _settled(value("NOISE_LEVEL") * math.sqrt(rate / 192_000))
-    noise.thermal[lane] = _settled(value("THERMAL_NOISE"))
+    noise.pole[lane] = _settled(1 - math.exp(-2 * math.pi * circuit.value("NOISE_LOWPASS") / rate))
+    noise.gain[lane] = _settled(circuit.value("NOISE_LEVEL") * math.sqrt(rate / 192_000))
+    noise.thermal[lane] = _settled(circuit.value("THERMAL_NOISE"))
     for dco, field in ((1, group.mixer.drive_1), (2, group.mixer.drive_2)):
-        level = 1 + circuit.errors(board, f"mixer level {dco}", value("MIX_TOLERANCE"))[voice]
-        field[lane] = _settled(value("MIX_DRIVE") * level / kelvin / _FULL)
+        level = 1 + circuit.errors(board, f"mixer_{dco}")[voice]
+        field[lane] = _settled(circuit.value("MIX_DRIVE") * level / kelvin / _FULL)
 
     vcf = group.vcf
-    trim = circuit.errors(board, "cutoff trimmer", value("VCF_TRIM_CENTS"))[voice] / 1200
-    scale = 1 + circuit.errors(board, "cutoff scale", value("VCF_SCALE_TOLERANCE"))[voice]
+    trim = circuit.errors(board, "cutoff_cents")[voice] / 1200
+    scale = 1 + circuit.errors(board, "cutoff_scale")[voice]
     drift = value("VCF_DRIFT") * (circuit.temperature - _ROOM)
-    vcf.scale[lane] = _settled(4 * scale / value("VCF_COUNTS_PER_OCTAVE"))
-    vcf.offset[lane] = _settled(math.log2(value("VCF_BASE") * math.pi / rate) + trim + drift)
+    vcf.scale[lane] = _settled(4 * scale / circuit.value("VCF_COUNTS_PER_OCTAVE"))
+    vcf.offset[lane] = _settled(math.log2(circuit.value("VCF_BASE") * math.pi / rate) + trim + drift)
     vcf.top[lane] = _settled(min(math.pi * value("VCF_TOP") / rate, TOP_ANGLE))
-    vcf.q_open[lane] = _settled(value("Q_OPEN"))
-    vcf.q_law[lane] = _settled(-math.log2(value("Q_OPEN") / value("Q_CLOSED")) / _RESONANCE_FULL)
+    vcf.q_open[lane] = _settled(circuit.value("Q_OPEN"))
+    vcf.q_law[lane] = _settled(-math.log2(circuit.value("Q_OPEN") / circuit.value("Q_CLOSED")) / _RESONANCE_FULL)
     first, second = {
         "dual": ((0, 1), (0, 1)),
         "single": ((0, 1), (value("Q_FIXED"), 0)),
-        "feedback": ((value("Q_OPEN"), 0), (value("Q_OPEN"), 0)),
+        "feedback": ((circuit.value("Q_OPEN"), 0), (circuit.value("Q_OPEN"), 0)),
     }[circuit.resonance]
     vcf.q1_fixed[lane], vcf.q1_share[lane] = (_settled(x) for x in first)
     vcf.q2_fixed[lane], vcf.q2_share[lane] = (_settled(x) for x in second)
@@ -117,9 +136,9 @@ def solder_voice(group, lane: int, circuit: Circuit, board: int, voice: int, sam
     group.global_feedback |= int(circuit.resonance == "feedback")
 
     vca = group.vca
-    error = circuit.errors(board, "voice gain", value("VCA_TOLERANCE_DB"))[voice]
-    vca.gain[lane] = _settled(value("OUTPUT_GAIN") * 10 ** (error / 20) / _FULL)
-    unity = 10 ** (value("VCA_LEVEL_RANGE") / 20)
+    error = circuit.errors(board, "gain_db")[voice]
+    vca.gain[lane] = _settled(circuit.value("OUTPUT_GAIN") * 10 ** (error / 20) / _FULL)
+    unity = 10 ** (circuit.value("VCA_LEVEL_RANGE") / 20)
     vca.level_law[lane] = _settled(math.log2(unity) / value("VCA_LEVEL_UNITY"))
     vca.level_norm[lane] = _settled(1 / (unity - 1))
 
@@ -177,23 +196,23 @@ def _solder_filter(record, poles: tuple, rate: float) -> float:
 
 def solder_output(stage, lane: int, circuit: Circuit, board: int, sample_rate: int) -> None:
     """Write the coefficients of one board's HPF and chorus into a lane."""
-    for position, hz in enumerate(value("HPF_HZ")):
+    for position, hz in enumerate(circuit.value("HPF_HZ")):
         g = math.tan(math.pi * hz / sample_rate)
         stage.hpf.poles[position, lane] = _settled(g / (1 + g))
     chorus = stage.chorus
     chorus.steps[:] = np.arange(WINDOW)
-    shortest, longest = value("CHORUS_DELAY")
+    shortest, longest = circuit.value("CHORUS_DELAY")
     mean_clock = value("BBD_STAGES") / (shortest + longest)
     real, *pairs = value("CHORUS_OUTPUT")
     output = (1 / math.hypot(1 / real, 1 / _hold_pole(mean_clock)), *pairs)
     filters = _solder_filter(chorus.input, value("CHORUS_INPUT"), sample_rate)
     filters += _solder_filter(chorus.output, output, sample_rate)
-    rate_error = 1 + circuit.errors(board, "chorus rate", value("CHORUS_RATE_TOLERANCE"), 1)[0]
-    delay_error = 1 + circuit.errors(board, "chorus delay", value("CHORUS_DELAY_TOLERANCE"), 1)[0]
-    slow, fast = (round(hz * rate_error / sample_rate * 2**32) for hz in value("CHORUS_RATE"))
+    rate_error = 1 + circuit.errors(board, "chorus_rate")[0]
+    delay_error = 1 + circuit.errors(board, "chorus_delay")[0]
+    slow, fast = (round(hz * rate_error / sample_rate * 2**32) for hz in circuit.value("CHORUS_RATE"))
     chorus.rates[:, lane] = slow, slow, fast
     chorus.rate[lane] = slow
-    chorus.wet[lane] = _settled(value("CHORUS_WET"))
+    chorus.wet[lane] = _settled(circuit.value("CHORUS_WET"))
     near = max(shortest * delay_error * sample_rate - filters, SHORTEST)
     far = min(longest * delay_error * sample_rate - filters, LONGEST)
     chorus.shortest[lane] = _settled(near)

@@ -233,6 +233,8 @@ def _power_on(board, role: int, circuit: Circuit, played: Sequence[int]) -> None
     firmware.parameter[protocol.VOLUME - protocol.FIRST_PARAMETER] = 127
     for register in (protocol.TUNE_1, protocol.TUNE_2):
         firmware.parameter[register - protocol.FIRST_PARAMETER] = soldering.value("MASTER_TUNE_CENTRE")
+    for name, table in soldering.program_tables(circuit).items():
+        firmware[name] = table
     firmware.calibration[:] = soldering.boot_calibration(circuit, board_place(role))
     firmware.glide[:] = 60 << 8
     firmware.note[:] = 60

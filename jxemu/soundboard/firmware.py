@@ -106,7 +106,7 @@ def receive(f, byte, at):
 def lfo_tick(f):
     """One loop of the LFO: phase, wave, delay and fade."""
     before = f.lfo_phase
-    f.lfo_phase = (before + t.LFO_RATE[f.parameter[p.LFO_RATE - 0x80]]) & 0xFFFF
+    f.lfo_phase = (before + f.lfo_rate[f.parameter[p.LFO_RATE - 0x80]]) & 0xFFFF
     phase = f.lfo_phase
     wave = f.parameter[p.LFO_WAVE - 0x80] >> 5
     if wave == 0:
@@ -133,22 +133,22 @@ def lfo_tick(f):
 
 
 @step
-def envelope_tick(level, stage, gate, attack, decay, sustain, release, speed):
+def envelope_tick(f, level, stage, gate, attack, decay, sustain, release, speed):
     """One loop of one ADSR: ``(level, stage)``. `speed` is the key follow factor, 8.8."""
     if stage == ATTACK:
-        level += max(1, min(t.ATTACK[0], (t.ATTACK[attack] * speed) >> 8))
+        level += max(1, min(f.attack[0], (f.attack[attack] * speed) >> 8))
         if level >= ENV_FULL:
             level = ENV_FULL
             stage = DECAY
     elif stage == DECAY:
         floor = sustain << 7
         if level > floor:
-            keep = 65536 - min(65535, ((65536 - t.DECAY[decay]) * speed) >> 8)
+            keep = 65536 - min(65535, ((65536 - f.decay[decay]) * speed) >> 8)
             level = floor + (((level - floor) * keep) >> 16)
         else:
             level = floor
     elif stage == RELEASE:
-        keep = 65536 - min(65535, ((65536 - t.DECAY[release]) * speed) >> 8)
+        keep = 65536 - min(65535, ((65536 - f.decay[release]) * speed) >> 8)
         level = (level * keep) >> 16
         if level == 0:
             stage = IDLE
@@ -164,6 +164,7 @@ def _envelope_pass(f, env, v, first):
         env.stage[v] = ATTACK
     speed = t.ENV_KEY[f.parameter[first + 4 - 0x80] >> 5, f.note[v]]
     level, stage = envelope_tick(
+        f,
         env.level[v],
         env.stage[v],
         f.gate[v],

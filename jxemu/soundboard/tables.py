@@ -1,8 +1,11 @@
 """The firmware's look-up tables, as integers, made from the parts table.
 
 Source: the forms are those of J106; the end points are in `parts`. Each table is read by
-`firmware` with the 7-bit parameter (or a semitone) as index.
+`firmware` with the 7-bit parameter (or a semitone) as index. Those of times can be measured, so a
+unit may have its own: they lie in the board's record.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,7 +23,18 @@ def _geometric(first: float, last: float) -> np.ndarray:
     return first * (last / first) ** _UNIT
 
 
-def _decay_factors() -> np.ndarray:
+def lfo_rate(value: Callable[[str], float]) -> np.ndarray:
+    """What the LFO's phase of 16 bits moves in a loop. `value` : the unit's constants by name."""
+    return _integers(65536 * _geometric(value("LFO_SLOW"), value("LFO_FAST")) * LOOP_SECONDS, 1, 32767)
+
+
+def attack(value: Callable[[str], float]) -> np.ndarray:
+    """What an envelope of 14 bits rises in a loop."""
+    return _integers(_geometric(value("ATTACK_FAST"), value("ATTACK_SLOW")), 1, 1 << 14)
+
+
+def decay(value: Callable[[str], float]) -> np.ndarray:
+    """What is left of an envelope after a loop, of 65536."""
     loops = _geometric(value("DECAY_FAST_LOOPS"), value("DECAY_SLOW_LOOPS"))
     return _integers(65536 * np.exp(-1 / loops), 1, 65535)
 
@@ -52,17 +66,14 @@ def _glide() -> np.ndarray:
     return steps
 
 
-_LOOP_SECONDS = (value("COMMON_CYCLES") + 6 * value("VOICE_CYCLES")) / clock.CYCLES_PER_SECOND
+LOOP_SECONDS = (value("COMMON_CYCLES") + 6 * value("VOICE_CYCLES")) / clock.CYCLES_PER_SECOND
 
 DIVISOR = _integers([value("CLOCK_AT_8FT") / clock.note_hz(note) for note in range(153)], 1, 1 << 20)
 TUNE = np.array(value("TUNE_STEPS"), np.int64)
 FINE = _fine_clock()
 BEND = np.array([*value("BEND_SEMITONES"), value("BEND_12")], np.int64)
 GLIDE = _glide()
-LFO_RATE = _integers(65536 * _geometric(value("LFO_SLOW"), value("LFO_FAST")) * _LOOP_SECONDS, 1, 32767)
 LFO_DELAY = _integers(value("LFO_DELAY_LOOPS") * _UNIT**2, 0, 1 << 15)
-ATTACK = _integers(_geometric(value("ATTACK_FAST"), value("ATTACK_SLOW")), 1, 1 << 14)
-DECAY = _decay_factors()
 ENV_KEY = _key_factors()
 DYNAMICS = _dynamics()
 VCF_KEY_SCALE = round(65536 * value("VCF_COUNTS_PER_OCTAVE") / 12 / 256 / value("VCF_KEY_FULL"))

@@ -1,0 +1,356 @@
+"""The steps of the kit: one circuit at a time, shown at several values, and how each is measured."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration import measures
+from jxemu import Tone, protocol
+from jxemu.app.board import arrivals, whole_tone
+from jxemu.bridge.serial_link import GREETING
+from jxemu.clock import CYCLES_PER_BYTE, CYCLES_PER_SECOND
+from jxemu.patch.parameter import CHORUSES, HPFS, RANGES
+from jxemu.soundboard.parts import value as constant
+from jxemu.soundboard.tables import LOOP_SECONDS
+
+VERSION = 2
+START = 0.5
+"""Seconds before the first marker, in which the board is greeted."""
+
+TOLD = 0.12
+"""Seconds that a tone takes on the wire, and a little for the program's loop."""
+
+REST = 0.03
+"""Seconds between two shots, in which a released voice falls silent."""
+
+SELECTS = {"only": protocol.SELECT_BOTH, "lower": protocol.SELECT_LOWER, "upper": protocol.SELECT_UPPER}
+"""Which board is shown: a JX-8P's only one, or one of a Super JX."""
+
+MARK_NOTE = 81
+SAW = Tone(
+    "SAW", dco1_wave="saw", mix_dco1=127, mix_dco2=0, vcf_freq=127, vca_level=127, env2_a=0, env2_s=127, env2_r=0
+)
+SECOND = SAW.replace(dco2_wave="saw", mix_dco1=0, mix_dco2=127)
+NOISE = SAW.replace(dco1_wave="noise")
+SPREAD = (*range(0, 128, 16), 127)
+ALL = tuple(range(128))
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A note of a step: the value that is shown, its tone, key, how long the key is down and how long it is heard.
+
+    voice : 0..5, that plays.  ratio : of the pitch that is expected to the key's.
+    controls : parameters beside the tone's, by number.
+    """
+
+    value: float
+    tone: Tone
+    note: int = 57
+    hold: float = 1.0
+    seconds: float = 1.0
+    voice: int = 0
+    ratio: float = 1.0
+    controls: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a recording says about a value: measured, and its standard error."""
+
+    value: float
+    measured: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One circuit, shown at several values.
+
+    columns : what is measured, and its unit; tables are named as they are.  over : what the values are.
+    question : what it settles (open_questions.md), empty for a known law.
+    relative : levels are given beside the last shot's.  logarithmic : columns are ratios, and drawn so.
+    beside_first : shots are measured beside the first one, which is none of its own.  released : they are measured from
+    when the key is let go on.  left : on the left channel alone.  dense : all 128 values are shown, `generate --every`
+    takes fewer.
+    """
+
+    about: str
+    columns: dict[str, str]
+    over: str
+    question: str
+    shots: Sequence[Shot]
+    measure: Callable[..., measures.Measured]
+    relative: bool = False
+    logarithmic: bool = False
+    beside_first: bool = False
+    released: bool = False
+    left: bool = False
+    dense: bool = False
+
+
+def _levels(name: str, tone: Tone, values: Sequence[int] = SPREAD) -> list[Shot]:
+    return [Shot(value, tone.replace(**{name: value})) for value in values]
+
+
+def _law(first: str, last: str, value: int) -> float:
+    """A constant of value 0 on its way to that of value 127."""
+    return constant(first) * (constant(last) / constant(first)) ** (value / 127)
+
+
+def _attacks(value: int) -> Shot:
+    seconds = LOOP_SECONDS * constant("ENV_FULL") / _law("ATTACK_FAST", "ATTACK_SLOW", value)
+    hold = round(1.15 * seconds + 0.2, 2)
+    return Shot(value, SAW.replace(env2_a=value), 81, hold, hold)
+
+
+def _falls(value: int) -> float:
+    tau = LOOP_SECONDS * _law("DECAY_FAST_LOOPS", "DECAY_SLOW_LOOPS", value)
+    return round(min(max(2.5 * tau, 0.3), 1.4 * tau + 1.0), 2)
+
+
+def _rates(value: int) -> Shot:
+    hold = round(max(1.0, 2.2 / _law("LFO_SLOW", "LFO_FAST", value) + 0.3), 2)
+    return Shot(value, _SWEPT.replace(lfo_rate=value), 69, hold, hold)
+
+
+_SWEPT = SAW.replace(vcf_freq=64, vcf_lfo=60, lfo_wave="square", lfo_delay=0)
+_LOW = 40
+"""A key whose partials lie close, and none of the first five within 2 Hz of mains hum: 82.4 Hz."""
+
+_COARSE = (24, 26, 28, 35, 37)
+_PEAKED = SAW.replace(vcf_res=80, mix_dco1=64)
+_RINGING = SAW.replace(vcf_res=127, mix_dco1=0)
+_VOICES = range(protocol.VOICES)
+_ONE = {"note": _LOW, "hold": 1.2, "seconds": 1.2}
+_LONG = {"note": _LOW, "hold": 3.0, "seconds": 3.0}
+
+STEPS: dict[str, Step] = {
+    "pitch": Step(
+        "DCO1 over the keyboard at 8'", {"pitch": "cents"}, "note", "",
+        [Shot(note, SAW, note) for note in range(36, 97, 12)], measures.pitch,
+    ),
+    "ranges": Step(
+        "DCO1's ranges", {"ranges": "cents"}, "ratio", "range-prescaler",
+        [
+            Shot(ratio, SAW.replace(dco1_range=RANGES[n]), 60, ratio=ratio)
+            for n, ratio in enumerate((0.5, 1.0, 2.0, 4.0))
+        ],
+        measures.pitch,
+    ),
+    "level": Step(
+        "level of a saw over the keyboard", {"level": "dB"}, "note", "range-prescaler",
+        [Shot(note, SAW, note) for note in range(36, 97, 12)], measures.level,
+    ),
+    "tilt": Step(
+        "how a saw's partials fall beside 1/n", {"tilt": "dB an octave"}, "note", "ramp-shape",
+        [Shot(note, SAW, note) for note in range(33, 82, 12)], measures.tilt,
+    ),
+    "duty": Step(
+        "duty of the pulse", {"duty": "%"}, "note", "pulse-duty",
+        [Shot(57, SAW.replace(dco1_wave="pulse", mix_dco1=80), hold=2.0, seconds=2.0)], measures.duty,
+    ),
+    "noise": Step(
+        "level of noise", {"noise": "dB"}, "mix_dco1", "noise-source",
+        [Shot(value, NOISE.replace(mix_dco1=value), hold=4.0, seconds=4.0) for value in (64,)], measures.loudness,
+    ),
+    "mixer": Step("the mixer's law", {"mixer": "dB"}, "mix_dco1", "mixer-level", _levels("mix_dco1", SAW.replace(vcf_freq=90)), measures.level, relative=True),
+    "vca": Step("VCA level's law", {"vca": "dB"}, "vca_level", "vca-law", _levels("vca_level", SAW), measures.level, relative=True),
+    "volume": Step(
+        "volume's law", {"volume": "dB"}, "volume", "vca-law",
+        [Shot(value, SAW, controls=((protocol.VOLUME, value),)) for value in SPREAD], measures.level, relative=True,
+    ),
+    "cutoff": Step(
+        "the filter over VCF FREQ, at a resonance of 80", {"cutoff": "Hz", "damping": ""}, "vcf_freq", "vcf-scale",
+        [Shot(value, _PEAKED.replace(vcf_freq=value), **_ONE) for value in range(48, 89, 8)], measures.response, logarithmic=True,
+    ),
+    "resonance": Step(
+        "the filter over VCF RES, at a cutoff of some 600 Hz", {"centre": "Hz", "resonance": ""}, "vcf_res", "resonance-law",
+        [Shot(value, SAW.replace(vcf_freq=60, vcf_res=value, mix_dco1=32), **_ONE) for value in SPREAD],
+        measures.response, logarithmic=True,
+    ),
+    "ringing": Step(
+        "level at full resonance with nothing going in", {"ringing": "dB"}, "vcf_freq", "resonance-topology",
+        [Shot(value, _RINGING.replace(vcf_freq=value), hold=1.0) for value in (48, 64, 80)], measures.loudness,
+    ),
+    "keyfollow": Step(
+        "cutoff by the key at full key follow", {"keyfollow": "Hz", "keydamping": ""}, "note", "vcf-scale",
+        [Shot(note, _PEAKED.replace(vcf_freq=70, vcf_key=constant("VCF_KEY_FULL")), note, 1.2, 1.2) for note in (40, 48, 60, 72)],
+        measures.response, logarithmic=True,
+    ),
+    "hpf": Step(
+        "corners of the high pass", {"hpf": "Hz"}, "position", "hpf-corners",
+        [Shot(n, SAW.replace(hpf=HPFS[n]), 28, 2.0, 2.0) for n in range(4)], measures.corner, logarithmic=True,
+        beside_first=True,
+    ),
+    "attack": Step(
+        "ENV2's attack", {"attack": "s"}, "env2_a", "env-times", [_attacks(value) for value in ALL], measures.attack,
+        logarithmic=True, dense=True,
+    ),
+    "decay": Step(
+        "ENV2's decay", {"decay": "s"}, "env2_d", "env-times",
+        [Shot(value, SAW.replace(env2_d=value, env2_s=0), 81, _falls(value), _falls(value)) for value in ALL],
+        measures.fall, logarithmic=True, dense=True,
+    ),
+    "release": Step(
+        "ENV2's release", {"release": "s"}, "env2_r", "env-times",
+        [Shot(value, SAW.replace(env2_r=value), 81, 0.2, 0.2 + _falls(value)) for value in ALL[:112:8]],
+        measures.fall, logarithmic=True, released=True,
+    ),
+    "lfo": Step(
+        "LFO's rate", {"lfo": "Hz"}, "lfo_rate", "lfo-rates", [_rates(value) for value in ALL], measures.rate_of,
+        logarithmic=True, dense=True,
+    ),
+    "chorus": Step(
+        "the chorus's two modes", {"chorus": "Hz", "near": "ms", "far": "ms", "wet": ""}, "mode", "chorus-rates",
+        [Shot(n, SAW.replace(chorus=CHORUSES[n]), _LOW, seconds, seconds) for n, seconds in enumerate((2.0, 12.0, 12.0))],
+        measures.chorus,
+        logarithmic=True, left=True, beside_first=True,
+    ),
+    "floor": Step("noise without a note", {"floor": "dB"}, "", "noise-floor", [Shot(0, SAW.replace(mix_dco1=0))], measures.floor),
+    "first": Step(
+        "DCO1 of each voice", {"first": "dB"}, "voice", "tolerances",
+        [Shot(voice + 1, SAW.replace(mix_dco1=80), voice=voice, hold=1.2, seconds=1.2) for voice in _VOICES], measures.level,
+    ),
+    "second": Step(
+        "DCO2 of each voice", {"second": "dB"}, "voice", "tolerances",
+        [Shot(voice + 1, SECOND.replace(mix_dco2=80), voice=voice, hold=1.2, seconds=1.2) for voice in _VOICES], measures.level,
+    ),
+    "ramp_1": Step(
+        "DCO1 of each voice on low keys, where its ramp's voltage is coarse", {"ramp_1": "dB"}, "100 (voice - 1) + note", "tolerances",
+        [Shot(100 * voice + note, SAW, note, voice=voice) for voice in _VOICES for note in _COARSE], measures.level,
+    ),
+    "ramp_2": Step(
+        "DCO2 of each voice on low keys", {"ramp_2": "dB"}, "100 (voice - 1) + note", "tolerances",
+        [Shot(100 * voice + note, SECOND, note, voice=voice) for voice in _VOICES for note in _COARSE], measures.level,
+    ),
+    "driven": Step(
+        "each voice at full level and resonance, where the filter limits", {"driven": "dB"}, "voice", "tolerances",
+        [Shot(voice + 1, SAW.replace(vcf_freq=60, vcf_res=127), voice=voice, **_ONE) for voice in _VOICES], measures.level,
+    ),
+    "trim": Step(
+        "cutoff of each voice, low", {"trim": "Hz", "trimdamping": ""}, "voice", "tolerances",
+        [Shot(voice + 1, _PEAKED.replace(vcf_freq=60), voice=voice, **_LONG) for voice in _VOICES], measures.response, logarithmic=True,
+    ),
+    "scale": Step(
+        "cutoff of each voice, high", {"scale": "Hz", "scaledamping": ""}, "voice", "tolerances",
+        [Shot(voice + 1, _PEAKED.replace(vcf_freq=84), voice=voice, **_LONG) for voice in _VOICES], measures.response, logarithmic=True,
+    ),
+}  # fmt: skip
+"""By name."""
+
+STEP_OF = {column: step for step in STEPS.values() for column in step.columns}
+"""By the name of a table."""
+
+
+# --- the sequence --------------------------------------------------------------------------------
+
+
+def shots_of(names: Sequence[str], every: int = 1) -> list[tuple[str, int]]:
+    """(step, number of its shot) of a sequence; of dense steps each `every`-th value and the last one."""
+    rows = []
+    for name in names:
+        count = len(STEPS[name].shots)
+        rows += [(name, n) for n in range(count) if not STEPS[name].dense or n % every == 0 or n == count - 1]
+    return rows
+
+
+def sequence(chosen: Sequence[tuple[str, int]], board: str = "only") -> tuple[list[tuple[int, int]], dict]:
+    """Arrivals of shots between two markers, and what `analyse` needs to know of them.
+
+    That is ``version``, ``board``, the ``markers``' times and, of each of the ``shots``, ``step``, ``number`` and ``at``,
+    when its key goes down, in seconds.
+    """
+    select = bytes([SELECTS[board]])
+    sent = [(0.0, GREETING)]
+    rows, now = [], START
+
+    def play(tone: Tone, note: int, voice: int, begins: Sequence[float], hold: float) -> None:
+        for begin in begins:
+            sent.append((now + begin, select + protocol.voice_on(voice, note, 100)))
+            sent.append((now + begin + hold, select + protocol.voice_off(voice, note)))
+
+    def mark() -> float:
+        nonlocal now
+        sent.append((now, whole_tone(SELECTS[board], SAW)))
+        now += TOLD
+        play(SAW, MARK_NOTE, 0, measures.MARKER, measures.MARK)
+        began = now
+        now += measures.MARKER_SECONDS + REST
+        return began
+
+    marks = [mark()]
+    held: tuple[tuple[int, int], ...] = ()
+    for name, number in chosen:
+        shot = STEPS[name].shots[number]
+        plain = [(parameter, 127) for parameter, _ in held]  # a volume that was turned down comes back
+        controls = b"".join(protocol.parameter(*row) for row in (*plain, *shot.controls))
+        held = shot.controls
+        sent.append((now, whole_tone(SELECTS[board], shot.tone) + controls))
+        now += TOLD
+        rows.append({"step": name, "number": number, "at": round(now, 6)})
+        play(shot.tone, shot.note, shot.voice, (0.0,), shot.hold)
+        now += shot.seconds + REST
+    if held:
+        sent.append((now, select + b"".join(protocol.parameter(parameter, 127) for parameter, _ in held)))
+    marks.append(mark())
+    about = {"version": VERSION, "board": board, "markers": [round(at, 6) for at in marks], "shots": rows}
+    return arrivals([*sent, (now, select + protocol.silence())]), about
+
+
+def length(wire: Sequence[tuple[int, int]]) -> float:
+    """Seconds of a sequence, its last sound and all."""
+    return wire[-1][0] / CYCLES_PER_SECOND + 100 * CYCLES_PER_BYTE / CYCLES_PER_SECOND
+
+
+# --- what a recording says -----------------------------------------------------------------------
+
+
+def noise_of(sound: np.ndarray, rate: int, about: dict) -> float:
+    """RMS of the noise in a recording [shape=(n, channels)] of a sequence. Raises ValueError where it is none."""
+    one, two = about["markers"]
+    middle = sound.mean(1)
+    return measures.quiet(middle, rate, measures.markers(middle, rate, two - one)[0])
+
+
+def analysed(
+    sound: np.ndarray,
+    rate: int,
+    about: dict,
+    known: float | None = None,
+    shown: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, list[Row]]:
+    """Tables, by the names of the steps' columns, of a recording [shape=(n,) or (n, channels)] of a sequence.
+
+    known : RMS of the noise that levels are trusted by (default: its own, `noise_of`).  shown : told how many of the shots
+    are done.  Raises ValueError where it is no recording of the sequence.
+    """
+    sound = sound[:, None] if sound.ndim == 1 else sound
+    middle = sound.mean(1)
+    one, two = about["markers"]
+    first, last = measures.markers(middle, rate, two - one)
+    stretch = (last - first) / (two - one)
+    heard = measures.quiet(middle, rate, first)
+    tables: dict[str, list[Row]] = {}
+    flat: dict[str, np.ndarray] = {}
+    for done, row in enumerate(about["shots"]):
+        step = STEPS[row["step"]]
+        shot = step.shots[row["number"]]
+        at = row["at"] + (shot.hold if step.released else 0.0)
+        begin = round((first + (at - one) * stretch) * rate)
+        end = round((first + (row["at"] + shot.seconds - one) * stretch) * rate)
+        part = (sound[:, 0] if step.left else middle)[max(begin, 0) : end].astype(np.float64)
+        if step.beside_first and row["number"] == 0:
+            flat[row["step"]] = part
+            continue
+        beside = (flat[row["step"]],) if step.beside_first else ()
+        noise = measures.Noise(heard, heard if known is None else known)
+        found = step.measure(part, rate * stretch, shot, noise, *beside)
+        for column, (measured, error) in zip(step.columns, found, strict=True):
+            tables.setdefault(column, []).append(Row(shot.value, float(measured), float(error)))
+        shown(done + 1, len(about["shots"]))
+    for column, rows in tables.items():
+        if STEP_OF[column].relative:
+            tables[column] = [Row(row.value, row.measured - rows[-1].measured, row.error) for row in rows]
+    return tables
