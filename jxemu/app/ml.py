@@ -9,10 +9,14 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jxemu.app import crbm
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
+from jxemu.app.training import progress, shown
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks from sound to tone: train, compare.")
+
+app.add_typer(crbm.app, name="crbm")
 
 Network = StrEnum(
     "Network",
@@ -67,7 +71,7 @@ def train(
     schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
     try:
         heard = models.load(ear) if ear else None
-        with _progress() as bar:
+        with progress() as bar:
             made = models.train(
                 network.value,
                 data,
@@ -76,7 +80,7 @@ def train(
                 heard,
                 take,
                 limit,
-                shown=_shown(bar, f"training {network.value}"),
+                shown=shown(bar, f"training {network.value}"),
             )
     except (DatasetError, models.ModelError, ValueError, FloatingPointError) as error:
         fail(str(error))
@@ -224,15 +228,3 @@ def _stages(bar: Progress) -> Callable[[str, int, int], None]:
         bar.update(tasks[what], completed=done)
 
     return stage
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"),
-        TextColumn("{task.fields[loss]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console,
-    )  # fmt: skip
-
-
-def _shown(bar: Progress, what: str):
-    task = bar.add_task(what, total=None, loss="")
-    return lambda done, steps, loss: bar.update(task, completed=done, total=steps, loss=f"loss {loss:.4f}")

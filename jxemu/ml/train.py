@@ -89,11 +89,13 @@ def fit(
     checkpoint: Path,
     recipe: str,
     shown: Shown = lambda done, steps, loss: None,
+    mended: Callable[[nn.Module], None] = lambda network: None,
 ) -> list[Epoch]:
     """Train `network` in place; it ends with its averaged weights.
 
     loss : of the network and places in the table, a mean.  check : figures of a network on the validation split.
     checkpoint : file to go on from, if it is there and of the same `recipe`: all that the training depends on, as text.
+    mended : done to the network after each epoch.
     """
     batch = min(schedule.batch, len(data))
     steps = schedule.epochs * max(len(data) // batch, 1)
@@ -128,6 +130,7 @@ def fit(
             losses.append(found.item())
             done += 1
             shown(done, steps, float(np.mean(losses[-50:])))
+        mended(network)
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(f"the loss is no number any more in epoch {number + 1}; a lower rate may help")
         mean.eval()

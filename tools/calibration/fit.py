@@ -22,7 +22,7 @@ from jxemu.soundboard.tables import DIVISOR
 from jxemu.soundboard.unit import ERRORS, TABLES, Unit
 
 RATE = 48_000
-ROUNDS = 4
+ROUNDS = 3
 SURE = 3.0
 LEVEL_FREE_DB = 3.0
 """Levels further apart than this are the recording's own gain, and only differences between voices are fitted."""
@@ -194,12 +194,13 @@ def fitted(
     Raises ValueError where there is nothing to fit.
     """
     place = "upper" if board == "upper" else "lower"
-    state, remarks, kept = State.of(known or Unit()), [], []
+    state, remarks, kept, sure = State.of(known or Unit()), [], [], {}
     unknowns = _unknowns(place, set(tables))
     times = [column for column in ("attack", "decay", "lfo") if column in tables]
     if not unknowns and not times:
         raise ValueError("the recording has no step that says anything about a unit")
     shown("the model plays what the recording is of")
+    known_numbers = dict(state.numbers)
     model = Model(board, noise)
     first = model.tables(shots, state.unit())
     before = {column: _off(tables, first, column) for column in tables}
@@ -215,17 +216,15 @@ def fitted(
     slopes: dict[str, np.ndarray] = {}
     for number in range(ROUNDS):
         shown(f"voices, mixer, filter, chorus and levels: round {number + 1} of {ROUNDS}")
+        if number == ROUNDS - 1:  # what the recording is not sure about goes back to nominal, the rest moves once more
+            kept = [unknown.name for unknown in unknowns if unknown.place == "parts" and not sure[unknown.name]]
+            for constant_name in kept:
+                before_fit = known_numbers.get(("parts", constant_name))
+                state.numbers.pop(("parts", constant_name))
+                if before_fit is not None:
+                    state.numbers["parts", constant_name] = before_fit
+            unknowns = [unknown for unknown in unknowns if unknown.name not in kept]
         state, sure = _round(tables, shots, model, state, unknowns, slopes)
-    kept += [
-        unknown.name
-        for unknown in unknowns
-        if unknown.place == "parts"
-        and not sure[unknown.name]
-        and state.numbers.pop(("parts", unknown.name), None) is not None
-    ]
-    if kept:
-        free_ones = [unknown for unknown in unknowns if unknown.name not in kept]
-        state, _ = _round(tables, shots, model, state, free_ones, slopes)
     if "chorus" in tables and (said := _chorus(tables, shots, model, state, place)):
         remarks.append(said)
     if times:

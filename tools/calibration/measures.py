@@ -62,8 +62,9 @@ def steady(sound: np.ndarray, rate: float, shot: "Shot") -> np.ndarray:
 
 def fundamental(part: np.ndarray, rate: float, expected: float) -> float:
     """Hz of the strongest partial within half an octave of what is expected."""
-    size = 1 << int(np.ceil(np.log2(4 * len(part))))
-    spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part)), size))
+    look = part[: 1 << 16]
+    size = 1 << int(np.ceil(np.log2(2 * len(look))))
+    spectrum = np.abs(np.fft.rfft(look * np.hanning(len(look)), size))
     first, last = (round(expected * share * size / rate) for share in (0.71, 1.41))
     top = first + int(np.argmax(spectrum[first:last]))
     if not 0 < top < len(spectrum) - 1 or not spectrum[top]:

@@ -124,7 +124,7 @@ _PEAKED = SAW.replace(vcf_res=80, mix_dco1=64)
 _RINGING = SAW.replace(vcf_res=127, mix_dco1=0)
 _VOICES = range(protocol.VOICES)
 _ONE = {"note": _LOW, "hold": 1.2, "seconds": 1.2}
-_LONG = {"note": _LOW, "hold": 3.0, "seconds": 3.0}
+_LONG = {"note": _LOW, "hold": 2.4, "seconds": 2.4}
 
 STEPS: dict[str, Step] = {
     "pitch": Step(

@@ -1,0 +1,377 @@
+"""``jxemu ml crbm``: a machine that learns a sound sample by sample, whose poles can be moved and heard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from jxemu.app.files import fail, whole_file
+from jxemu.app.training import progress, shown
+
+if TYPE_CHECKING:
+    from jxemu.ml.crbm import Fourier, Model
+    from jxemu.ml.poles import Poles
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Learn a sound sample by sample, and move its poles."
+)
+
+Start = StrEnum("Start", {"linear": "linear", "random": "random"})
+CodeName = StrEnum("CodeName", {name: name for name in ("complex", "polar", "delta")})
+
+SoundsArgument = Annotated[list[Path], typer.Argument(help="WAV or FLAC files of one rate, or a folder of them.")]
+ModelArgument = Annotated[Path, typer.Argument(help="Folder of a trained model.")]
+ClampOption = Annotated[float | None, typer.Option(min=0.0, max=0.5, help="No pole farther out than 1 minus this.")]
+ScaleOption = Annotated[float | None, typer.Option(min=0.0, max=2.0, help="Poles so many times as far from 0.")]
+PullOption = Annotated[float | None, typer.Option(min=-5.0, max=1.0, help="Poles towards the unit circle by this share of their distance; below 0 away.")]  # fmt: skip
+RotateOption = Annotated[float | None, typer.Option(help="Every pole's frequency raised by so many Hz.")]
+PitchOption = Annotated[float | None, typer.Option(min=0.01, max=100.0, help="Every pole's frequency times this.")]
+
+HiddenTooOption = Annotated[bool, typer.Option("--hidden-too", help="Move the poles of every hidden unit likewise.")]
+
+MOST_SECONDS = 60.0
+_GREY, _INK, _RUST = "#b9c0c6", "#1f5f8b", "#c2571a"
+
+
+@app.command()
+def train(
+    sounds: SoundsArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model.")],
+    order: Annotated[int, typer.Option(min=1, max=1000, help="Samples, or bins, of the past.")] = 50,
+    scales: Annotated[
+        float | None, typer.Option(min=1.0, max=4.0, help="Bins of the past that grow by this factor.")
+    ] = None,
+    hidden: Annotated[int, typer.Option(min=1, max=2000, help="Hidden units.")] = 200,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Times through the sounds; default 30.")] = None,
+    steps: Annotated[int, typer.Option(min=1, max=100, help="Of contrastive divergence.")] = 1,
+    window: Annotated[float, typer.Option(min=0.05, max=1.0, help="Level up to which samples are not bent.")] = 0.8,
+    start: Annotated[Start, typer.Option(help="A begins as a linear prediction, or at random.")] = Start.linear,
+    clamp: Annotated[bool, typer.Option(help="Keep A's poles inside the unit circle while training.")] = True,
+    fourier: Annotated[CodeName | None, typer.Option(help="Learn spectra instead of samples, in this code.")] = None,
+    seed: Annotated[int, typer.Option(min=1, help="The same seed gives the same model.")] = 1,
+) -> None:
+    """Train on sounds; the same command goes on where it was stopped."""
+    from dataclasses import replace
+
+    crbm = _library()
+    data, rate = _read(sounds)
+    schedule = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
+    schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
+    try:
+        with progress() as bar:
+            told = shown(bar, "training")
+            if fourier:
+                model = crbm.train_fourier(np.concatenate(data), rate, fourier.value, hidden, output, schedule, told)
+                text = _about_fourier(model, output, sounds)
+            else:
+                sizes = crbm.multiscale(order, scales) if scales else crbm.contiguous(order)
+                settings = crbm.Settings(rate, hidden, sizes, window, steps, start is Start.linear, clamp)
+                model = crbm.train(data, settings, output, schedule, told)
+                text = _about(model, data, output, sounds)
+        (output / "README.md").write_text(text)
+    except (crbm.CrbmError, ValueError, FloatingPointError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}; the same command goes on")
+    except KeyboardInterrupt:
+        fail(f"stopped; what is done stays in {output}, the same command goes on")
+    typer.echo(text)
+
+
+@app.command()
+def generate(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="WAV file; a picture goes beside it.")],
+    seconds: Annotated[float, typer.Option(min=0.01, max=600.0, help="Length.")] = 4.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same sound.")] = 0,
+    begin: Annotated[
+        Path | None, typer.Option("--from", help="Sound to go on from; default: where the training ended.")
+    ] = None,
+    at: Annotated[
+        float | None, typer.Option(min=0.0, help="Second of that sound at which to take over; default: its loudest.")
+    ] = None,
+    clip: Annotated[
+        bool, typer.Option(help="Bend samples to +-1 on their way; --no-clip shows what the machine alone does.")
+    ] = True,
+    linear: Annotated[bool, typer.Option("--linear", help="Without what hidden units add.")] = False,
+    clamp: ClampOption = None,
+    scale: ScaleOption = None,
+    pull: PullOption = None,
+    rotate: RotateOption = None,
+    pitch: PitchOption = None,
+    hidden_too: HiddenTooOption = False,
+) -> None:
+    """Let a model sound; its poles may be moved first."""
+    crbm = _library()
+    there = _load(model)
+    if isinstance(there, crbm.Fourier):
+        if any(option is not None for option in (begin, clamp, scale, pull, rotate, pitch)) or linear:
+            fail(f"{model} learned spectra: it has no poles, and begins with a frame of its own")
+        made, active, rate = there.generate(seconds, seed), None, there.rate
+    else:
+        rate = there.settings.rate
+        try:
+            there = Edit(clamp, scale, pull, rotate, pitch, rate, hidden_too).model(there)
+            there = there.linear() if linear else there
+            context = _context(begin, at, rate, sum(there.settings.sizes)) if begin else None
+            made, active = there.generate(round(seconds * rate), seed, context, clip)
+        except crbm.CrbmError as error:
+            fail(str(error))
+    good = np.isfinite(made)
+    if not good.all():
+        typer.echo(f"the machine left every range after {int(np.argmin(good)) / rate:.3f} s; the rest is silence")
+        made = np.where(good & (np.cumsum(~good) == 0), made, 0.0)
+    peak = float(np.abs(made).max(initial=0.0))
+    _write(output, made / max(peak, 1.0), rate)
+    _draw_sound(output.with_suffix(".png"), made, active, rate)
+    typer.echo(
+        f"{output}: {len(made) / rate:.2f} s, {rate} Hz, peak {peak:.3g}{' (turned down to 1)' if peak > 1 else ''}"
+    )
+
+
+@app.command()
+def poles(
+    model: ModelArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for the model with its poles moved.")
+    ] = None,
+    clamp: ClampOption = None,
+    scale: ScaleOption = None,
+    pull: PullOption = None,
+    rotate: RotateOption = None,
+    pitch: PitchOption = None,
+    hidden_too: HiddenTooOption = False,
+) -> None:
+    """List a model's poles, or move them: clamp, scale, pull, rotate and pitch, in this order."""
+    crbm = _library()
+    there = _load(model)
+    if isinstance(there, crbm.Fourier):
+        fail(f"{model} learned spectra: it has no poles")
+    rate = there.settings.rate
+    try:
+        there = Edit(clamp, scale, pull, rotate, pitch, rate, hidden_too).model(there)
+        found, total = there.poles, there.total_poles
+    except crbm.CrbmError as error:
+        fail(str(error))
+    if output:
+        try:
+            there.save(output)
+            _draw_poles(there, output / "poles.png")
+        except OSError as error:
+            fail(f"cannot write {output}: {error.strerror}")
+    typer.echo(f"{found.order} poles: {len(found.pairs)} pairs, {len(found.real)} real; {'all inside' if found.stable else 'NOT all inside'} the unit circle"
+               f" (with hidden units: {'all inside' if total.stable else 'not all inside'})")  # fmt: skip
+    typer.echo("      Hz    radius  decay (60 dB)")
+    for pole in found.pairs:
+        radius = abs(pole)
+        decay = f"{-3 * np.log(10) / np.log(radius) / rate * 1000:.1f} ms" if 0 < radius < 1 else "grows"
+        typer.echo(f"{np.angle(pole) * rate / (2 * np.pi):8.1f}  {radius:.6f}  {decay}")
+    for pole in found.real:
+        typer.echo(f"    real  {pole:+.6f}")
+    if output:
+        typer.echo(f"{output}: the model with these poles")
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def _library():
+    try:
+        from jxemu.ml import crbm
+    except ImportError as error:
+        fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
+    return crbm
+
+
+def _load(folder: Path) -> "Model | Fourier":
+    crbm = _library()
+    try:
+        return crbm.Model.load(folder)
+    except crbm.CrbmError as error:
+        try:
+            return crbm.Fourier.load(folder)
+        except crbm.CrbmError:
+            fail(str(error))
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is done to poles, in this order; None leaves them."""
+
+    clamp: float | None
+    scale: float | None
+    pull: float | None
+    rotate: float | None
+    pitch: float | None
+    rate: int
+    hidden_too: bool = False
+
+    def __bool__(self) -> bool:
+        return any(each is not None for each in (self.clamp, self.scale, self.pull, self.rotate, self.pitch))
+
+    def poles(self, found: "Poles") -> "Poles":
+        """Those that were moved."""
+        found = found if self.clamp is None else found.clamped(self.clamp)
+        found = found if self.scale is None else found.scaled(self.scale)
+        found = found if self.pull is None else found.pulled(self.pull)
+        found = found if self.rotate is None else found.rotated(self.rotate, self.rate)
+        return found if self.pitch is None else found.pitched(self.pitch)
+
+    def model(self, model: "Model") -> "Model":
+        """A model whose poles were moved."""
+        if not self:
+            return model
+        model = model.edited(self.poles(model.poles))
+        return model.edited_hidden(self.poles) if self.hidden_too else model
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[np.ndarray], int]:
+    """Sounds, mono, -1..1, of one rate."""
+    import soundfile
+
+    files = [file for path in paths for file in (sorted(path.glob("*.wav")) if path.is_dir() else [path])]
+    if not files:
+        fail(f"{paths[0]} holds no WAV files")
+    sounds, rates = [], {}
+    for file in files:
+        try:
+            data, rate = soundfile.read(file, dtype="float64", always_2d=True)
+        except (OSError, soundfile.SoundFileError) as error:
+            fail(f"cannot read {file}: {error}")
+        if len(data) > MOST_SECONDS * rate:
+            fail(
+                f"{file} is {len(data) / rate:.0f} s long; {MOST_SECONDS:g} s is the most that is learned from at once"
+            )
+        rates[rate] = file
+        sounds.append(data.mean(1))
+    if len(rates) > 1:
+        fail(f"the sounds have several rates: {', '.join(f'{file} {rate} Hz' for rate, file in rates.items())}")
+    return sounds, next(iter(rates))
+
+
+def _context(path: Path, at: float | None, rate: int, span: int) -> np.ndarray:
+    (sound,), its = _read([path])
+    if its != rate:
+        fail(f"{path} has {its} Hz, the model {rate}")
+    place = int(np.argmax(np.abs(sound))) + span if at is None else round(at * rate)
+    place = min(max(place, span), len(sound))
+    return sound[:place]
+
+
+def _write(path: Path, sound: np.ndarray, rate: int) -> None:
+    import soundfile
+
+    with whole_file(path) as part:
+        try:
+            soundfile.write(part, sound, rate, "PCM_24", format="WAV")
+        except soundfile.SoundFileError as error:
+            fail(f"cannot write {path}: {error}")
+
+
+def _about(model: "Model", data: Sequence[np.ndarray], folder: Path, sounds: Sequence[Path]) -> str:
+    """A card for people, and its pictures."""
+    windows = model.windows(data)
+    rows = [("CRBM", model.error(data)), ("its linear part alone", model.linear().error(data))]
+    if model.settings.is_contiguous:
+        from jxemu.ml.poles import burg, predicted
+
+        order = len(model.settings.sizes)
+        off = windows.sound[order:] - predicted(windows.sound, burg(windows.sound, order))
+        rows.append((f"LPC by Burg, order {order}", float(np.sqrt(np.square(off).mean()) * model.range.deviation)))
+        _draw_poles(model, folder / "poles.png")
+    _draw_curve([(epoch.number, epoch.figures["error"]) for epoch in model.curve], folder / "curve.png")
+    lines = [
+        f"# A CRBM of {', '.join(path.name for path in sounds)}", "",
+        f"{len(model.settings.sizes)} bins of the past ({sum(model.settings.sizes)} samples), {len(model.w)} hidden units, "
+        f"{model.settings.rate} Hz, {len(model.curve)} epochs of CD-{model.settings.steps}.", "",
+        "| what expects the next sample | RMS of what it does not expect |", "|---|---|",
+        *(f"| {name} | {20 * np.log10(max(error, 1e-9)):.2f} dB |" for name, error in rows), "",
+    ]  # fmt: skip
+    if model.settings.is_contiguous:
+        inside = "all poles inside" if model.stable else "NOT all poles inside"
+        lines += [f"Linear part: {inside} the unit circle.", "", "![poles](poles.png)", ""]
+    return "\n".join([*lines, "![curve](curve.png)", ""])
+
+
+def _about_fourier(model: "Fourier", folder: Path, sounds: Sequence[Path]) -> str:
+    _draw_curve([(epoch.number, epoch.figures["error"]) for epoch in model.curve], folder / "curve.png")
+    return (
+        f"# A CRBM of the spectra of {', '.join(path.name for path in sounds)}\n\n"
+        f"Code {model.code}, {len(model.mean)} channels, {len(model.hidden_bias)} hidden units, {model.rate} Hz. What it does not "
+        f"expect of the next frame: {model.curve[-1].figures['error']:.3f} of each channel's deviation.\n\n![curve](curve.png)\n"
+    )
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    poles: "Poles"
+    colour: str
+    marker: str
+    name: str
+
+
+def _draw_poles(model: "Model", path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from jxemu.ml.poles import response
+
+    loudest = np.argsort(np.abs(model.w))[::-1][:3]
+    clouds = [
+        *(
+            _Cloud(model.hidden_poles(int(n)), _GREY, ".", "of hidden units" if not k else "_")
+            for k, n in enumerate(loudest)
+        ),
+        _Cloud(model.total_poles, _RUST, "x", "with hidden units"),
+        _Cloud(model.poles, _INK, "o", "linear part"),
+    ]
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    plane, gain = figure.subplots(1, 2)
+    turn = np.linspace(0, 2 * np.pi, 200)
+    plane.plot(np.cos(turn), np.sin(turn), color="black", linewidth=0.8)
+    for cloud in clouds:
+        found = cloud.poles.all
+        plane.plot(found.real, found.imag, cloud.marker, color=cloud.colour, fillstyle="none", label=cloud.name)
+    plane.set(aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), title="poles")
+    plane.legend(fontsize=8, loc="upper right")
+    hertz = np.geomspace(20, model.settings.rate / 2, 600)
+    for cloud in clouds[-2:]:
+        gain.semilogx(hertz, response(cloud.poles.coefficients, hertz, model.settings.rate), color=cloud.colour)
+    gain.set(xlabel="Hz", ylabel="dB", title="1 / |A|")
+    figure.savefig(path, dpi=100)
+
+
+def _draw_curve(rows: Sequence[tuple[int, float]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(*zip(*rows, strict=True), color=_INK)
+    axis.set(xlabel="epoch", ylabel="RMS of what is not expected")
+    figure.savefig(path, dpi=100)
+
+
+def _draw_sound(path: Path, sound: np.ndarray, active: np.ndarray | None, rate: int) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    wave, picture, *more = figure.subplots(2 if active is None else 3, 1)
+    wave.plot(np.arange(len(sound)) / rate, sound, color=_INK, linewidth=0.4)
+    wave.set(ylabel="level", xlim=(0, len(sound) / rate))
+    picture.specgram(
+        sound + 1e-9 * np.random.default_rng(0).standard_normal(len(sound)),
+        NFFT=min(1024, len(sound)),
+        Fs=rate,
+        noverlap=0,
+        cmap="magma",
+    )
+    picture.set(ylabel="Hz")
+    for axis in more:
+        axis.imshow(
+            active.T, aspect="auto", origin="lower", cmap="gray_r", extent=(0, len(sound) / rate, 0, active.shape[1])
+        )
+        axis.set(ylabel="hidden unit")
+    figure.savefig(path, dpi=100)
