@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import typer
 from conformance import board
+from live import jack_server
 from scipy import signal as filters
-from test_bridge import Line, jxemu_command, until
+from test_bridge import Line, jxemu_command, spoiler, until
 
 import jxemu
 from jxemu.app import capture
@@ -97,6 +98,33 @@ def test_what_is_wrong_with_a_take_is_said():
     assert "100 samples are clipped" in loud.troubles[0]
     assert any("offset" in said for said in loud.troubles)
     assert "nearly silent" in checked(Take(np.zeros((100, 1), np.float32), RATE)).troubles[0]
+
+
+PROBE = Path(__file__).with_name("card_probe.py")
+
+
+def test_a_sound_card_records_a_board_and_its_takes_lie_on_the_wires_time(tmp_path):
+    with jack_server(1024, f"card{tmp_path.name[-8:]}") as env:
+        command = [sys.executable, str(PROBE), "board", env["JACK_DEFAULT_SERVER"]]
+        made = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            words = [made.stdout.readline().strip(), "board", "1.5", "2"]
+            done = subprocess.run(
+                [sys.executable, str(PROBE), "host", *words], env=env, capture_output=True, text=True, timeout=90
+            )
+        finally:
+            made.stdin.close()
+            made.wait(10)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert "board" in said["names"]
+    for take in said["takes"]:
+        assert (take["frames"], take["channels"]) == (1.5 * RATE, 1)
+        assert not [trouble for trouble in take["troubles"] if "clipped" in trouble]
+        assert len(take["clicks"]) == len(take["expected"])
+        late = np.array(take["clicks"]) - np.array(take["expected"])
+        assert np.abs(late - np.median(late)).max() < 0.02  # bytes leave when the computer lets them
+        assert abs(np.median(late)) < 0.005
 
 
 # --- a rig, in virtual time ---
@@ -187,6 +215,52 @@ def test_a_capture_of_six_hours_with_20_unplugs_loses_nothing():
     takes, lost, _ = hours(6, 20)
     assert takes > 4500
     assert lost >= 15
+
+
+def troubled(seed):
+    """A take over a line that is pulled out, drops, doubles, garbles, and is read too seldom; how it came about."""
+    rng = np.random.default_rng(seed)
+    gone = rng.uniform(0.2, 1.2) if rng.random() < 0.4 else np.inf
+    back = gone + rng.uniform(0.05, 2.0)
+    line = Clicks(lambda seconds: not gone <= seconds < back, 2000, rng.uniform(-100, 100))
+    step = rng.choice([0.0005, 0.005, 0.05])
+    said = []
+
+    def connect():
+        try:
+            bench = line.bench()
+        except OSError:
+            raise BoardError("lost while it was greeted") from None  # as Rig.open does
+        bench._pause = lambda seconds: line.pause(step)
+        line.spoil = spoiler(rng) if seed % 4 else line.spoil
+        return bench
+
+    line.pause(0.01)
+    patient = Patient(connect, say=said.append, pause=line.pause)
+    wire = [(int(at), 1) for at in 1000 * np.sort(rng.choice(np.arange(10, 140, 12), 4, replace=False))]
+    try:
+        take = patient.perform(wire, 0.15)
+    except CaptureError as error:
+        return "given up", [str(error)], patient
+    found = np.flatnonzero(take.sound[:, 0] > 0.3)
+    expected = np.array([at for at, _ in wire]) * 2000 / 1e6
+    assert len(take.sound) == 300, f"seed {seed}"
+    assert all(np.abs(found - at).min() <= 1.0 for at in expected), f"seed {seed}: {found} {expected}"
+    assert len(found) <= 2 * len(wire), f"seed {seed}: clicks that nobody played"
+    return "whole", said, patient
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_capture_is_right_or_given_up_over_a_line_in_any_trouble(count):
+    ends = []
+    for seed in range(count):
+        end, said, patient = troubled(seed)
+        assert sum("is lost" in sentence for sentence in said) == (patient.lost if end == "whole" else 0), (
+            f"seed {seed}"
+        )
+        assert end == "whole" or said[0], f"seed {seed}"
+        ends.append(end)
+    assert ends.count("whole") > 0.8 * count
 
 
 def test_a_take_that_never_comes_is_given_up_with_its_reason():

@@ -78,7 +78,10 @@ def _features():
     return set(flags)
 
 
-@pytest.mark.parametrize("cpu, needs", [("nehalem", "sse4_2"), ("haswell", "avx2"), ("skylake-avx512", "avx512f")])
+@pytest.mark.parametrize(
+    "cpu, needs",
+    [("nehalem", "sse4_2"), pytest.param("haswell", "avx2", marks=pytest.mark.slow), ("skylake-avx512", "avx512f")],
+)
 def test_code_for_another_instruction_set_gives_the_same_bytes(alone, cpu, needs):
     if needs not in _features():
         pytest.skip(f"this processor cannot run {cpu} code (no {needs})")

@@ -2,12 +2,15 @@
 
 import ctypes
 import json
+import time
 
 import mido
 import numpy as np
 import pytest
+import test_bridge
 
 import jxemu
+from jxemu.bridge.serial_link import GREETING, BoardError, SerialLink, Wire
 from jxemu.link import load_log, replay
 from jxemu.live.audio import AudioError, Silent, open_output
 from jxemu.live.callback import FREEWHEELING
@@ -485,3 +488,69 @@ def test_after_panic_real_boards_are_told_what_was_cut_off():
     bench.player.panic()
     assert bench.player.tones["upper"].wire() in boards.sent
     assert silence() in boards.sent
+
+
+class Trouble(test_bridge.Port):
+    """A serial port that breaks, is stuck, dribbles or babbles when told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.how = ""
+
+    @property
+    def in_waiting(self):
+        if self.how == "odd":
+            raise ValueError("a driver's own idea of an error")
+        return 40 if self.how == "babbling" else 0
+
+    def read(self, count):
+        return bytes(count)
+
+    def write(self, data):
+        if self.how == "slow":
+            time.sleep(0.002)
+        super().write(data)
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_player_goes_on_through_any_trouble_of_its_board_and_says_each(count, monkeypatch):
+    monkeypatch.setattr("jxemu.bridge.serial_link.RETRY", 0.001)
+    rng, opened, ready = np.random.default_rng(count), [], []
+
+    def connect():
+        if opened and rng.random() < 0.2:
+            raise BoardError("not there yet")
+        opened.append(Trouble())
+        return Wire(opened[-1])
+
+    link = SerialLink(connect, "PORT", tune_up=0.0)
+    bench = Bench(boards=link)
+    bench.player.shared.words[FREEWHEELING] = 0
+    bench.player.start()
+    try:
+        test_bridge.until(lambda: link.state == "ready")
+        told = link.on_ready
+        ready.append(1)
+        link.on_ready = lambda: (told(), ready.append(1))
+        lost = 0
+        for number in range(count):
+            port, how = opened[-1], str(rng.choice(["broken", "stuck", "odd", "slow", "babbling"]))
+            before = bench.player.shared.word("frame")
+            bench.midi(on(40 + number % 40))
+            if how in ("broken", "stuck"):
+                setattr(port, how, True)
+            port.how = how
+            bench.midi(off(40 + number % 40))
+            if how in ("broken", "stuck", "odd"):
+                lost += 1
+                link.send([0xF4], [time.monotonic()])
+                test_bridge.until(lambda: link.traffic.lost >= lost and len(ready) > lost)  # noqa: B023
+            test_bridge.until(lambda: bench.player.shared.word("frame") > before)  # noqa: B023
+            port.how = ""
+        assert link.traffic.lost == lost
+        assert lost > count / 2
+        assert sum("is lost" in sentence for sentence in bench.said) == lost
+        assert bench.said.count("PORT is back") == lost
+        assert all(port.heard.startswith(GREETING[:1]) for port in opened if port.heard)
+    finally:
+        bench.player.close()

@@ -1,5 +1,6 @@
 import contextlib
 import ctypes.util
+import http.client
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -193,6 +195,32 @@ def test_a_sound_dropped_on_the_page_gives_tones_to_play(chromium, instrument, t
     assert page.faults == []
     page.evaluate(drop, ["noise.wav", [1, 2, 3]])
     page.wait_for_selector("#say .error:has-text('cannot read noise.wav')")
+
+
+def test_a_search_ends_with_the_page_that_asked_for_it(tmp_path):
+    import soundfile
+
+    target = jxemu.Tone("TARGET", dco1_wave="square", vcf_freq=70)
+    soundfile.write(tmp_path / "pluck.wav", jxemu.render(target, [(57, 100, 0.0, 0.8)], 1.0), 48_000)
+    sound = (tmp_path / "pluck.wav").read_bytes()
+    with panel(tmp_path) as (address, _):
+        where = urllib.parse.urlsplit(address).netloc
+
+        def drop(patience):
+            connection = http.client.HTTPConnection(where, timeout=patience)
+            connection.request("POST", "/sound?name=pluck.wav", sound, {"Origin": f"http://{where}"})
+            return connection
+
+        first = drop(30)
+        wait_for(lambda: drop(10).getresponse().status == 409, 20)  # one is being matched
+        first.close()
+
+        def is_taken():
+            with contextlib.closing(drop(1.0)) as again, contextlib.suppress(TimeoutError):
+                return again.getresponse().status != 409
+            return True  # it is being matched: the one before has ended
+
+        wait_for(is_taken, 5)
 
 
 def test_a_take_is_recorded_with_its_log(chromium, tmp_path):
@@ -386,7 +414,7 @@ def test_favourites_and_tags_are_found_again_after_a_restart(chromium, tmp_path)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 900, 1400])
+@pytest.mark.parametrize("width", [390, pytest.param(900, marks=pytest.mark.slow), 1400])
 def test_no_page_has_a_serious_accessibility_fault_or_is_too_wide(chromium, instrument, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 

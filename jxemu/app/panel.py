@@ -95,6 +95,10 @@ def tables() -> dict[str, Any]:
     }
 
 
+LISTENING = 0.3
+"""Seconds between two looks at whether a page that asked for a search is still there."""
+
+
 class Guard:
     """Lets in only requests that name this computer as their host, and writes only from the panel's own page."""
 
@@ -283,8 +287,16 @@ class Panel:
         async with self._matching:
             name = request.query_params.get("name", "sound.wav")[-80:]
             self._say(f"{name}: looking for tones that sound like it")
+            search = asyncio.create_task(matched(data, name))
+            while not search.done():
+                await asyncio.wait([search], timeout=LISTENING)
+                if not search.done() and await request.is_disconnected():
+                    search.cancel()  # its page is closed: nobody waits for it
             try:
-                said, tones = await matched(data, name)
+                said, tones = await search
+            except asyncio.CancelledError:
+                self._say(f"{name}: its page was closed, the search is given up")
+                return PlainTextResponse("given up", 400)
             except (MatchingError, OSError) as error:
                 return PlainTextResponse(str(error), 400)
         self.session.take_matched(tones)
