@@ -287,7 +287,7 @@ def _soldered(*key: tuple) -> Engine:
 
 
 def JX8P(seed: int = 0, **options) -> Machine:  # noqa: N802 - the instrument's name
-    """A JX-8P: one sound board, six voices. Options are those of `Machine`."""
+    """A JX-8P: one sound board, six voices. Options are those of `Machine`; unit: a measured one, or its file."""
     return _machine("jx8p", seed, options)
 
 
@@ -303,4 +303,6 @@ def MKS70(seed: int = 0, **options) -> Machine:  # noqa: N802
 
 def _machine(kind: str, seed: int, options: dict) -> Machine:
     circuit = replace(options.pop("circuit", Circuit()), seed=seed)
+    if "unit" in options:
+        circuit = replace(circuit, unit=Machine.circuit_of(options.pop("unit")).unit)
     return Machine(kind, circuit, **options)

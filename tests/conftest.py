@@ -18,7 +18,7 @@ LONGEST = (
     "test_bridge", "test_dataset_dask", "test_board_firmware", "test_dataset_export", "test_live_jack", "test_cli_patches",
     "test_ml_crbm", "test_explore", "test_protocol", "test_vcf", "test_unit", "test_live_player",
 )  # fmt: skip
-"""Files that take long go first, so that no worker is left alone with one at the end."""
+"""Files that take long go first, so that neither worker is left alone with one at the end."""
 
 
 def pytest_collection_modifyitems(items):

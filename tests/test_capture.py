@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import typer
 from conformance import board
-from live import jack_server
 from scipy import signal as filters
 from test_bridge import Line, jxemu_command, spoiler, until
 
@@ -98,33 +97,6 @@ def test_what_is_wrong_with_a_take_is_said():
     assert "100 samples are clipped" in loud.troubles[0]
     assert any("offset" in said for said in loud.troubles)
     assert "nearly silent" in checked(Take(np.zeros((100, 1), np.float32), RATE)).troubles[0]
-
-
-PROBE = Path(__file__).with_name("card_probe.py")
-
-
-def test_a_sound_card_records_a_board_and_its_takes_lie_on_the_wires_time(tmp_path):
-    with jack_server(1024, f"card{tmp_path.name[-8:]}") as env:
-        command = [sys.executable, str(PROBE), "board", env["JACK_DEFAULT_SERVER"]]
-        made = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        try:
-            words = [made.stdout.readline().strip(), "board", "1.5", "2"]
-            done = subprocess.run(
-                [sys.executable, str(PROBE), "host", *words], env=env, capture_output=True, text=True, timeout=90
-            )
-        finally:
-            made.stdin.close()
-            made.wait(10)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert "board" in said["names"]
-    for take in said["takes"]:
-        assert (take["frames"], take["channels"]) == (1.5 * RATE, 1)
-        assert not [trouble for trouble in take["troubles"] if "clipped" in trouble]
-        assert len(take["clicks"]) == len(take["expected"])
-        late = np.array(take["clicks"]) - np.array(take["expected"])
-        assert np.abs(late - np.median(late)).max() < 0.02  # bytes leave when the computer lets them
-        assert abs(np.median(late)) < 0.005
 
 
 # --- a rig, in virtual time ---
@@ -250,7 +222,7 @@ def troubled(seed):
     return "whole", said, patient
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_capture_is_right_or_given_up_over_a_line_in_any_trouble(count):
     ends = []
     for seed in range(count):

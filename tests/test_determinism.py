@@ -51,7 +51,7 @@ def alone():
     return [jxemu.render(random_tone(seed), PHRASE, 0.1, seed=seed % 3) for seed in TONES]
 
 
-@pytest.mark.parametrize("lanes", [8, 16, 32])
+@pytest.mark.parametrize("lanes", [8, 16, pytest.param(32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_lane_width_batch_and_workers_do_not_change_a_byte(alone, lanes, workers):
     order = np.random.default_rng(lanes + workers).permutation(len(TONES))

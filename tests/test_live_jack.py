@@ -2,7 +2,9 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from jxemu.protocol import OFF, ON, Decoder
 pytestmark = pytest.mark.live
 
 AUDIBLE = 1e-5
+CARD = Path(__file__).with_name("card_probe.py")
 WIRE = 4 * 320e-6
 """Seconds that the select and the three bytes of a voice-on take on the wire."""
 
@@ -214,3 +217,27 @@ def test_a_server_that_goes_away_is_waited_for_and_the_instrument_keeps_its_stat
     assert np.abs(heard["sound"]).max() > 1e-3
     place_of(heard["sound"], rendered)
     assert heard["midi"].tolist() == [0xC0, 9]
+
+
+def test_a_sound_card_records_a_board_and_its_takes_lie_on_the_wires_time(tmp_path):
+    with jack_server(1024, f"card{tmp_path.name[-8:]}") as env:
+        command = [sys.executable, str(CARD), "board", env["JACK_DEFAULT_SERVER"]]
+        made = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            words = [made.stdout.readline().strip(), "board", "1.5", "2"]
+            done = subprocess.run(
+                [sys.executable, str(CARD), "host", *words], env=env, capture_output=True, text=True, timeout=90
+            )
+        finally:
+            made.stdin.close()
+            made.wait(10)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert "board" in said["names"]
+    for take in said["takes"]:
+        assert (take["frames"], take["channels"]) == (1.5 * RATE, 1)
+        assert not [trouble for trouble in take["troubles"] if "clipped" in trouble]
+        assert len(take["clicks"]) == len(take["expected"])
+        late = np.array(take["clicks"]) - np.array(take["expected"])
+        assert np.abs(late - np.median(late)).max() < 0.02  # bytes leave when the computer lets them
+        assert abs(np.median(late)) < 0.005

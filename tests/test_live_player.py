@@ -512,7 +512,7 @@ class Trouble(test_bridge.Port):
         super().write(data)
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_player_goes_on_through_any_trouble_of_its_board_and_says_each(count, monkeypatch):
     monkeypatch.setattr("jxemu.bridge.serial_link.RETRY", 0.001)
     rng, opened, ready = np.random.default_rng(count), [], []

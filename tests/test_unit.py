@@ -146,7 +146,8 @@ def test_the_upper_boards_errors_are_the_upper_boards():
 
 
 def test_a_machine_of_a_measured_unit_is_saved_and_continued(file):
-    machine = jxemu.JX8P(circuit=jxemu.Machine.circuit_of(file))
+    machine = jxemu.JX8P(unit=file)
+    assert machine.circuit == jxemu.Machine.circuit_of(file)
     machine.load_tone(SAW)
     machine.play(jxemu.Event(0.0, "note_on", (60, 100)))
     machine.render(5_000)
