@@ -194,6 +194,7 @@ def circuits(found):
     return jxemu.Machine.circuit_of(found), jxemu.Circuit(seed=HIDDEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cv", [50, 70, 95])
 def test_the_hidden_units_cutoffs_are_found_within_three_cents(circuits, cv):
     octaves = cv * 128 / value("VCF_COUNTS_PER_OCTAVE")
@@ -204,6 +205,7 @@ def test_the_hidden_units_cutoffs_are_found_within_three_cents(circuits, cv):
     assert np.abs(hidden).max() > 10  # there was something to find
 
 
+@pytest.mark.slow
 def test_the_hidden_units_levels_are_found_within_a_fifth_of_a_decibel(circuits):
     for dco in ("1", "2"):
         mine, hidden = (
@@ -212,12 +214,14 @@ def test_the_hidden_units_levels_are_found_within_a_fifth_of_a_decibel(circuits)
         assert np.abs(mine - hidden).max() < 0.2
 
 
+@pytest.mark.slow
 def test_the_hidden_units_chorus_is_found_within_three_in_a_hundred(circuits):
     for name in ("chorus_rate", "chorus_delay"):
         mine, hidden = (unit.errors(0, name)[0] for unit in circuits)
         assert abs(mine - hidden) < 0.002
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2, 5, 8])
 def test_the_fitted_unit_is_nearer_the_hidden_one_by_twenty_decibels_on_notes_not_in_the_kit(found, number):
     tone = factory_bank().tones[number]

@@ -60,7 +60,7 @@ def test_lane_width_batch_and_workers_do_not_change_a_byte(alone, lanes, workers
     assert all(np.array_equal(sound, alone[seed]) for sound, seed in zip(batch, order, strict=True))
 
 
-@pytest.mark.parametrize("lanes", [8, 16, 32])
+@pytest.mark.parametrize("lanes", [8, 16, pytest.param(32, marks=pytest.mark.slow)])
 def test_single_notes_in_lanes_are_the_same_bytes_as_alone(lanes):
     notes = [(60, 100, 0.0, 0.05)]
     items = [jxemu.Item(random_tone(seed), notes) for seed in TONES]

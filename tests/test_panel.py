@@ -197,6 +197,7 @@ def test_a_sound_dropped_on_the_page_gives_tones_to_play(chromium, instrument, t
     page.wait_for_selector("#say .error:has-text('cannot read noise.wav')")
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_the_page_that_asked_for_it(tmp_path):
     import soundfile
 
