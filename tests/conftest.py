@@ -13,18 +13,6 @@ def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from what is rendered now")
 
 
-LONGEST = (
-    "test_panel", "test_dataset", "test_determinism", "test_calibrate", "test_capture", "test_ml_networks", "test_ml_match",
-    "test_bridge", "test_dataset_dask", "test_board_firmware", "test_dataset_export", "test_live_jack", "test_cli_patches",
-    "test_ml_crbm", "test_explore", "test_protocol", "test_vcf", "test_unit", "test_live_player",
-)  # fmt: skip
-"""Files that take long go first, so that neither worker is left alone with one at the end."""
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-
-
 @pytest.fixture
 def update_golden(request):
     return request.config.getoption("--update-golden")

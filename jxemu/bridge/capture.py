@@ -252,9 +252,10 @@ class RigBench:
             raise CaptureError(
                 f"{faults.missing - before[0]} samples were lost on their way from the rig: the take is not used"
             )
+        take = Take(*self._cut(begin, seconds))
         if faults.late > before[1]:
-            raise CaptureError(f"{faults.late - before[1]} bytes went to the board late: the take is not used")
-        return checked(Take(*self._cut(begin, seconds)))
+            take.troubles.append(f"{faults.late - before[1]} bytes went to the board late")
+        return checked(take)
 
     def _end(self) -> float:
         last = self._heard[-1]
