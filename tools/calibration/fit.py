@@ -33,6 +33,9 @@ CHORUS_SURE = 10.0
 LAW_SCATTER = 0.01
 """Share by which times may scatter about the law and still be said to follow it."""
 
+LAW_SAME = 0.005
+"""Share by which a law's ends may lie beside the nominal ones and still be them: whole kits of one unit differ so much."""
+
 
 # --- the model's own tables ----------------------------------------------------------------------
 
@@ -384,7 +387,7 @@ def _time(tables: dict[str, list[Row]], made: dict[str, list[Row]], column: str,
     if scatter > LAW_SCATTER and chi > SURE:
         state.tables[table] = _bent(table, state, values, apart)
         return f"{column}: the times follow no law of two ends (they scatter by {100 * scatter:.1f} %); the table is measured"
-    if (np.abs(line) <= SURE * np.maximum(spread, 1e-9)).all() or np.abs([line[0], line.sum()]).max() < 5e-4:
+    if (np.abs(line) <= SURE * np.maximum(spread, 1e-9)).all() or np.abs([line[0], line.sum()]).max() < LAW_SAME:
         return f"{column}: as in the parts table, within {100 * max(scatter, float(spread.max())):.2f} %"
     for end, by in ((first, line[0]), (last, line.sum())):
         key = "parts", end
