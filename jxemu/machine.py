@@ -21,6 +21,7 @@ from jxemu.link import EmulatedLink
 from jxemu.patch.memory import Memory
 from jxemu.patch.patch import Patch
 from jxemu.patch.tone import Tone
+from jxemu.soundboard import alone
 from jxemu.soundboard.circuit import Circuit
 from jxemu.soundboard.engine import Engine
 from jxemu.soundboard.parts import value
@@ -63,6 +64,7 @@ __all__ = [
     "SuperJX",
     "Unit",
     "UnitError",
+    "alone",
     "event_of",
     "part_of",
 ]

@@ -146,7 +146,7 @@ def _follow(field_held, field_cv, hold):
 
 
 @step
-def _hold_voltages(group, slice_index, hold, samples):
+def hold_voltages(group, slice_index, hold, samples):
     """Move the held voltages on by one slice and lay the straight lines the samples follow."""
     noise = group.noise
     store(noise.thermal_now, white(slice_index, load(noise.key) ^ THERMAL_KEY) * load(noise.thermal))
@@ -392,7 +392,7 @@ def _look_at_switches(stage, boards):
 
 
 @step
-def _render_output(stage, frame, frames, any_on):
+def render_output(stage, frame, frames, any_on):
     """HPF and chorus: the decimated rows of `left` become the left channel, `right` the other."""
     hpf, chorus = stage.hpf, stage.chorus
     first = frame % SLICE
@@ -459,7 +459,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
                 position[b] = firmware.run(boards[b], rx_at, rx_byte, position[b], end[b], now)
             for g in range(groups.shape[0]):
                 _look_at_latch(groups[g], boards, sample_units)
-                _hold_voltages(groups[g], frame // SLICE & 0x7FFFFFFF, clock.hold, SLICE * oversample)
+                hold_voltages(groups[g], frame // SLICE & 0x7FFFFFFF, clock.hold, SLICE * oversample)
         count = frames * oversample
         for g in range(groups.shape[0]):
             _render_dcos(groups[g], (frame * oversample) & 0x7FFFFFFF, count, sample_units)
@@ -469,7 +469,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)
             _decimate(stage, oversample, frame % SLICE, frames)
-            _render_output(stage, frame, frames, any_on)
+            render_output(stage, frame, frames, any_on)
             for lane in range(stage.board.shape[0]):
                 b = stage.board[lane]
                 if b >= 0:
