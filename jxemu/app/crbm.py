@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from jxemu.app.files import fail, whole_file
+from jxemu.app.files import fail
 from jxemu.app.training import progress, shown
+from jxemu.app.waves import draw_sound, read_waves, write_wave
 
 if TYPE_CHECKING:
     from jxemu.ml.crbm import Fourier, Model
@@ -58,7 +59,7 @@ def train(
     from dataclasses import replace
 
     crbm = _library()
-    data, rate = _read(sounds)
+    data, rate = read_waves(sounds, MOST_SECONDS)
     schedule = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
     schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
     try:
@@ -126,8 +127,8 @@ def generate(
         typer.echo(f"the machine left every range after {int(np.argmin(good)) / rate:.3f} s; the rest is silence")
         made = np.where(good & (np.cumsum(~good) == 0), made, 0.0)
     peak = float(np.abs(made).max(initial=0.0))
-    _write(output, made / max(peak, 1.0), rate)
-    _draw_sound(output.with_suffix(".png"), made, active, rate)
+    write_wave(output, made / max(peak, 1.0), rate)
+    draw_sound(output.with_suffix(".png"), made, rate, active)
     typer.echo(
         f"{output}: {len(made) / rate:.2f} s, {rate} Hz, peak {peak:.3g}{' (turned down to 1)' if peak > 1 else ''}"
     )
@@ -229,47 +230,13 @@ class Edit:
         return model.edited_hidden(self.poles) if self.hidden_too else model
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[np.ndarray], int]:
-    """Sounds, mono, -1..1, of one rate."""
-    import soundfile
-
-    files = [file for path in paths for file in (sorted(path.glob("*.wav")) if path.is_dir() else [path])]
-    if not files:
-        fail(f"{paths[0]} holds no WAV files")
-    sounds, rates = [], {}
-    for file in files:
-        try:
-            data, rate = soundfile.read(file, dtype="float64", always_2d=True)
-        except (OSError, soundfile.SoundFileError) as error:
-            fail(f"cannot read {file}: {error}")
-        if len(data) > MOST_SECONDS * rate:
-            fail(
-                f"{file} is {len(data) / rate:.0f} s long; {MOST_SECONDS:g} s is the most that is learned from at once"
-            )
-        rates[rate] = file
-        sounds.append(data.mean(1))
-    if len(rates) > 1:
-        fail(f"the sounds have several rates: {', '.join(f'{file} {rate} Hz' for rate, file in rates.items())}")
-    return sounds, next(iter(rates))
-
-
 def _context(path: Path, at: float | None, rate: int, span: int) -> np.ndarray:
-    (sound,), its = _read([path])
+    (sound,), its = read_waves([path], MOST_SECONDS)
     if its != rate:
         fail(f"{path} has {its} Hz, the model {rate}")
     place = int(np.argmax(np.abs(sound))) + span if at is None else round(at * rate)
     place = min(max(place, span), len(sound))
     return sound[:place]
-
-
-def _write(path: Path, sound: np.ndarray, rate: int) -> None:
-    import soundfile
-
-    with whole_file(path) as part:
-        try:
-            soundfile.write(part, sound, rate, "PCM_24", format="WAV")
-        except soundfile.SoundFileError as error:
-            fail(f"cannot write {path}: {error}")
 
 
 def _about(model: "Model", data: Sequence[np.ndarray], folder: Path, sounds: Sequence[Path]) -> str:
@@ -351,27 +318,4 @@ def _draw_curve(rows: Sequence[tuple[int, float]], path: Path) -> None:
     axis = figure.subplots()
     axis.plot(*zip(*rows, strict=True), color=_INK)
     axis.set(xlabel="epoch", ylabel="RMS of what is not expected")
-    figure.savefig(path, dpi=100)
-
-
-def _draw_sound(path: Path, sound: np.ndarray, active: np.ndarray | None, rate: int) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    wave, picture, *more = figure.subplots(2 if active is None else 3, 1)
-    wave.plot(np.arange(len(sound)) / rate, sound, color=_INK, linewidth=0.4)
-    wave.set(ylabel="level", xlim=(0, len(sound) / rate))
-    picture.specgram(
-        sound + 1e-9 * np.random.default_rng(0).standard_normal(len(sound)),
-        NFFT=min(1024, len(sound)),
-        Fs=rate,
-        noverlap=0,
-        cmap="magma",
-    )
-    picture.set(ylabel="Hz")
-    for axis in more:
-        axis.imshow(
-            active.T, aspect="auto", origin="lower", cmap="gray_r", extent=(0, len(sound) / rate, 0, active.shape[1])
-        )
-        axis.set(ylabel="hidden unit")
     figure.savefig(path, dpi=100)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jxemu.app import crbm
+from jxemu.app import crbm, effect, phase
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
 from jxemu.app.training import progress, shown
@@ -17,6 +17,8 @@ from jxemu.app.training import progress, shown
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks from sound to tone: train, compare.")
 
 app.add_typer(crbm.app, name="crbm")
+app.add_typer(effect.app, name="effect")
+app.add_typer(phase.app, name="phase")
 
 Network = StrEnum(
     "Network",

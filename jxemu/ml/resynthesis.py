@@ -98,6 +98,24 @@ def _delta_frames(rows: np.ndarray, window: int, hop: int) -> np.ndarray:
     return _amplitudes(levels) * np.exp(1j * np.cumsum(apart + _advance(window, hop), 0))
 
 
+def locked(rows: np.ndarray, window: int, hop: int) -> np.ndarray:
+    """Frames of rows in the code "delta" that no sound ever had: all bins around a peak take the peak's phase.
+
+    A steady partial has one phase in all bins that it fills; bins that count their turns each for itself drift apart and
+    cancel. Source: identity phase locking, Laroche and Dolson 1999.
+    """
+    levels, turns = np.split(np.asarray(rows, float), 2, 1)
+    phase, frames = np.zeros(levels.shape[1]), np.empty(levels.shape, complex)
+    for n, (level, turn) in enumerate(zip(levels, turns + _advance(window, hop), strict=True)):
+        phase = phase + turn
+        rise = np.r_[True, level[1:] > level[:-1]]
+        peaks = np.flatnonzero(rise & np.r_[~rise[1:], True])
+        borders = (peaks[1:] + peaks[:-1] + 1) // 2
+        phase = phase[peaks[np.searchsorted(borders, np.arange(len(phase)), side="right")]]
+        frames[n] = _amplitudes(level) * np.exp(1j * phase)
+    return frames
+
+
 CODES = {
     "complex": Code("real and imaginary parts", _complex_rows, _complex_frames),
     "polar": Code("logarithms of amplitudes, and phases", _polar_rows, _polar_frames),
