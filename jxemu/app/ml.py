@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jxemu.app import crbm, effect, phase
+from jxemu.app import crbm, effect, phase, samples
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
 from jxemu.app.training import progress, shown
@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks fr
 app.add_typer(crbm.app, name="crbm")
 app.add_typer(effect.app, name="effect")
 app.add_typer(phase.app, name="phase")
+app.add_typer(samples.app, name="samples")
 
 Network = StrEnum(
     "Network",

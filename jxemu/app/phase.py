@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from jxemu.app.files import fail, read_bank
+from jxemu.app.files import fail
 from jxemu.app.training import progress, shown
-from jxemu.app.waves import draw_sound, read_wave, read_waves, write_wave
+from jxemu.app.waves import (
+    dataset_notes,
+    draw_sound,
+    is_dataset,
+    read_wave,
+    read_waves,
+    tone_parameters,
+    write_wave,
+)
 
 if TYPE_CHECKING:
     from jxemu.ml.phase_rnn import Model, Settings
@@ -54,8 +62,8 @@ def train(
     phase = _library()
     try:
         given, names = None, []
-        if len(sounds) == 1 and (sounds[0] / "spec.json").exists():
-            data, hertz, notes, names = _notes(sounds[0])
+        if len(sounds) == 1 and is_dataset(sounds[0]):
+            data, hertz, notes, names = dataset_notes(sounds[0], "train")
             settings = _settings(phase, hertz, window, bins, hidden, layers, mixtures, sequence, dropout, jitter, delta)
             settings = replace(settings, conditions=phase.conditions(bins, len(names)))
             given = [
@@ -115,7 +123,7 @@ def generate(
         given = None
         if chosen.conditions:
             frames = max(1, round(seconds * chosen.rate / chosen.hop))
-            p = _parameters(bank, tone, there.card["names"])
+            p = tone_parameters(bank, tone, there.card["names"])
             given = phase.conditions_of(chosen, frames, note, velocity, p, hold)
         rows = there.generate(seconds, seed, heat, sources[0], sources[1], period, given, heaviest)
         made = there.sound(rows)
@@ -175,36 +183,6 @@ def _settings(
     if bins > window // 2 + 1:
         fail(f"a frame of {window} samples has {window // 2 + 1} bins, not {bins}")
     return phase.Settings(rate, window, bins, hidden, layers, mixtures, not delta, sequence, dropout, jitter)
-
-
-def _notes(path: Path) -> tuple[list[np.ndarray], int, list[tuple], list[str]]:
-    """Training sounds of a dataset, its rate, what each was played with, and the names of its parameters."""
-    from jxemu.render import dataset
-
-    whole = dataset.open(path)
-    spec = whole.spec
-    if not spec.store.audio or spec.takes != 1 or spec.machine.boards != 1 or spec.performance.most_keys != 1:
-        fail(f"{path} must hold audio of single notes, one an item (store.audio = true)")
-    items = list(whole.split("train"))
-    if not items:
-        fail(f"{path} has no training items")
-    sounds = [np.asarray(item.audio, float).reshape(spec.frames, -1).mean(1) for item in items]
-    notes = [(*item.performance[0][:2].tolist(), item.p, float(item.performance[0][3])) for item in items]
-    return sounds, spec.machine.sample_rate, notes, list(whole.names)
-
-
-def _parameters(bank: Path | None, tone: str | None, names: Sequence[str]) -> np.ndarray:
-    from jxemu.patch.parameter import PARAMETERS
-
-    if not names:
-        return np.zeros(0)
-    if bank is None:
-        fail("the model learned tones: give --bank, and --tone for another than its first")
-    tones = {each.name.strip(): each for each in read_bank(bank).tones}
-    if not tones or (tone is not None and tone not in tones):
-        fail(f"{bank} has no tone {tone or ''!r}")
-    values = (tones[tone] if tone else next(iter(tones.values()))).values()
-    return np.array([values[name] / PARAMETERS[name].top for name in names])
 
 
 def _course(text: str) -> float | list[tuple[float, float]]:

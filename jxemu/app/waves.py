@@ -1,11 +1,11 @@
-"""Sound files as the commands of learning machines read and write them."""
+"""Sounds as the commands of learning machines read and write them: files, folders, datasets."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jxemu.app.files import fail, whole_file
+from jxemu.app.files import fail, read_bank, whole_file
 
 
 def read_wave(path: Path, most: float) -> tuple[np.ndarray, int]:
@@ -36,6 +36,45 @@ def read_waves(paths: Sequence[Path], most: float) -> tuple[list[np.ndarray], in
     if len(rates) > 1:
         fail(f"the sounds have several rates: {', '.join(f'{file} {rate} Hz' for rate, file in rates.items())}")
     return sounds, next(iter(rates))
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a folder is a rendered dataset."""
+    return (path / "spec.json").exists()
+
+
+def dataset_notes(path: Path, split: str) -> tuple[list[np.ndarray], int, list[tuple], list[str]]:
+    """Sounds of a split, mono, their rate, what each was played with (note, velocity, p, hold), and the names of p.
+
+    Raises DatasetError; a dataset without single notes in sound ends the command.
+    """
+    from jxemu.render import dataset
+
+    whole = dataset.open(path)
+    spec = whole.spec
+    if not spec.store.audio or spec.takes != 1 or spec.machine.boards != 1 or spec.performance.most_keys != 1:
+        fail(f"{path} must hold audio of single notes, one an item (store.audio = true)")
+    items = list(whole.split(split))
+    if not items:
+        fail(f"{path} has no items for {split}")
+    sounds = [np.asarray(item.audio, float).reshape(spec.frames, -1).mean(1) for item in items]
+    notes = [(*item.performance[0][:2].tolist(), item.p, float(item.performance[0][3])) for item in items]
+    return sounds, spec.machine.sample_rate, notes, list(whole.names)
+
+
+def tone_parameters(bank: Path | None, tone: str | None, names: Sequence[str]) -> np.ndarray:
+    """Parameters 0..1 of a bank's tone, in the order of names; what is not there ends the command."""
+    from jxemu.patch.parameter import PARAMETERS
+
+    if not names:
+        return np.zeros(0)
+    if bank is None:
+        fail("the model learned tones: give --bank, and --tone for another than its first")
+    tones = {each.name.strip(): each for each in read_bank(bank).tones}
+    if not tones or (tone is not None and tone not in tones):
+        fail(f"{bank} has no tone {tone or ''!r}")
+    values = (tones[tone] if tone else next(iter(tones.values()))).values()
+    return np.array([values[name] / PARAMETERS[name].top for name in names])
 
 
 def write_wave(path: Path, sound: np.ndarray, rate: int, kind: str = "PCM_24") -> None:

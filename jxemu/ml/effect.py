@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from scipy import linalg, signal
 from torch import Tensor, nn
 
+from jxemu.ml.modes import Modes
 from jxemu.ml.train import Epoch, Schedule, Shown, fit
 
 VERSION = 1
@@ -376,36 +377,6 @@ class Lstm(Effect):
         return self.head(h).transpose(1, 2), state
 
 
-class _Diagonal(nn.Module):
-    """Linear modes that ring, each channel's own: (batch, width, n) -> the same."""
-
-    def __init__(self, width: int, modes: int):
-        super().__init__()
-        self.fall = nn.Parameter(torch.linspace(-7.0, -0.5, modes).repeat(width, 1))  # log of decay a sample
-        self.turn = nn.Parameter(torch.linspace(0.0, 0.9, modes).pow(2).repeat(width, 1) * torch.pi)
-        self.read = nn.Parameter(torch.randn(width, modes, 2) * 0.5 / math.sqrt(modes))
-        self.straight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        count = x.shape[2]
-        log_pole = torch.complex(-self.fall.exp(), self.turn)
-        read = torch.view_as_complex(self.read) * (
-            -torch.expm1(-self.fall.exp())
-        )  # a mode's gain does not grow with its length
-        powers = torch.exp(log_pole[..., None] * torch.arange(count + 1))
-        kernel = (read[..., None] * powers[..., :count]).sum(1).real
-        size = 2 * count
-        made = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(kernel, size), size)[..., :count]
-        made = made + self.straight[:, None] * x
-        if before is None:
-            return made, None
-        made = made + torch.einsum("bwm,wmn->bwn", before * read, powers[..., 1:]).real
-        after = before * powers[..., count] + torch.einsum(
-            "bwn,wmn->bwm", x.to(powers.dtype), powers[..., :count].flip(2)
-        )
-        return made, after
-
-
 class Ssm(Effect):
     """Layers of diagonal state-space modes with a gate between them."""
 
@@ -415,7 +386,7 @@ class Ssm(Effect):
         super().__init__()
         self.width, self.modes = width, modes
         self.enter = nn.Conv1d(1 + controls, width, 1)
-        self.modes_of = nn.ModuleList(_Diagonal(width, modes) for _ in range(layers))
+        self.modes_of = nn.ModuleList(Modes(width, modes) for _ in range(layers))
         self.mix = nn.ModuleList(nn.Conv1d(width + controls, 2 * width, 1) for _ in range(layers))
         self.leave = nn.Conv1d(width + 1, outputs, 1)
 
