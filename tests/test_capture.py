@@ -185,7 +185,7 @@ def test_a_capture_goes_on_through_unplugging_and_loses_no_take():
 @pytest.mark.slow
 def test_a_capture_of_six_hours_with_20_unplugs_loses_nothing():
     takes, lost, _ = hours(6, 20)
-    assert takes > 4500
+    assert takes > 3_900  # 4 s each, and 1.4 s of bursts and waiting about it
     assert lost >= 15
 
 

@@ -35,13 +35,23 @@ def pair(dry, name):
 def drawn(kind, controls=0, outputs=1):
     """A network with weights that do something."""
     torch.manual_seed(3)
+    controls = 1 if kind == "delay" else controls
     network = effect.KINDS[kind].make(controls, outputs)
+    if kind == "delay":
+        network.delay[:, 0], network.delay[:, 1] = 80.0, 150.0
+        network.dry.normal_(0, 0.1)
+        network.wet.normal_(0, 0.1)
     if kind == "fir":
         network.taps.normal_(0, 0.1)
     if kind == "iir":
         network.b.normal_()
         network.a[:, 0], network.a[:, 1], network.a[:, 2] = 1.0, -1.2, 0.5
     return effect.Model(kind, RATE, controls, outputs, network.eval(), {})
+
+
+def course(model, sound):
+    """Controls that move, where it has some."""
+    return np.abs(np.sin(np.arange(len(sound)) / 9_000))[:, None] if model.controls else None
 
 
 # --- what goes in --------------------------------------------------------------------------------
@@ -71,7 +81,7 @@ def test_every_circuit_gives_a_pair_that_can_be_learned_from(name, dry):
 def test_blocks_of_any_size_give_the_same_sound(kind, dry):
     model = drawn(kind)
     sound = dry[:12_000]
-    whole, small, odd = (model.apply(sound, block=block) for block in (4096, 64, 777))
+    whole, small, odd = (model.apply(sound, course(model, sound), block) for block in (4096, 64, 777))
     assert whole.shape == (len(sound), 1)
     assert np.abs(whole).max() > 1e-3
     for other in (small, odd):
@@ -83,10 +93,12 @@ def test_a_window_gives_what_the_stream_gives_there(kind, dry):
     model = drawn(kind)
     past, future = model.network.past, model.network.future
     sound = dry[:20_000]
-    whole = model.apply(sound)
+    controls = course(model, sound)
+    whole = model.apply(sound, controls)
+    rows = torch.from_numpy(np.stack([sound, *([controls[:, 0]] if controls is not None else [])]).astype(np.float32))
     begin = -(-past // 512) * 512 + 2048
     with torch.no_grad():
-        window = torch.from_numpy(sound[None, None, begin - 4 * 512 * -(-past // 2048) : begin + 2048 + future])
+        window = rows[None, :, begin - 4 * 512 * -(-past // 2048) : begin + 2048 + future]
         made = model.network(window)[0, :, -2048 - future :][:, :2048]
     if kind in ("iir", "lstm", "ssm"):  # they remember all that was: the window has only its warm-up
         assert np.abs(made.numpy().T - whole[begin : begin + 2048]).max() < 0.02 * np.abs(whole).max()
@@ -128,6 +140,18 @@ def test_a_network_learns_and_a_saved_one_sounds_the_same(kind, rate, dry, tmp_p
     assert losses[-1] < 0.9 * losses[0]
     loaded = effect.Model.load(tmp_path)
     assert np.array_equal(loaded.apply(dry[:6_000]), model.apply(dry[:6_000]))
+
+
+def test_a_delay_that_a_control_moves_is_found(tmp_path):
+    data = pair(taps.material(4.0, RATE, 1), "chorus-2")
+    model = effect.train("delay", data, tmp_path)
+    lines = model.network.delay.numpy()
+    shortest, longest = (each * RATE for each in (0.00155, 0.0052))
+    assert lines[0, :2] == pytest.approx([shortest, longest - shortest], abs=4)
+    assert lines[1, :2] == pytest.approx([longest, shortest - longest], abs=4)
+    assert model.card["training"]["ESR"] < 0.1
+    with pytest.raises(effect.EffectError, match="one control track"):
+        effect.train("delay", pair(data.dry, "hpf-2"), tmp_path)
 
 
 def test_an_lstm_comes_nearer_to_a_driven_filter_than_any_linear_fit_does(dry, tmp_path):

@@ -12,8 +12,7 @@ its clock runs. Every step names the open question of firmware_notes/open_questi
 ``python tools/compare.py kit/mine.json kit/model.json`` puts two analyses side by side.
 Needs ``pip install 'jxemu[listen,bridge]'``.
 
-Limits: one board at a time; all but the voices' own steps are shown on voice 1; a voice's two ramp capacitors are fitted as
-part of its mixer levels; what does not change a steady tone (the sample and hold's time, the ramp's reset) is not fitted.
+Limits: one board at a time; all but the voices' own steps are shown on voice 1; what does not change a steady tone (the sample and hold's time, the ramp's reset) is not fitted.
 """
 
 import json
@@ -75,8 +74,8 @@ def markdown(tables: dict[str, list[Row]], title: str) -> str:
     return "\n".join(lines)
 
 
-def draw(column: str, rows: Sequence[Row], path: Path, other: Sequence[Row] = ()) -> None:
-    """A table as a picture; beside it, where there is one, what the fitted unit makes of it."""
+def draw(column: str, rows: Sequence[Row], path: Path) -> None:
+    """A table as a picture."""
     step = STEP_OF[column]
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axis = figure.subplots()
@@ -203,7 +202,9 @@ def fit(
                 tables, shots, about["board"], noise, name or recording.stem, before,
                 lambda text: bar.update(task, description=text),
             )  # fmt: skip
-        output.write_text(found.unit.toml())
+        part = output.with_name(f".{output.name}.part")  # a full disk leaves no half of a unit
+        part.write_text(found.unit.toml())
+        part.replace(output)
     except (UnitError, ValueError, OSError) as error:
         _fail(str(error))
     for sentence in found.remarks:
@@ -214,7 +215,7 @@ def fit(
     for constant, entry in found.unit.parts:
         typer.echo(f"{constant:14} {entry}")
     if found.kept:
-        typer.echo(f"as in the parts table, since the recording does not contradict it: {', '.join(found.kept)}")
+        typer.echo(f"as before, since the recording does not contradict it: {', '.join(found.kept)}")
     typer.echo("differences in standard errors (root mean square), nominal -> fitted:")
     for column, off in found.before.items():
         if np.isfinite(off):

@@ -24,7 +24,7 @@ Kind = StrEnum(
     {
         name.replace("-", "_"): name
         for name in (
-            "fir", "iir", "linear", "relu", "conv", "conv-plain", "conv-untied", "tcn-nano", "tcn-feather", "tcn-lite",
+            "fir", "iir", "delay", "linear", "relu", "conv", "conv-plain", "conv-untied", "tcn-nano", "tcn-feather", "tcn-lite",
             "tcn-standard", "lstm", "ssm",
         )
     },
@@ -84,7 +84,7 @@ def train(
     wet: Annotated[Path, typer.Argument(help="WAV of what comes out, aligned to it; stereo is learned as such.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model.")],
     kind: Annotated[
-        Kind, typer.Option("--model", help="fir and iir are solved for in seconds; the others are trained.")
+        Kind, typer.Option("--model", help="fir, iir and delay are solved for in seconds; the others are trained.")
     ] = Kind.lstm,
     control: ControlOption = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Times through the sound; default: what suits.")] = None,

@@ -204,6 +204,117 @@ class Iir(Effect):
             self.b[n], self.a[n] = torch.from_numpy(best[1]), torch.from_numpy(best[2])
 
 
+class Delay(Effect):
+    """A chorus: taps on the sound, and taps on the sound behind a delay that the first control moves. All is solved for.
+
+    delay : samples, a polynomial of the control, for each output.
+    """
+
+    bins, degree, rounds, most_seconds = 24, 3, 3, 12
+    reach, ahead = 16, 32
+    """Samples on either side that one between samples is made of; taps of the delayed sound that come before its delay."""
+
+    def __init__(self, controls: int, outputs: int, taps: int = 64, longest: int = 1024):
+        super().__init__()
+        if controls != 1:
+            raise EffectError("a delay is moved by one control track; give its LFO as --control")
+        self.past = longest + 2 * taps
+        self.register_buffer("delay", torch.zeros(outputs, self.degree + 1, dtype=torch.float64))
+        self.register_buffer("dry", torch.zeros(outputs, taps, dtype=torch.float64))
+        self.register_buffer("wet", torch.zeros(outputs, taps, dtype=torch.float64))
+        self.taps, self.longest = taps, longest
+
+    def start(self, batch: int) -> State:
+        """The last samples, and the last of the control."""
+        return torch.zeros(batch, 2, self.past, dtype=torch.float64)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Both kinds of taps."""
+        joined = torch.cat([state, x[:, :2].double()], 2).numpy()
+        count, taps = x.shape[2], self.taps
+        made = np.empty((len(x), len(self.delay), count))
+        for row, (sound, control) in zip(made, joined, strict=True):
+            for n, (delay, dry, wet) in enumerate(
+                zip(self.delay.numpy(), self.dry.numpy(), self.wet.numpy(), strict=True)
+            ):
+                moved = self.moved(sound, control, delay, len(sound) - count - taps + 1)
+                row[n] = np.convolve(sound[-count - taps + 1 :], dry, "valid") + np.convolve(moved, wet, "valid")
+        return torch.from_numpy(made).to(x.dtype), torch.from_numpy(joined[..., -self.past :])
+
+    def moved(self, sound: np.ndarray, control: np.ndarray, delay: np.ndarray, begin: int) -> np.ndarray:
+        """The sound behind its moving delay, from sample `begin` on."""
+        at = np.arange(begin, len(sound))
+        behind = np.polynomial.polynomial.polyval(control[begin:], delay) - self.ahead
+        place = at - np.clip(behind, self.reach, self.longest - self.reach)
+        whole = np.floor(place).astype(int)
+        near = np.arange(1 - self.reach, self.reach + 1)
+        part = np.maximum(place - whole, 1e-9)[:, None]
+        # a sinc under a raised cosine, both by the sum of angles: sines of whole numbers of pi are signs
+        sinc = np.where(near % 2, 1.0, -1.0) * np.sin(np.pi * part) / (np.pi * (near - part))
+        turn = np.pi * near / self.reach, np.pi * part / self.reach
+        shape = sinc * (0.5 + 0.5 * (np.cos(turn[0]) * np.cos(turn[1]) + np.sin(turn[0]) * np.sin(turn[1])))
+        return np.einsum("nk,nk->n", shape, sound[np.maximum(whole[:, None] + near, 0)])
+
+    @staticmethod
+    def _bright(sound: np.ndarray) -> np.ndarray:
+        """A sound with its high partials raised: taps are to be right there, too."""
+        return signal.lfilter([1.0, -0.95], [1.0], sound)
+
+    def _rows(self, sound: np.ndarray) -> np.ndarray:
+        """What the taps see of each sample."""
+        rows = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (self.taps - 1, 0)), self.taps)
+        return np.ascontiguousarray(rows[:, ::-1])
+
+    @staticmethod
+    def _line(answers: np.ndarray, edges: np.ndarray) -> np.ndarray:
+        """The straight line of delay over control along which the most is heard: notes' own periods lie on none."""
+        ends = np.arange(0, answers.shape[1], 2)
+        share = (np.arange(len(answers)) + 0.5) / len(answers)
+        heard = np.zeros((len(ends), len(ends)))
+        for answer, at in zip(np.maximum.reduce([np.roll(answers, k, 1) for k in (-1, 0, 1)]), share, strict=True):
+            heard += answer[np.rint(ends[:, None] * (1 - at) + ends * at).astype(int)]
+        first, last = ends[list(np.unravel_index(heard.argmax(), heard.shape))]
+        slope = (last - first) / (edges[-1] - edges[0])
+        return np.array([first - slope * edges[0], slope])
+
+    def solve(self, pair: Pair) -> None:
+        """The delay by what is heard in the control's steps, then taps and delay in turn."""
+        sound = pair.dry[: self.most_seconds * pair.rate].astype(float)
+        control = pair.controls[: len(sound), 0].astype(float)
+        size = 1 << (len(sound) + self.longest).bit_length()
+        spectrum = np.fft.rfft(sound, size)
+        power = np.abs(spectrum) ** 2
+        power = power + 1e-3 * power.mean()
+        edges = np.linspace(control.min(), control.max() + 1e-9, self.bins + 1)
+        for n, wet in enumerate(pair.wet[: len(sound)].T.astype(float)):
+            plain = self._rows(self._bright(sound))
+            wet = self._bright(wet)
+            left = wet - plain @ np.linalg.solve(
+                plain.T @ plain + 1e-9 * np.eye(self.taps) * (sound @ sound), plain.T @ wet
+            )
+            answers = []
+            for low, high in itertools.pairwise(edges):
+                there = (control >= low) & (control < high)
+                answer = np.fft.irfft(np.fft.rfft(left * there, size) * spectrum.conj() / power, size)[: self.longest]
+                answer[: self.taps + 8] = 0.0  # the plain taps end there
+                answers.append(np.abs(answer) / max(np.abs(answer).max(), 1e-12))
+            delay = self._line(np.array(answers), edges)
+            delay = np.r_[delay, np.zeros(self.degree - 1)]
+            for _ in range(self.rounds):
+                moved = self.moved(sound, control, delay, 0)
+                later = self.moved(sound, control, delay + np.r_[0.1, np.zeros(self.degree)], 0)
+                both = np.concatenate([plain, self._rows(self._bright(moved))], 1)
+                gram = both.T @ both
+                gram[np.diag_indices_from(gram)] += 1e-7 * (sound @ sound)
+                found = np.linalg.solve(gram, both.T @ wet)
+                dry, taps = np.split(found, 2)
+                off = wet - both @ found
+                slope = np.convolve(self._bright((later - moved) / 0.1), taps)[: len(sound)]
+                ways = slope[:, None] * control[:, None] ** np.arange(self.degree + 1)
+                delay = delay + np.linalg.lstsq(ways, off, rcond=None)[0]
+            self.delay[n], self.dry[n], self.wet[n] = (torch.from_numpy(each) for each in (delay, dry, taps))
+
+
 class Dense(Effect):
     """Three full layers on frames that overlap by half and fade into each other; the original's, whose windows clicked.
 
@@ -423,6 +534,7 @@ _FAST = Schedule(epochs=20, batch=16, rate=2e-3, decay=0.0)
 KINDS = {
     "fir": Kind(Fir, "512 taps, least squares"),
     "iir": Kind(Iir, "8 poles and zeros, least squares"),
+    "delay": Kind(Delay, "64 taps, and 64 behind a delay that a control moves, least squares"),
     "linear": Kind(Dense, "three full layers on frames of 1,024", Schedule(40, 32, 5e-4, 1e-5), 4096),
     "relu": Kind(lambda c, o: Dense(c, o, bend=True), "the same with rectifiers", Schedule(40, 32, 5e-4, 1e-5), 4096),
     "conv": Kind(Conv, "50 filters of 50 taps, scale and rectifier, the same filters back", _FAST, 4096),

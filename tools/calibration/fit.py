@@ -219,7 +219,9 @@ def fitted(
     slopes: dict[str, np.ndarray] = {}
     for number in range(ROUNDS):
         shown(f"voices, mixer, filter, chorus and levels: round {number + 1} of {ROUNDS}")
-        if number == ROUNDS - 1:  # what the recording is not sure about goes back to nominal, the rest moves once more
+        if (
+            number == ROUNDS - 1
+        ):  # what the recording is not sure about goes back to what it was, the rest moves once more
             kept = [unknown.name for unknown in unknowns if unknown.place == "parts" and not sure[unknown.name]]
             for constant_name in kept:
                 before_fit = known_numbers.get(("parts", constant_name))
