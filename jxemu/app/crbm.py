@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail
-from jxemu.app.training import progress, shown
+from jxemu.app.training import library, progress, shown, trained
 from jxemu.app.waves import draw_sound, read_waves, write_wave
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def train(
     """Train on sounds; the same command goes on where it was stopped."""
     from dataclasses import replace
 
-    crbm = _library()
+    crbm = library("crbm")
     data, rate = read_waves(sounds, MOST_SECONDS)
     schedule = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
     schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
-    try:
+    with trained(output):
         with progress() as bar:
             told = shown(bar, "training")
             if fourier:
@@ -74,12 +74,6 @@ def train(
                 model = crbm.train(data, settings, output, schedule, told)
                 text = _about(model, data, output, sounds)
         (output / "README.md").write_text(text)
-    except (crbm.CrbmError, ValueError, FloatingPointError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"cannot write {output}: {error.strerror}; the same command goes on")
-    except KeyboardInterrupt:
-        fail(f"stopped; what is done stays in {output}, the same command goes on")
     typer.echo(text)
 
 
@@ -107,7 +101,7 @@ def generate(
     hidden_too: HiddenTooOption = False,
 ) -> None:
     """Let a model sound; its poles may be moved first."""
-    crbm = _library()
+    crbm = library("crbm")
     there = _load(model)
     if isinstance(there, crbm.Fourier):
         if any(option is not None for option in (begin, clamp, scale, pull, rotate, pitch)) or linear:
@@ -148,7 +142,7 @@ def poles(
     hidden_too: HiddenTooOption = False,
 ) -> None:
     """List a model's poles, or move them: clamp, scale, pull, rotate and pitch, in this order."""
-    crbm = _library()
+    crbm = library("crbm")
     there = _load(model)
     if isinstance(there, crbm.Fourier):
         fail(f"{model} learned spectra: it has no poles")
@@ -180,16 +174,8 @@ def poles(
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _library():
-    try:
-        from jxemu.ml import crbm
-    except ImportError as error:
-        fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
-    return crbm
-
-
 def _load(folder: Path) -> "Model | Fourier":
-    crbm = _library()
+    crbm = library("crbm")
     try:
         return crbm.Model.load(folder)
     except crbm.CrbmError as error:

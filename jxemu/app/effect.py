@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail, whole_file
-from jxemu.app.training import progress, shown
+from jxemu.app.training import library, progress, shown, trained
 from jxemu.app.waves import read_wave, write_wave
 
 if TYPE_CHECKING:
@@ -95,22 +95,16 @@ def train(
     ] = None,
 ) -> None:
     """Train on a pair; its last quarter is only checked on. The same command goes on where it was stopped."""
-    effect = _library()
+    effect = library("effect")
     pair = _pair(dry, wet, control)
     chosen = effect.KINDS[kind.value]
     schedule = chosen.schedule and replace(chosen.schedule, epochs=epochs or chosen.schedule.epochs, seed=seed)
-    try:
+    with trained(output):
         known = effect.Model.load(reuse) if reuse else None
         with progress() as bar:
             model = effect.train(kind.value, pair, output, schedule, known, shown(bar, f"training {kind.value}"))
         text = _about(model, pair, output, dry, wet)
         (output / "README.md").write_text(text)
-    except (effect.EffectError, FloatingPointError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"cannot write {output}: {error.strerror}; the same command goes on")
-    except KeyboardInterrupt:
-        fail(f"stopped; what is done stays in {output}, the same command goes on")
     typer.echo(text)
 
 
@@ -126,7 +120,7 @@ def apply(
     block: Annotated[int, typer.Option(min=16, max=1 << 20, help="Samples at a time; the sound is the same.")] = 16_384,
 ) -> None:
     """Put a sound through a trained effect."""
-    effect = _library()
+    effect = library("effect")
     sound, rate = read_wave(dry, MOST_SECONDS)
     controls = _controls(control, rate) if control else None
     try:
@@ -158,7 +152,7 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="A .nam file.")],
 ) -> None:
     """Write a mono tcn or lstm as a .nam file."""
-    effect = _library()
+    effect = library("effect")
     if output.suffix != ".nam":
         fail(f"{output} must end in .nam")
     try:
@@ -173,14 +167,6 @@ def export(
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _library():
-    try:
-        from jxemu.ml import effect
-    except ImportError as error:
-        fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
-    return effect
-
-
 def _controls(path: Path, rate: int) -> np.ndarray:
     controls, its = read_wave(path, MOST_SECONDS)
     if its != rate:
@@ -189,7 +175,7 @@ def _controls(path: Path, rate: int) -> np.ndarray:
 
 
 def _pair(dry: Path, wet: Path, control: Path | None) -> "Pair":
-    effect = _library()
+    effect = library("effect")
     before, rate = read_wave(dry, MOST_SECONDS)
     behind, its = read_wave(wet, MOST_SECONDS)
     if its != rate:
@@ -203,7 +189,7 @@ def _pair(dry: Path, wet: Path, control: Path | None) -> "Pair":
 
 def _about(model: "Model", pair: "Pair", folder: Path, dry: Path, wet: Path) -> str:
     """A card for people, and its picture."""
-    effect = _library()
+    effect = library("effect")
     esr = model.card["validation"]["ESR"]
     _draw(model, pair, folder / "effect.png")
     names = list(model.card["training"])

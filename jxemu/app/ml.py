@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jxemu.app import crbm, effect, phase, samples
+from jxemu.app import crbm, effect, notes, phase, samples
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
 from jxemu.app.training import progress, shown
@@ -20,6 +20,7 @@ app.add_typer(crbm.app, name="crbm")
 app.add_typer(effect.app, name="effect")
 app.add_typer(phase.app, name="phase")
 app.add_typer(samples.app, name="samples")
+app.add_typer(notes.app, name="notes")
 
 Network = StrEnum(
     "Network",

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail
-from jxemu.app.training import progress, shown
+from jxemu.app.training import library, progress, shown, trained
 from jxemu.app.waves import (
     dataset_notes,
     draw_sound,
@@ -59,8 +59,8 @@ def train(
 
     With a dataset it learns which note, velocity and tone make which sound.
     """
-    phase = _library()
-    try:
+    phase = library("phase_rnn")
+    with trained(output):
         given, names = None, []
         if len(sounds) == 1 and is_dataset(sounds[0]):
             data, hertz, notes, names = dataset_notes(sounds[0], "train")
@@ -80,12 +80,6 @@ def train(
         model.save(output)
         text = _about(model, output, sounds)
         (output / "README.md").write_text(text)
-    except (phase.PhaseError, ValueError, FloatingPointError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"cannot write {output}: {error.strerror}; the same command goes on")
-    except KeyboardInterrupt:
-        fail(f"stopped; what is done stays in {output}, the same command goes on")
     typer.echo(text)
 
 
@@ -114,7 +108,7 @@ def generate(
     tone: Annotated[str | None, typer.Option(help="Name of a tone in it; default: its first.")] = None,
 ) -> None:
     """Let a model go on by itself."""
-    phase = _library()
+    phase = library("phase_rnn")
     try:
         there = phase.Model.load(model)
         heat = _course(temperature)
@@ -140,7 +134,7 @@ def stretch(
     window: WindowOption = 2048,
 ) -> None:
     """Make a sound longer or shorter at its pitch."""
-    phase = _library()
+    phase = library("phase_rnn")
     data, rate = read_wave(sound, MOST_SECONDS)
     settings = phase.Settings(rate, window, window // 2 + 1)
     _written(output, phase.stretched(data.mean(1), settings, factor), rate)
@@ -157,21 +151,13 @@ def cross(
     ] = False,
 ) -> None:
     """Put the levels of one sound on the frequencies of another."""
-    phase = _library()
+    phase = library("phase_rnn")
     data, rate = read_wave(levels, MOST_SECONDS)
     settings = phase.Settings(rate, window, window // 2 + 1)
     _written(output, phase.crossed(data.mean(1), _mono(frequencies, rate), settings, held), rate)
 
 
 # --- parts ---------------------------------------------------------------------------------------
-
-
-def _library():
-    try:
-        from jxemu.ml import phase_rnn
-    except ImportError as error:
-        fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
-    return phase_rnn
 
 
 def _settings(

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail
-from jxemu.app.training import progress, shown
+from jxemu.app.training import library, progress, shown, trained
 from jxemu.app.waves import dataset_notes, draw_sound, is_dataset, read_waves, tone_parameters, write_wave
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def train(
     seed: Annotated[int, typer.Option(min=1, help="The same seed gives the same model.")] = 1,
 ) -> None:
     """Train on sounds; the same command goes on where it was stopped. With a dataset it learns notes and tones."""
-    lm = _library()
-    try:
+    lm = library("sample_lm")
+    with trained(output):
         names: list[str] = []
         if len(sounds) == 1 and is_dataset(sounds[0]):
             parts = []
@@ -77,12 +77,6 @@ def train(
         model.save(output)
         text = _about(model, output, sounds)
         (output / "README.md").write_text(text)
-    except (lm.SampleError, lm.crbm.CrbmError, ValueError, FloatingPointError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"cannot write {output}: {error.strerror}; the same command goes on")
-    except KeyboardInterrupt:
-        fail(f"stopped; what is done stays in {output}, the same command goes on")
     typer.echo(text)
 
 
@@ -102,7 +96,7 @@ def generate(
     tone: Annotated[str | None, typer.Option(help="Name of a tone in it; default: its first.")] = None,
 ) -> None:
     """Let a model sound by itself."""
-    lm = _library()
+    lm = library("sample_lm")
     try:
         there = lm.Model.load(model)
         rate, count = there.settings.rate, round(seconds * there.settings.rate)
@@ -119,14 +113,6 @@ def generate(
 
 
 # --- parts ---------------------------------------------------------------------------------------
-
-
-def _library():
-    try:
-        from jxemu.ml import sample_lm
-    except ImportError as error:
-        fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
-    return sample_lm
 
 
 def _at(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:

@@ -1,10 +1,14 @@
-"""The progress bar of everything that is trained."""
+"""What all commands that train share: the progress bar, what ends a training in a sentence, the library behind them."""
 
-from collections.abc import Callable
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jxemu.app.files import console
+from jxemu.app.files import console, fail
 
 
 def progress() -> Progress:
@@ -19,3 +23,24 @@ def shown(bar: Progress, what: str) -> Callable[[int, int, float], None]:
     """What a trainer tells its steps to: a line of the bar."""
     task = bar.add_task(what, total=None, loss="")
     return lambda done, steps, loss: bar.update(task, completed=done, total=steps, loss=f"loss {loss:.4f}")
+
+
+def library(name: str) -> ModuleType:
+    """A module of `jxemu.ml`; what it needs and is not there ends the command."""
+    try:
+        return importlib.import_module(f"jxemu.ml.{name}")
+    except ImportError as error:
+        fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
+
+
+@contextlib.contextmanager
+def trained(output: Path) -> Iterator[None]:
+    """Training into a folder: sounds that cannot be learned from, a full disk and Ctrl-C end in a sentence; the next call goes on."""
+    try:
+        yield
+    except (ValueError, FloatingPointError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}; the same command goes on")
+    except KeyboardInterrupt:
+        fail(f"stopped; what is done stays in {output}, the same command goes on")

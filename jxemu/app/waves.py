@@ -23,9 +23,14 @@ def read_wave(path: Path, most: float) -> tuple[np.ndarray, int]:
     return data, rate
 
 
+def wave_files(paths: Sequence[Path]) -> list[Path]:
+    """Files, and those in folders by name."""
+    return [file for path in paths for file in (sorted(path.glob("*.wav")) if path.is_dir() else [path])]
+
+
 def read_waves(paths: Sequence[Path], most: float) -> tuple[list[np.ndarray], int]:
     """Sounds of files and folders, each mono [shape=(n,)], and their one rate; anything else ends the command."""
-    files = [file for path in paths for file in (sorted(path.glob("*.wav")) if path.is_dir() else [path])]
+    files = wave_files(paths)
     if not files:
         fail(f"{paths[0]} holds no WAV files")
     sounds, rates = [], {}
@@ -46,11 +51,14 @@ def is_dataset(path: Path) -> bool:
 def dataset_notes(path: Path, split: str) -> tuple[list[np.ndarray], int, list[tuple], list[str]]:
     """Sounds of a split, mono, their rate, what each was played with (note, velocity, p, hold), and the names of p.
 
-    Raises DatasetError; a dataset without single notes in sound ends the command.
+    A dataset that is not whole, or without single notes in sound, ends the command.
     """
     from jxemu.render import dataset
 
-    whole = dataset.open(path)
+    try:
+        whole = dataset.open(path)
+    except dataset.DatasetError as error:
+        fail(str(error))
     spec = whole.spec
     if not spec.store.audio or spec.takes != 1 or spec.machine.boards != 1 or spec.performance.most_keys != 1:
         fail(f"{path} must hold audio of single notes, one an item (store.audio = true)")
@@ -97,7 +105,7 @@ def draw_sound(path: Path, sound: np.ndarray, rate: int, active: np.ndarray | No
     wave.plot(np.arange(len(sound)) / rate, sound, color="#1f5f8b", linewidth=0.4)
     wave.set(ylabel="level", xlim=(0, len(sound) / rate))
     hiss = 1e-9 * np.random.default_rng(0).standard_normal(len(sound))  # silence has no logarithm
-    picture.specgram(sound + hiss, NFFT=min(1024, len(sound)), Fs=rate, noverlap=0, cmap="magma")
+    picture.specgram(sound + hiss, NFFT=max(16, min(1024, len(sound) // 4)), Fs=rate, noverlap=0, cmap="magma")
     picture.set(ylabel="Hz")
     for axis in more:
         extent = (0, len(sound) / rate, 0, active.shape[1])

@@ -9,7 +9,7 @@ c is the past in bins: single samples, or means over longer and longer stretches
 (`jxemu.ml.poles`); so has every hidden unit's part in B, and so have both together. Trained by contrastive divergence
 (CD-k) with the trainer of all networks.
 
-Source: CRBMSound (ml.md 1.1), where sigma is 1 and the energy holds the sample itself, not its distance from a: the same
+Source: CRBMSound, where sigma is 1 and the energy holds the sample itself, not its distance from a: the same
 family of models. There W acts as if the chance of a hidden unit were linear; here its slope counts.
 """
 

@@ -3,7 +3,7 @@
 Every network is a step: the next samples in, as many out, and a state between; so a whole file and blocks of any size give
 the same sound. What looks ahead answers `future` samples late, which `Stream` tells and `Model.apply` takes back.
 
-Kinds: the three networks of TensorFlow Signal Processing (ml.md 1.5) and two that it compared with, linear fits, a gated
+Kinds: the three networks of TensorFlow Signal Processing and two that it compared with, linear fits, a gated
 convolution network in NAM's shape, an LSTM, a diagonal state-space model.
 """
 
@@ -38,10 +38,10 @@ CHECKED = 10.0
 """Seconds that the error is taken of after each epoch."""
 
 EMPHASIS = 0.85
-"""Of the first difference in the loss: high partials are weak and matter. Source: Wright et al. 2020."""
+"""Of the first difference in the loss: high partials are weak and matter. After Wright et al. 2020."""
 
 GRADES = ((0.01, "great"), (0.035, "not bad"), (0.1, "maybe fine"), (0.3, "probably not good"))
-"""ESR up to which a model is called so. Source: the trainer of Neural Amp Modeler."""
+"""ESR up to which a model is called so. As in the trainer of Neural Amp Modeler."""
 
 State = Any
 """What a network remembers: tensors, whatever their number."""
@@ -468,7 +468,7 @@ class Tcn(Effect):
 
 
 class Lstm(Effect):
-    """One recurrent layer. Source: Wright et al. 2019."""
+    """One recurrent layer. After Wright et al. 2019."""
 
     past = 500
 

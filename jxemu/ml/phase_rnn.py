@@ -4,7 +4,7 @@ A frame is the lowest bins of a spectrum: log amplitude, and how far each bin's 
 "delta" of `resynthesis`). The network hears frame after frame and gives the density of the next one (absolute coding) or
 of the step to it (delta coding).
 
-Source: sound-rnn (ml.md 1.2). There amplitudes are linear, and the loss is of a batch's summed probabilities; here they are
+After sound-rnn. There amplitudes are linear, and the loss is of a batch's summed probabilities; here they are
 logarithms, and it is each frame's own likelihood.
 """
 

@@ -2,7 +2,7 @@
 
 ``x[t] = a[0] x[t-1] + a[1] x[t-2] + ...`` has the polynomial z^n - a[0] z^(n-1) - ... - a[n-1], whose roots are its poles:
 each a decaying (inside the unit circle) or growing sinusoid. All in double precision; polynomials are monic, highest power
-first.  Source: the editor of CRBMSound (ml.md 1.1); Leja's order for products.
+first.  Source: the editor of CRBMSound; Leja's order for products.
 """
 
 from dataclasses import dataclass

@@ -102,7 +102,7 @@ def locked(rows: np.ndarray, window: int, hop: int) -> np.ndarray:
     """Frames of rows in the code "delta" that no sound ever had: all bins around a peak take the peak's phase.
 
     A steady partial has one phase in all bins that it fills; bins that count their turns each for itself drift apart and
-    cancel. Source: identity phase locking, Laroche and Dolson 1999.
+    cancel. This is identity phase locking, after Laroche and Dolson 1999.
     """
     levels, turns = np.split(np.asarray(rows, float), 2, 1)
     phase, frames = np.zeros(levels.shape[1]), np.empty(levels.shape, complex)
@@ -114,6 +114,24 @@ def locked(rows: np.ndarray, window: int, hop: int) -> np.ndarray:
         phase = phase[peaks[np.searchsorted(borders, np.arange(len(phase)), side="right")]]
         frames[n] = _amplitudes(level) * np.exp(1j * phase)
     return frames
+
+
+def guessed(amplitudes: np.ndarray, window: int, hop: int, rounds: int = 50) -> np.ndarray:
+    """A sound whose frames have amplitudes (frames, window // 2 + 1): phases are found in rounds.
+
+    After Griffin and Lim 1984, with the momentum of Perraudin 2013; phases begin as `locked` ones would.
+    """
+    turns = np.zeros_like(amplitudes)
+    frames = locked(np.concatenate([np.log(np.maximum(amplitudes, 1e-12)), turns], 1), window, hop)
+    before = frames
+    for _ in range(rounds):
+        sound = overlapped(frames, window, hop)
+        again = analysed(sound, window, hop)[: len(amplitudes)]
+        again = np.pad(again, ((0, len(amplitudes) - len(again)), (0, 0)))
+        ahead = again + 0.99 * (again - before)
+        before = again
+        frames = amplitudes * np.exp(1j * np.angle(ahead))
+    return overlapped(frames, window, hop)
 
 
 CODES = {

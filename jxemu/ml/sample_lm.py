@@ -3,7 +3,7 @@
 Layers of diagonal linear modes with a gate between them (`modes`), over mu-law codes. It is measured in bits a sample beside
 linear prediction and the CRBM, whose normal densities are summed over the same 256 steps.
 
-Source: SaShiMi and HarmonicRNN (ml.md 2.4) for the kind of network; its size is a processor's.
+After SaShiMi and HarmonicRNN in the kind of network; its size is a processor's.
 """
 
 import json

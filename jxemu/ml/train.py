@@ -90,12 +90,13 @@ def fit(
     recipe: str,
     shown: Shown = lambda done, steps, loss: None,
     mended: Callable[[nn.Module], None] = lambda network: None,
+    ends: Callable[[list[Epoch]], bool] = lambda curve: False,
 ) -> list[Epoch]:
     """Train `network` in place; it ends with its averaged weights.
 
     loss : of the network and places in the table, a mean.  check : figures of a network on the validation split.
     checkpoint : file to go on from, if it is there and of the same `recipe`: all that the training depends on, as text.
-    mended : done to the network after each epoch.
+    mended : done to the network after each epoch.  ends : whether a curve is long enough, before all epochs are done.
     """
     batch = min(schedule.batch, len(data))
     steps = schedule.epochs * max(len(data) // batch, 1)
@@ -115,7 +116,7 @@ def fit(
                 part.load_state_dict(kept[name])
             curve = [Epoch(*row) for row in kept["curve"]]
     saved = time.monotonic()
-    for number in range(len(curve), schedule.epochs):
+    for number in range(len(curve), 0 if curve and ends(curve) else schedule.epochs):
         torch.manual_seed(schedule.seed * 100_003 + number)
         network.train()
         losses, done = [], number * (steps // schedule.epochs)
@@ -135,13 +136,16 @@ def fit(
             raise FloatingPointError(f"the loss is no number any more in epoch {number + 1}; a lower rate may help")
         mean.eval()
         curve.append(Epoch(number + 1, float(np.mean(losses)), check(mean.module)))
-        if time.monotonic() - saved < SAVE_EVERY and number + 1 < schedule.epochs:
+        ended = number + 1 == schedule.epochs or ends(curve)
+        if time.monotonic() - saved < SAVE_EVERY and not ended:
             continue
         saved = time.monotonic()
         part = checkpoint.with_name(f".{checkpoint.name}.part")
         kept = {name: each.state_dict() for name, each in parts.items()}
         torch.save(kept | {"recipe": recipe, "curve": [[e.number, e.loss, e.figures] for e in curve]}, part)
         part.replace(checkpoint)
+        if ended:
+            break
     network.load_state_dict(mean.module.state_dict())
     network.eval()
     return curve

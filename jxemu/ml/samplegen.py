@@ -1,0 +1,829 @@
+"""A space of notes: an outer auto-encoder makes a short code of a spectrogram, an inner one a handful of numbers of the code.
+
+::
+
+    sound -> picture (channels, frames, bins) -> outer encoder -> code -> inner encoder -> latents
+    sound <- picture                          <- outer decoder <- code <- inner decoder <- latents, note, velocity
+
+The ladder: the outer one is trained first, long; then it is frozen and every sound is turned into its code once, so that the
+inner one (a variational auto-encoder) trains a hundred times faster.
+
+After SampleGen; pictures with phases, free bits, conditions and ordered latents are ours.
+"""
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from jxemu.ml.resynthesis import CODES, analysed, guessed, locked, overlapped
+from jxemu.ml.train import Epoch, Schedule, Shown, fit
+
+VERSION = 1
+OUTER_SCHEDULE = Schedule(epochs=60, batch=16, rate=2e-3, decay=0.0)
+INNER_SCHEDULE = Schedule(epochs=300, batch=64, rate=1e-3, decay=1e-4)
+MU = 8.0
+"""Of the mu-law on amplitudes, which lifts what is quiet. As SampleGen has it."""
+
+GATE_IN, GATE_OUT = 10 ** (-70 / 20), 10 ** (-50 / 20)
+"""Amplitudes, of the loudest, below which nothing is learned and nothing sounds. As SampleGen has it."""
+
+FREE_BITS, ACTIVE = 0.1, 0.05
+"""Nats that a latent may carry at no cost, so that none collapses; from which it counts as in use."""
+
+BETA, WARM_UP = 1e-3, 300
+"""Weight of the latents' cost beside the mean squared error of the code's deviation, and the steps in which it rises."""
+
+STALL, WINDOW = 0.005, 5
+"""Change, of the means of two windows of so many epochs, below which training has come to an end."""
+
+OVERFIT, GARBAGE = 3.0, 0.5
+"""Test loss over training loss: above the first it learns by heart, below the second something is wrong."""
+
+CATEGORIES = (
+    "bass", "bell", "brass", "choir", "clav", "drum", "flute", "guitar", "harp", "lead", "organ", "pad", "perc", "piano",
+    "pluck", "strings", "synth",
+)  # fmt: skip
+"""Words that are looked for in names."""
+
+
+class SpaceError(ValueError):
+    """What cannot be learned from, built or read; the message says why."""
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How sounds become pictures.  kind : magnitude (phases are guessed), complex, or phase (amplitude and turn)."""
+
+    rate: int = 44_100
+    window: int = 2048
+    hop: int = 1024
+    frames: int = 83
+    kind: str = "magnitude"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or min(self.window, self.hop, self.frames) < 4 or self.window % self.hop:
+            raise SpaceError(
+                f"a picture is one of {', '.join(KINDS)}, of at least 4 frames, its window a multiple of its hop"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, frames and bins."""
+        return 1 if self.kind == "magnitude" else 2, self.frames, self.window // 2 + 1
+
+    def of(self, sound: np.ndarray) -> tuple[np.ndarray, float]:
+        """A sound (n,) as a picture of its first frames, cut or filled with silence, and the level it had."""
+        length = self.hop * (self.frames - 1)
+        sound = np.pad(np.asarray(sound, float)[:length], (0, max(0, length - len(sound))))
+        frames = analysed(sound, self.window, self.hop)[: self.frames]
+        loudest = float(np.abs(frames).max())
+        if not loudest > 1e-9:
+            return np.zeros(self.shape, np.float32), 0.0
+        frames = frames / loudest
+        frames = np.where(np.abs(frames) > GATE_IN, frames, 0)
+        if self.kind == "complex":
+            parts = [
+                np.sign(part) * np.log1p(MU * np.abs(part)) / math.log1p(MU) for part in (frames.real, frames.imag)
+            ]
+        else:
+            parts = [np.log1p(MU * np.abs(frames)) / math.log1p(MU)]
+        if self.kind == "phase":
+            parts.append(np.split(CODES["delta"].encode(frames, self.window, self.hop), 2, 1)[1] / np.pi)
+        return np.stack(parts).astype(np.float32), loudest
+
+    def sound(self, picture: np.ndarray, level: float) -> np.ndarray:
+        """Back: (n,), as loud as it was."""
+        picture = np.asarray(picture, float)
+        if self.kind == "complex":
+            real, imaginary = (np.sign(part) * np.expm1(np.abs(part) * math.log1p(MU)) / MU for part in picture)
+            frames = real + 1j * imaginary
+            frames = np.where(np.abs(frames) > GATE_OUT * np.abs(frames).max(initial=1e-12), frames, 0)
+            return overlapped(frames, self.window, self.hop) * level
+        amplitudes = np.expm1(np.clip(picture[0], 0, 1.2) * math.log1p(MU)) / MU
+        amplitudes = np.where(amplitudes > GATE_OUT * amplitudes.max(initial=1e-12), amplitudes, 0)
+        if self.kind == "magnitude":
+            return guessed(amplitudes, self.window, self.hop) * level
+        rows = np.concatenate([np.log(np.maximum(amplitudes, 1e-12)), picture[1] * np.pi], 1)
+        return overlapped(locked(rows, self.window, self.hop), self.window, self.hop) * level
+
+    def weights(self, pictures: Tensor) -> Tensor:
+        """What each number's error counts: a turn as much as its amplitude is loud."""
+        if self.kind != "phase":
+            return torch.ones_like(pictures)
+        return torch.cat([torch.ones_like(pictures[:, :1]), pictures[:, :1].clamp(0, 1)], 1)
+
+
+KINDS = ("magnitude", "complex", "phase")
+
+
+def category_of(name: str) -> str:
+    """The first category whose word is in a name; "other" without."""
+    return next((word for word in CATEGORIES if word in name.lower()), "other")
+
+
+def mixed(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures mixed two by two, 0.3 to 0.7 of each: more to learn from."""
+    share = 0.3 + 0.4 * torch.rand(len(pictures), *[1] * (pictures.dim() - 1), generator=generator)
+    return share * pictures + (1 - share) * pictures[torch.randperm(len(pictures), generator=generator)]
+
+
+def diverse(pictures: np.ndarray, count: int) -> list[int]:
+    """Places of so many pictures, each the farthest from the mean of those before it."""
+    flat = pictures.reshape(len(pictures), -1).astype(np.float64)
+    chosen, total = [], np.zeros(flat.shape[1])
+    left = list(range(len(flat)))
+    while left and len(chosen) < count:
+        mean = total / max(len(chosen), 1) if chosen else flat.mean(0)
+        place = left.pop(int(np.argmax(np.square(flat[left] - mean).sum(1))))
+        chosen.append(place)
+        total += flat[place]
+    return chosen
+
+
+def stdev(mse: float) -> float:
+    """RMS error in per cent of a picture's full scale: SampleGen's own figure."""
+    return 100 * math.sqrt(mse)
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def interpolate_layer_sizes(start: int, end: int, depth: int, ratio: float = 0.5) -> list[int]:
+    """Sizes of `depth` layers from `start` to `end` [depth + 1 numbers]; a ratio below 1 shrinks early, 1 evenly."""
+    if min(start, end, depth) < 1 or ratio <= 0:
+        raise SpaceError("layers need sizes and a depth from 1 on, and a ratio above 0")
+    steps = np.arange(depth + 1)
+    share = 1 - steps / depth if abs(ratio - 1) < 1e-09 else (ratio**steps - ratio**depth) / (1 - ratio**depth)
+    return [max(1, round(end + (start - end) * x)) for x in share]
+
+
+def mlp_weights(sizes: Sequence[int]) -> int:
+    """Weights of linear layers with their biases."""
+    return sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+
+
+def rnn_weights(size: int, hidden: int, layers: int) -> int:
+    """Weights of an LSTM."""
+    return sum(4 * hidden * ((size if n == 0 else hidden) + hidden + 2) for n in range(layers))
+
+
+def conv_weights(channels: Sequence[int], kernel: tuple[int, int]) -> int:
+    """Weights of convolutions, one after another."""
+    return sum((a * kernel[0] * kernel[1] + 1) * b for a, b in itertools.pairwise(channels))
+
+
+def mlp(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers with a bend between them."""
+    parts: list[nn.Module] = []
+    for n, pair in enumerate(itertools.pairwise(sizes)):
+        parts += [*([nn.ELU()] if n else []), nn.Linear(*pair)]
+    return nn.Sequential(*parts)
+
+
+# --- outer auto-encoders -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outer:
+    """What an outer auto-encoder is.
+
+    kind : flat, step, rnn or conv.  size : numbers of a frame's code (step, rnn), of the whole (flat), or channels (conv).
+    hidden : units of a layer.  depth : layers.  ratio : see `interpolate_layer_sizes`.
+    """
+
+    kind: str = "conv"
+    size: int = 8
+    hidden: int = 32
+    depth: int = 3
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in OUTERS or min(self.size, self.hidden, self.depth) < 1:
+            raise SpaceError(f"an outer auto-encoder is one of {', '.join(OUTERS)}, with sizes from 1 on")
+
+
+class Flat(nn.Module):
+    """All of a picture at once."""
+
+    def __init__(self, outer: Outer, shape: tuple[int, int, int]):
+        super().__init__()
+        self.shape, sizes = shape, self.sizes(outer, shape)
+        self.enter, self.leave = mlp(sizes), mlp(sizes[::-1])
+        self.code = outer.size
+
+    @staticmethod
+    def sizes(outer: Outer, shape: tuple[int, int, int]) -> list[int]:
+        """Of its layers."""
+        inner = interpolate_layer_sizes(outer.hidden, outer.size, max(outer.depth - 1, 1), outer.ratio)
+        return [math.prod(shape), *inner]
+
+    @classmethod
+    def weights(cls, outer: Outer, shape: tuple[int, int, int]) -> int:
+        """How many it has, before it is built."""
+        sizes = cls.sizes(outer, shape)
+        return mlp_weights(sizes) + mlp_weights(sizes[::-1])
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Pictures (batch, channels, frames, bins) -> codes (batch, code)."""
+        return self.enter(x.flatten(1))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Back."""
+        return self.leave(code).unflatten(1, self.shape)
+
+
+class Step(nn.Module):
+    """Frame by frame, from this one, the one before and the time; and back likewise from the code and the time."""
+
+    def __init__(self, outer: Outer, shape: tuple[int, int, int]):
+        super().__init__()
+        self.shape, self.size = shape, outer.size
+        enter, leave = self.sizes(outer, shape)
+        self.enter, self.leave = mlp(enter), mlp(leave)
+        self.code = outer.size * shape[1]
+
+    @staticmethod
+    def sizes(outer: Outer, shape: tuple[int, int, int]) -> tuple[list[int], list[int]]:
+        """Of its layers, both ways."""
+        frame = shape[0] * shape[2]
+        inner = interpolate_layer_sizes(outer.hidden, outer.size, max(outer.depth - 1, 1), outer.ratio)
+        return [2 * frame + 1, *inner], [2 * outer.size + 1, *inner[::-1][1:], frame]
+
+    @classmethod
+    def weights(cls, outer: Outer, shape: tuple[int, int, int]) -> int:
+        """How many it has, before it is built."""
+        return sum(mlp_weights(sizes) for sizes in cls.sizes(outer, shape))
+
+    def _beside(self, rows: Tensor) -> Tensor:
+        before = torch.cat([torch.zeros_like(rows[:, :1]), rows[:, :-1]], 1)
+        at = torch.linspace(0, 1, rows.shape[1]).expand(len(rows), -1)[..., None]
+        return torch.cat([rows, before, at], 2)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """As `Flat`."""
+        return self.enter(self._beside(x.transpose(1, 2).flatten(2))).flatten(1)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Back."""
+        rows = self.leave(self._beside(code.unflatten(1, (self.shape[1], self.size))))
+        return rows.unflatten(2, (self.shape[0], self.shape[2])).transpose(1, 2)
+
+
+class Rnn(nn.Module):
+    """Frame after frame through an LSTM, and back through another."""
+
+    def __init__(self, outer: Outer, shape: tuple[int, int, int]):
+        super().__init__()
+        self.shape, self.size, frame = shape, outer.size, shape[0] * shape[2]
+        self.enter = nn.LSTM(frame, outer.hidden, outer.depth, batch_first=True)
+        self.narrow, self.wide = nn.Linear(outer.hidden, outer.size), nn.Linear(outer.hidden, frame)
+        self.leave = nn.LSTM(outer.size, outer.hidden, outer.depth, batch_first=True)
+        self.code = outer.size * shape[1]
+
+    @classmethod
+    def weights(cls, outer: Outer, shape: tuple[int, int, int]) -> int:
+        """How many it has, before it is built."""
+        frame = shape[0] * shape[2]
+        both = rnn_weights(frame, outer.hidden, outer.depth) + rnn_weights(outer.size, outer.hidden, outer.depth)
+        return both + mlp_weights([outer.hidden, outer.size]) + mlp_weights([outer.hidden, frame])
+
+    def encode(self, x: Tensor) -> Tensor:
+        """As `Flat`."""
+        return self.narrow(self.enter(x.transpose(1, 2).flatten(2))[0]).flatten(1)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Back."""
+        rows = self.wide(self.leave(code.unflatten(1, (self.shape[1], self.size)))[0])
+        return rows.unflatten(2, (self.shape[0], self.shape[2])).transpose(1, 2)
+
+
+class Conv(nn.Module):
+    """Convolutions over frames and bins, each of which halves both (bins twice where they are many), and the same way back.
+
+    Pictures are filled up to what the halvings need, and cut again.
+    """
+
+    kernel = (3, 5)
+
+    def __init__(self, outer: Outer, shape: tuple[int, int, int]):
+        super().__init__()
+        self.shape = shape
+        channels, strides = self.channels(outer, shape), self.strides(outer, shape)
+        steps = tuple(math.prod(each) for each in zip(*strides, strict=True))
+        self.fill = tuple(-size % step for size, step in zip(shape[1:], steps, strict=True))
+        self.grid = tuple((size + more) // step for size, more, step in zip(shape[1:], self.fill, steps, strict=True))
+        self.code, self.size = outer.size * math.prod(self.grid), outer.size
+        pad = tuple(k // 2 for k in self.kernel)
+        self.enter = nn.ModuleList(
+            nn.Conv2d(a, b, self.kernel, stride, pad)
+            for (a, b), stride in zip(itertools.pairwise(channels), strides, strict=True)
+        )
+        back = list(zip(itertools.pairwise(channels[::-1]), strides[::-1], strict=True))
+        self.leave = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, self.kernel, stride, pad, tuple(s - 1 for s in stride)) for (a, b), stride in back
+        )
+
+    @staticmethod
+    def strides(outer: Outer, shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+        """Of each layer: bins are brought to about as many as frames first."""
+        wide = round(math.log2(max(1.0, shape[2] / shape[1])))
+        return [(2 if 2 ** (n + 1) <= shape[1] else 1, 4 if n < wide else 2) for n in range(outer.depth)]
+
+    @staticmethod
+    def channels(outer: Outer, shape: tuple[int, int, int]) -> list[int]:
+        """Before and behind each layer."""
+        return [shape[0], *[outer.hidden] * (outer.depth - 1), outer.size]
+
+    @classmethod
+    def weights(cls, outer: Outer, shape: tuple[int, int, int]) -> int:
+        """How many it has, before it is built."""
+        channels = cls.channels(outer, shape)
+        return conv_weights(channels, cls.kernel) + conv_weights(channels[::-1], cls.kernel)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """As `Flat`."""
+        x = nn.functional.pad(x, (0, self.fill[1], 0, self.fill[0]))
+        for n, layer in enumerate(self.enter):
+            x = layer(nn.functional.elu(x) if n else x)
+        return x.flatten(1)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Back."""
+        x = code.unflatten(1, (self.size, *self.grid))
+        for n, layer in enumerate(self.leave):
+            x = layer(nn.functional.elu(x) if n else x)
+        return x[..., : self.shape[1], : self.shape[2]]
+
+
+OUTERS: dict[str, type] = {"flat": Flat, "step": Step, "rnn": Rnn, "conv": Conv}
+"""By name."""
+
+
+# --- the inner one -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What the inner auto-encoder is.  conditions : numbers that are told beside the latents."""
+
+    latents: int = 8
+    hidden: int = 256
+    depth: int = 3
+    ratio: float = 0.5
+    conditions: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.latents, self.hidden, self.depth) < 1 or self.conditions < 0:
+            raise SpaceError("an inner auto-encoder has at least one latent, unit and layer")
+
+    def sizes(self, code: int) -> tuple[list[int], list[int]]:
+        """Of its layers, both ways."""
+        inner = interpolate_layer_sizes(self.hidden, max(self.latents, 16), max(self.depth - 1, 1), self.ratio)
+        enter = [code + self.conditions, *inner, 2 * self.latents]
+        return enter, [self.latents + self.conditions, *inner[::-1], code]
+
+    def weights(self, code: int) -> int:
+        """How many it has, before it is built."""
+        return sum(mlp_weights(sizes) for sizes in self.sizes(code))
+
+
+class Vae(nn.Module):
+    """Codes (batch, code), standardised, to means and log variances of latents, and back."""
+
+    def __init__(self, inner: Inner, code: int):
+        super().__init__()
+        enter, leave = inner.sizes(code)
+        self.enter, self.leave = mlp(enter), mlp(leave)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def encode(self, code: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of each latent."""
+        mean, spread = self.enter(torch.cat([code, told], 1)).chunk(2, 1)
+        return mean, spread.clamp(-10, 5)
+
+    def decode(self, latents: Tensor, told: Tensor) -> Tensor:
+        """Back to a code."""
+        return self.leave(torch.cat([latents, told], 1))
+
+    def cost(self, code: Tensor, told: Tensor) -> Tensor:
+        """Error of the code, and what the latents carry beyond their free bits."""
+        mean, spread = self.encode(code, told)
+        latents = mean + torch.randn_like(mean) * (0.5 * spread).exp()
+        error = (self.decode(latents, told) - code).square().mean()
+        self.steps += 1
+        rise = min(1.0, float(self.steps) / WARM_UP)
+        return error + BETA * rise * carried(mean, spread).clamp_min(FREE_BITS).sum()
+
+
+def carried(mean: Tensor, spread: Tensor) -> Tensor:
+    """Nats that each latent carries, the mean over a batch: KL from the standard normal density."""
+    return 0.5 * (mean.square() + spread.exp() - 1 - spread).mean(0)
+
+
+# --- when to stop --------------------------------------------------------------------------------
+
+
+def ending(window: int = WINDOW) -> Callable[[list[Epoch]], bool]:
+    """Stops where nothing moves any more, where it learns by heart, and where something is wrong."""
+
+    def ends(curve: list[Epoch]) -> bool:
+        return reason(curve, window) is not None
+
+    return ends
+
+
+def reason(curve: Sequence[Epoch], window: int = WINDOW) -> str | None:
+    """Why training should end, if it should: the figures "train" and "test" tell."""
+    if not curve:
+        return None
+    last = curve[-1].figures
+    ratio = last["test"] / max(last["train"], 1e-12)
+    if len(curve) > window and ratio > OVERFIT:
+        return "it learns by heart"
+    if len(curve) > window and ratio < GARBAGE:
+        return "the test sounds are easier than the training sounds: something is wrong"
+    if len(curve) >= 2 * window:
+        now, before = (
+            [float(np.mean([epoch.figures[name] for epoch in part])) for name in ("train", "test")]
+            for part in (curve[-window:], curve[-2 * window : -window])
+        )
+        if all(abs(b - a) < STALL * max(b, 1e-12) for a, b in zip(now, before, strict=True)):
+            return "nothing moves any more"
+    return None
+
+
+def capped(
+    seconds: float = math.inf, best: Sequence[float] = (), window: int = WINDOW
+) -> Callable[[list[Epoch]], bool]:
+    """`ending`, and after so many seconds, and where the loss is over three times the best curve's at the same epoch."""
+    begun = time.monotonic()
+
+    def ends(curve: list[Epoch]) -> bool:
+        late = time.monotonic() - begun > seconds
+        number = len(curve) - 1
+        hopeless = number < len(best) and curve[-1].figures["test"] > 3 * best[number]
+        return late or hopeless or reason(curve, window) is not None
+
+    return ends
+
+
+# --- the ladder ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What is learned from: pictures (n, channels, frames, bins), levels (n,), conditions (n, k) on 0..1, names."""
+
+    picture: Picture
+    pictures: np.ndarray
+    levels: np.ndarray
+    told: np.ndarray
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, sounds: Sequence[np.ndarray], picture: Picture, told: np.ndarray | None = None, names: Sequence[str] = ()
+    ) -> "Sounds":
+        """Of sounds [each shape=(n,)]. Raises SpaceError where all are silent."""
+        made = [picture.of(sound) for sound in sounds]
+        if not made or not any(level > 0 for _, level in made):
+            raise SpaceError("the sounds are silent: there is nothing to learn from them")
+        told = np.zeros((len(sounds), 0), np.float32) if told is None else told.astype(np.float32)
+        names = tuple(names) or tuple(str(n) for n in range(len(sounds)))
+        return cls(picture, np.stack([each for each, _ in made]), np.array([level for _, level in made]), told, names)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def some(self, places: Sequence[int]) -> "Sounds":
+        """Some of them."""
+        places = np.asarray(places, int)
+        return replace(
+            self, pictures=self.pictures[places], levels=self.levels[places], told=self.told[places],
+            names=tuple(self.names[n] for n in places),
+        )  # fmt: skip
+
+
+class _Places:
+    """Numbers of items by batches, as the trainer takes them."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[Tensor]:
+        order = np.arange(self.count) if rng is None else rng.permutation(self.count)
+        for begin in range(0, max(self.count // size, 1) * size, size):
+            yield torch.from_numpy(order[begin : begin + size])
+
+
+def train_outer(
+    outer: Outer, learned: Sounds, judged: Sounds, folder: Path, schedule: Schedule = OUTER_SCHEDULE, mixes: bool = True,
+    shown: Shown = lambda done, steps, loss: None, ends: Callable[[list[Epoch]], bool] | None = None,
+) -> tuple[nn.Module, list[Epoch]]:  # fmt: skip
+    """The first rung. mixes : whether half of each batch are mixes of its sounds. Raises OSError, FloatingPointError."""
+    torch.manual_seed(schedule.seed)
+    network = OUTERS[outer.kind](outer, learned.picture.shape)
+    x, y = torch.from_numpy(learned.pictures), torch.from_numpy(judged.pictures)
+    drawn = torch.Generator().manual_seed(schedule.seed)
+
+    def off(network: nn.Module, pictures: Tensor) -> Tensor:
+        made = network.decode(network.encode(pictures))
+        return ((made - pictures).square() * learned.picture.weights(pictures)).mean()
+
+    def loss(network: nn.Module, places: Tensor) -> Tensor:
+        pictures = x[places]
+        if mixes and len(places) > 1:
+            half = len(places) // 2
+            pictures = torch.cat([pictures[half:], mixed(pictures, drawn)[:half]])
+        return off(network, pictures)
+
+    def check(network: nn.Module) -> dict[str, float]:
+        with torch.no_grad():
+            return {
+                name: float(
+                    np.mean([float(off(network, group[at : at + 32])) for at in range(0, min(len(group), 256), 32)])
+                )
+                for name, group in (("train", x), ("test", y))
+            }
+
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = json.dumps([asdict(outer), asdict(learned.picture), asdict(schedule), float(learned.pictures.sum())])
+    curve = fit(
+        network, _Places(len(x)), loss, check, schedule, folder / "outer.pt", recipe, shown, ends=ends or ending(),
+    )  # fmt: skip
+    return network, curve
+
+
+@torch.no_grad()
+def codes_of(network: nn.Module, pictures: np.ndarray) -> np.ndarray:
+    """The code of every picture, float32 (n, code)."""
+    x = torch.from_numpy(pictures)
+    return np.concatenate([network.encode(x[at : at + 32]).numpy() for at in range(0, len(x), 32)])
+
+
+def train_inner(
+    inner: Inner, codes: np.ndarray, told: np.ndarray, others: np.ndarray, beside: np.ndarray, folder: Path,
+    schedule: Schedule = INNER_SCHEDULE, shown: Shown = lambda done, steps, loss: None,
+    ends: Callable[[list[Epoch]], bool] | None = None,
+) -> tuple[Vae, list[Epoch]]:  # fmt: skip
+    """The second rung, on standardised codes (n, code); `others` and `beside` are codes and conditions to be judged by."""
+    torch.manual_seed(schedule.seed)
+    network = Vae(inner, codes.shape[1])
+    groups = {"train": (codes, told), "test": (others, beside)}
+    groups = {
+        name: tuple(torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in pair)
+        for name, pair in groups.items()
+    }
+
+    def check(network: Vae) -> dict[str, float]:
+        with torch.no_grad():
+            return {
+                name: float((network.decode(network.encode(code, by)[0], by) - code).square().mean())
+                for name, (code, by) in groups.items()
+            }
+
+    def loss(network: Vae, places: Tensor) -> Tensor:
+        code, by = groups["train"]
+        return network.cost(code[places], by[places])
+
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = json.dumps([asdict(inner), asdict(schedule), float(codes.sum())])
+    curve = fit(
+        network, _Places(len(codes)), loss, check, schedule, folder / "inner.pt", recipe, shown, ends=ends or ending(15)
+    )
+    return network, curve
+
+
+@dataclass(frozen=True)
+class Space:
+    """Both auto-encoders as one.
+
+    mean, deviation : of the codes (code,).  axes : (latents, latents), the latents' main axes over the training sounds, the
+    largest first, as columns; centre, spread : their mean, and deviations along the axes.  card : curves and figures.
+    """
+
+    picture: Picture
+    outer: Outer
+    inner: Inner
+    encoder: nn.Module
+    vae: Vae
+    mean: np.ndarray
+    deviation: np.ndarray
+    axes: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def latents(self, pictures: np.ndarray, told: np.ndarray) -> np.ndarray:
+        """Where pictures lie along the main axes, float (n, latents); 1 is a training sound's deviation."""
+        mean, _ = self.vae.encode(self._codes(pictures), torch.from_numpy(told))
+        return (mean.numpy() - self.centre) @ self.axes / self.spread
+
+    @torch.no_grad()
+    def pictures(self, latents: np.ndarray, told: np.ndarray) -> np.ndarray:
+        """Back: (n, channels, frames, bins)."""
+        z = (np.asarray(latents) * self.spread) @ self.axes.T + self.centre
+        code = self.vae.decode(torch.from_numpy(z.astype(np.float32)), torch.from_numpy(told)).numpy()
+        return self.encoder.decode(torch.from_numpy(code * self.deviation + self.mean)).numpy()
+
+    def _codes(self, pictures: np.ndarray) -> Tensor:
+        return torch.from_numpy((codes_of(self.encoder, pictures) - self.mean) / self.deviation)
+
+    def _told(self, told: np.ndarray | None, count: int) -> np.ndarray:
+        told = np.full((1, self.inner.conditions), 0.5) if told is None else np.atleast_2d(told)
+        if told.shape[1] != self.inner.conditions:
+            raise SpaceError(f"the space wants {self.inner.conditions} conditions, not {told.shape[1]}")
+        return np.broadcast_to(told, (count, self.inner.conditions)).astype(np.float32)
+
+    def at(self, latents: np.ndarray, told: np.ndarray | None = None, level: float = 0.5) -> list[np.ndarray]:
+        """Sounds of places (n, latents) on the axes, each (samples,)."""
+        latents = np.atleast_2d(latents)
+        return [self.picture.sound(each, level) for each in self.pictures(latents, self._told(told, len(latents)))]
+
+    def place(self, sound: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
+        """Where a sound lies (latents,)."""
+        return self.latents(self.picture.of(sound)[0][None], self._told(told, 1))[0]
+
+    # --- what can be made ---
+
+    def interpolated(
+        self, first: np.ndarray, second: np.ndarray, count: int, told: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """Sounds on the straight way from one to another."""
+        a, b = self.place(first, told), self.place(second, told)
+        return self.at(np.stack([a + (b - a) * x for x in np.linspace(0, 1, count)]), told)
+
+    def plainly_interpolated(self, first: np.ndarray, second: np.ndarray, count: int) -> list[np.ndarray]:
+        """The same between pictures, without any machine: what the space is to be better than."""
+        (a, loud), (b, _) = self.picture.of(first), self.picture.of(second)
+        return [self.picture.sound(a + (b - a) * x, loud) for x in np.linspace(0, 1, count)]
+
+    def perturbed(
+        self, sound: np.ndarray, amount: float, count: int, seed: int = 0, told: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """Sounds about one; amount in deviations."""
+        rng = np.random.default_rng(seed)
+        return self.at(self.place(sound, told) + amount * rng.standard_normal((count, self.inner.latents)), told)
+
+    def drawn(self, count: int, seed: int = 0, told: np.ndarray | None = None) -> list[np.ndarray]:
+        """Sounds of random places."""
+        return self.at(np.random.default_rng(seed).standard_normal((count, self.inner.latents)), told)
+
+    def swept(self, axis: int, values: Sequence[float], told: np.ndarray | None = None) -> list[np.ndarray]:
+        """Sounds along one axis, the others at their middle. Raises SpaceError for an axis that is not there."""
+        if not 0 <= axis < self.inner.latents:
+            raise SpaceError(f"there is no axis {axis}; there are {self.inner.latents}")
+        places = np.zeros((len(values), self.inner.latents))
+        places[:, axis] = values
+        return self.at(places, told)
+
+    def encoded_again(self, sound: np.ndarray, times: int, told: np.ndarray | None = None) -> list[np.ndarray]:
+        """A sound through the space and through it again: what it drifts to."""
+        made = []
+        for _ in range(times):
+            sound = self.at(self.place(sound, told), told)[0]
+            made.append(sound)
+        return made
+
+    def rebuilt(self, sounds: Sounds, axes: int | None = None) -> np.ndarray:
+        """Pictures through the space, with the first so many axes only: the fidelity knob."""
+        latents = self.latents(sounds.pictures, sounds.told)
+        latents[:, axes if axes is not None else self.inner.latents :] = 0.0
+        return self.pictures(latents, sounds.told)
+
+    def losses(self, sounds: Sounds) -> list[tuple[str, float]]:
+        """Each sound's name and RMS error in per cent, the worst first."""
+        off = np.square(self.rebuilt(sounds) - sounds.pictures).mean((1, 2, 3))
+        return sorted(((name, stdev(x)) for name, x in zip(sounds.names, off, strict=True)), key=lambda row: -row[1])
+
+    # --- files ---
+
+    def save(self, folder: Path) -> None:
+        """Write it. Raises OSError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _ARRAYS}
+        for name, part in (("encoder", self.encoder), ("vae", self.vae)):
+            arrays |= {f"{name}.{key}": value.contiguous() for key, value in part.state_dict().items()}
+        save_file(arrays, folder / "weights.safetensors")
+        parts = {name: asdict(getattr(self, name)) for name in ("picture", "outer", "inner")}
+        facts = {"version": VERSION, "model": "samplegen", **parts, "card": self.card}
+        (folder / "card.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Space":
+        """Read one. Raises SpaceError."""
+        try:
+            facts = json.loads((folder / "card.json").read_text())
+            if facts["model"] != "samplegen" or facts["version"] != VERSION:
+                raise SpaceError(f"{folder} holds another kind of model")
+            picture, outer, inner = Picture(**facts["picture"]), Outer(**facts["outer"]), Inner(**facts["inner"])
+            arrays = load_file(folder / "weights.safetensors")
+            encoder = OUTERS[outer.kind](outer, picture.shape)
+            vae = Vae(inner, encoder.code)
+            for name, part in (("encoder", encoder), ("vae", vae)):
+                part.load_state_dict(
+                    {k.removeprefix(f"{name}."): v for k, v in arrays.items() if k.startswith(f"{name}.")}
+                )
+                part.eval()
+            return cls(picture, outer, inner, encoder, vae, *(arrays[name].numpy() for name in _ARRAYS), facts["card"])
+        except SpaceError:
+            raise
+        except Exception as error:  # a file that is not whole raises whatever its reader raises
+            raise SpaceError(f"{folder} holds no space of notes ({error}); jxemu ml notes train makes one") from None
+
+
+_ARRAYS = ("mean", "deviation", "axes", "centre", "spread")
+
+
+def train(
+    outer: Outer, inner: Inner, learned: Sounds, judged: Sounds, folder: Path, schedules: tuple[Schedule, Schedule] = (OUTER_SCHEDULE, INNER_SCHEDULE),
+    shown: Callable[[str], Shown] = lambda what: lambda done, steps, loss: None,
+) -> Space:  # fmt: skip
+    """Both rungs; what was begun in the folder goes on. Raises SpaceError, OSError, FloatingPointError."""
+    if inner.conditions != learned.told.shape[1]:
+        raise SpaceError(
+            f"{learned.told.shape[1]} conditions are there, the inner auto-encoder takes {inner.conditions}"
+        )
+    if len(learned) < 2 or not len(judged):
+        raise SpaceError("at least two sounds to learn from and one to be judged by are needed")
+    encoder, outer_curve = train_outer(outer, learned, judged, folder, schedules[0], True, shown("outer auto-encoder"))
+    codes, others = codes_of(encoder, learned.pictures), codes_of(encoder, judged.pictures)
+    mean, deviation = codes.mean(0), np.full(codes.shape[1], max(float(codes.std()), 1e-6), np.float32)
+    codes, others = ((each - mean) / deviation for each in (codes, others))
+    vae, inner_curve = train_inner(
+        inner, codes, learned.told, others, judged.told, folder, schedules[1], shown("inner auto-encoder")
+    )
+    with torch.no_grad():
+        found, spreads = vae.encode(torch.from_numpy(codes), torch.from_numpy(learned.told))
+    means = found.numpy()
+    centre = means.mean(0)
+    _, sizes, turn = np.linalg.svd(means - centre, full_matrices=False)
+    axes = np.eye(inner.latents, dtype=np.float32)
+    axes[:, : len(turn)] = turn.T
+    spread = np.ones(inner.latents, np.float32)
+    spread[: len(sizes)] = np.maximum(sizes / math.sqrt(len(means)), 1e-6)
+    space = Space(learned.picture, outer, inner, encoder, vae, mean, deviation, axes, centre, spread)
+    space.card.update(_figures(space, encoder, learned, judged, carried(found, spreads).numpy()))
+    space.card.update(outer_curve=[asdict(e) for e in outer_curve], inner_curve=[asdict(e) for e in inner_curve])
+    space.save(folder)
+    for name in ("outer.pt", "inner.pt"):
+        (folder / name).unlink(missing_ok=True)
+    return space
+
+
+def principal(learned: np.ndarray, judged: np.ndarray, count: int) -> np.ndarray:
+    """Pictures to be judged by, rebuilt by principal components of those that were learned from: the baseline of equal size."""
+    flat, other = (each.reshape(len(each), -1).astype(np.float64) for each in (learned, judged))
+    mean = flat.mean(0)
+    size, turn = np.linalg.eigh((flat - mean) @ (flat - mean).T)
+    kept = np.argsort(size)[::-1][:count]
+    axes = (flat - mean).T @ turn[:, kept] / np.sqrt(np.maximum(size[kept], 1e-12))
+    return (mean + (other - mean) @ axes @ axes.T).reshape(judged.shape)
+
+
+def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, nats: np.ndarray) -> dict[str, Any]:
+    with torch.no_grad():
+        outside = np.concatenate([
+            encoder.decode(encoder.encode(torch.from_numpy(judged.pictures[at : at + 32]))).numpy() for at in range(0, len(judged), 32)
+        ])  # fmt: skip
+    truth = judged.pictures
+
+    def off(made: np.ndarray, wanted: np.ndarray) -> float:
+        return stdev(float(np.square(made - wanted).mean()))
+
+    counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= space.inner.latents]
+    return {
+        "weights": [sum(p.numel() for p in part.parameters()) for part in (encoder, space.vae)],
+        "compression": math.prod(learned.picture.shape) / encoder.code,
+        "outer": off(outside, truth),
+        "through": off(space.rebuilt(judged), truth),
+        "through, training": off(space.rebuilt(learned), learned.pictures),
+        "by axes": {str(n): off(space.rebuilt(judged, n), truth) for n in counts},
+        "by principal components": {str(n): off(principal(learned.pictures, truth, n), truth) for n in counts},
+        "nearest": off(learned.pictures[_nearest(learned.pictures, truth)], truth),
+        "active": int((nats > ACTIVE).sum()),
+        "nats": nats.tolist(),
+    }
+
+
+def _nearest(learned: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    flat, other = (each.reshape(len(each), -1) for each in (learned, judged))
+    apart = np.square(flat).sum(1) - 2 * other @ flat.T
+    return apart.argmin(1)

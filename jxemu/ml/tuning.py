@@ -1,0 +1,141 @@
+"""Which auto-encoder suits some sounds: a search by a Gaussian process, or over a grid, that goes on where it was stopped."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import optuna
+from torch import nn
+
+from jxemu.ml.samplegen import (
+    INNER_SCHEDULE,
+    OUTER_SCHEDULE,
+    OUTERS,
+    Inner,
+    Outer,
+    Sounds,
+    SpaceError,
+    capped,
+    codes_of,
+    stdev,
+    train_inner,
+    train_outer,
+)
+from jxemu.ml.train import Epoch
+
+TOP = 20
+GRID = {
+    "outer": {"size": [4, 8, 16], "hidden": [16, 32], "depth": [2, 3]},
+    "inner": {"hidden": [64, 256], "depth": [2, 3, 4]},
+}
+"""Values of a grid search; what it does not name stays."""
+
+
+@dataclass(frozen=True)
+class Caps:
+    """weights : most of a network.  seconds : of a trial.  epochs : of a trial."""
+
+    weights: int = 500_000
+    seconds: float = 300.0
+    epochs: int = 80
+
+
+def adjusted(curve: list[Epoch]) -> float:
+    """The last test loss, less what the next epoch would take off at the rate of the last three: slow starters get their due."""
+    losses = [epoch.figures["test"] for epoch in curve[-4:]]
+    if len(losses) < 2:
+        return losses[-1]
+    rate = 1 - (losses[-1] / max(losses[0], 1e-12)) ** (1 / (len(losses) - 1))
+    return losses[-1] * (1 - min(max(rate, 0.0), 0.5))
+
+
+def tune(
+    what: str, start: Outer | Inner, learned: Sounds, judged: Sounds, folder: Path, trials: int, caps: Caps = Caps(),
+    grid: bool = False, seed: int = 1, encoder: nn.Module | None = None, told: Callable[[int, float], None] = lambda n, best: None,
+) -> optuna.Study:  # fmt: skip
+    """Try settings about `start` up to `trials` of them in all, with those of earlier calls on the same folder.
+
+    what : outer or inner; an inner one needs the trained `encoder`.  Writes ``search.sqlite`` and ``best.csv``, the twenty best.
+    Raises SpaceError, OSError.
+    """
+    if what == "inner" and encoder is None:
+        raise SpaceError("an inner auto-encoder is searched for on a trained outer one")
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    values = GRID[what]
+    sampler = optuna.samplers.GridSampler(values, seed=seed) if grid else optuna.samplers.GPSampler(seed=seed)
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / 'search.sqlite'}", study_name=what, sampler=sampler, load_if_exists=True
+    )
+    codes = [codes_of(encoder, group.pictures) for group in (learned, judged)] if encoder is not None else []
+    if codes:
+        mean, deviation = codes[0].mean(0), max(float(codes[0].std()), 1e-6)
+        codes = [(each - mean) / deviation for each in codes]
+
+    def objective(trial: optuna.Trial) -> float:
+        best = study.user_attrs.get("best curve", [])
+        chosen, rate, batch = _chosen(trial, what, start, grid)
+        size = (
+            chosen.weights(codes[0].shape[1])
+            if what == "inner"
+            else OUTERS[chosen.kind].weights(chosen, learned.picture.shape)
+        )
+        trial.set_user_attr("weights", size)
+        if size > caps.weights:
+            raise optuna.TrialPruned
+        ends = capped(caps.seconds, best)
+        first = replace(
+            OUTER_SCHEDULE if what == "outer" else INNER_SCHEDULE, epochs=caps.epochs, rate=rate, batch=batch
+        )
+        with TemporaryDirectory() as part:
+            if what == "outer":
+                _, curve = train_outer(chosen, learned, judged, Path(part), first, ends=ends)
+            else:
+                _, curve = train_inner(
+                    chosen, codes[0], learned.told, codes[1], judged.told, Path(part), first, ends=ends
+                )
+        found = adjusted(curve)
+        trial.set_user_attr("epochs", len(curve))
+        trial.set_user_attr("stdev %", stdev(curve[-1].figures["test"]))
+        if found <= min((t.value for t in study.trials if t.value is not None), default=np.inf):
+            study.set_user_attr("best curve", [epoch.figures["test"] for epoch in curve])
+        return found
+
+    def after(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        _write(study, folder / "best.csv")
+        done = [t.value for t in study.trials if t.value is not None]
+        told(len(study.trials), min(done, default=float("nan")))
+
+    left = trials - len([t for t in study.trials if t.state.is_finished()])
+    if left > 0:
+        study.optimize(objective, n_trials=left, callbacks=[after], catch=(FloatingPointError,))
+    return study
+
+
+def _chosen(trial: optuna.Trial, what: str, start: Outer | Inner, grid: bool) -> tuple[Outer | Inner, float, int]:
+    if grid:
+        values = {name: trial.suggest_categorical(name, options) for name, options in GRID[what].items()}
+        return replace(start, **values), 2e-3 if what == "outer" else 1e-3, 16 if what == "outer" else 64
+    values = {
+        "hidden": trial.suggest_int("hidden", 4, 512, log=True),
+        "depth": trial.suggest_int("depth", 1, 5),
+        "ratio": trial.suggest_float("ratio", 0.2, 1.0),
+    }
+    if what == "outer":
+        values["size"] = trial.suggest_int("size", 1, 64, log=True)
+    rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
+    return replace(start, **values), rate, trial.suggest_int("batch", 4, 64, log=True)
+
+
+def _write(study: optuna.Study, path: Path) -> None:
+    """The best trials so far, one a line."""
+    best = sorted((t for t in study.trials if t.value is not None), key=lambda t: t.value)[:TOP]
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["trial", "loss, adjusted", "stdev %", "weights", "epochs", "settings"])
+        for trial in best:
+            kept = [trial.user_attrs.get(name) for name in ("stdev %", "weights", "epochs")]
+            rows.writerow([trial.number, trial.value, *kept, " ".join(f"{k}={v:g}" for k, v in trial.params.items())])

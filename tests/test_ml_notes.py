@@ -1,0 +1,275 @@
+"""A space of notes: pictures both ways, sizes that are exact, two rungs of training, and all that can be made of a place."""
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from jxemu.app.cli import app
+
+torch = pytest.importorskip("torch")
+
+from jxemu.ml import samplegen, tuning  # noqa: E402 - what they need was looked for first
+from jxemu.ml.train import Epoch, Schedule  # noqa: E402
+
+torch.set_num_threads(1)
+RATE = 8_000
+SMALL = samplegen.Picture(RATE, 256, 128, 24)
+QUICK = Schedule(60, 8, 6e-3, 0.0), Schedule(400, 16, 3e-3, 0.0)
+
+
+def note(hertz=220.0, bright=4, seconds=0.4):
+    at = np.arange(round(seconds * RATE)) / RATE
+    return 0.3 * np.exp(-4 * at) * sum(np.sin(2 * np.pi * hertz * n * at) / n for n in range(1, bright + 1))
+
+
+@pytest.fixture(scope="module")
+def groups():
+    rng = np.random.default_rng(0)
+    hertz, bright = rng.uniform(150, 600, 60), rng.integers(1, 6, 60)
+    sounds = [note(*each) for each in zip(hertz, bright, strict=True)]
+    whole = samplegen.Sounds.of(sounds, SMALL, (hertz[:, None] - 150) / 450, [f"piano {n}" for n in range(60)])
+    return whole.some(range(48)), whole.some(range(48, 60))
+
+
+@pytest.fixture(scope="module")
+def space(groups, tmp_path_factory):
+    outer, inner = samplegen.Outer("conv", 6, 16, 2), samplegen.Inner(4, 48, 2, conditions=1)
+    return samplegen.train(outer, inner, *groups, tmp_path_factory.mktemp("space"), QUICK)
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "most"), [("magnitude", 0.1), ("complex", 0.01), ("phase", 0.1)])
+def test_a_picture_becomes_its_sound_again(kind, most):
+    picture = samplegen.Picture(RATE, 512, 128, 40, kind)
+    sound = note(300, 4, 0.6)
+    again = picture.sound(*picture.of(sound))
+    levels = [np.abs(samplegen.analysed(each, 512, 128))[4:34] for each in (sound, again)]
+    assert np.linalg.norm(levels[1] - levels[0]) < most * np.linalg.norm(levels[0])
+
+
+def test_short_sounds_are_filled_and_long_ones_cut_and_silence_stays():
+    for seconds in (0.05, 3.0):
+        assert SMALL.of(note(seconds=seconds))[0].shape == SMALL.shape
+    picture, level = SMALL.of(np.zeros(100))
+    assert level == 0
+    assert not np.any(SMALL.sound(picture, level))
+    with pytest.raises(samplegen.SpaceError, match="silent"):
+        samplegen.Sounds.of([np.zeros(100)], SMALL)
+
+
+def test_what_is_quiet_is_not_learned():
+    sound = note(500, 1) + 1e-5 * np.random.default_rng(0).standard_normal(3_200)
+    picture, _ = SMALL.of(sound)
+    assert (picture[0, 6:18, 60:] == 0).all()
+
+
+def test_categories_are_words_of_names():
+    assert [samplegen.category_of(name) for name in ("Soft BASS 2", "E.PIANO", "zzz")] == ["bass", "piano", "other"]
+
+
+def test_mixes_lie_between_their_sounds_and_diverse_ones_are_apart():
+    x = torch.eye(6).reshape(6, 1, 2, 3)
+    made = samplegen.mixed(x, torch.Generator().manual_seed(0))
+    assert torch.allclose(made.sum((1, 2, 3)), torch.ones(6))
+    assert made.max() <= 1.0
+    near = np.concatenate([np.zeros((5, 4)), np.eye(4)])
+    assert set(samplegen.diverse(near, 5)) >= {5, 6, 7, 8}
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def test_layer_sizes_go_from_start_to_end():
+    assert samplegen.interpolate_layer_sizes(100, 10, 3, 1.0) == [100, 70, 40, 10]
+    sizes = samplegen.interpolate_layer_sizes(1000, 8, 4, 0.5)
+    assert (sizes[0], sizes[-1]) == (1000, 8)
+    assert (np.diff(sizes) < 0).all()
+    assert sizes[1] < samplegen.interpolate_layer_sizes(1000, 8, 4, 1.0)[1]
+    with pytest.raises(samplegen.SpaceError, match="ratio above 0"):
+        samplegen.interpolate_layer_sizes(1, 0, 3)
+
+
+@pytest.mark.parametrize("kind", samplegen.OUTERS)
+def test_weights_are_known_before_a_network_is_built(kind):
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        shape = int(rng.integers(1, 3)), int(rng.integers(6, 40)), int(rng.integers(20, 80))
+        outer = samplegen.Outer(
+            kind, *(int(x) for x in rng.integers(1, 20, 2)), int(rng.integers(1, 4)), rng.uniform(0.2, 1)
+        )
+        network = samplegen.OUTERS[kind](outer, shape)
+        assert sum(p.numel() for p in network.parameters()) == samplegen.OUTERS[kind].weights(outer, shape)
+        x = torch.randn(2, *shape)
+        code = network.encode(x)
+        assert code.shape == (2, network.code)
+        assert network.decode(code).shape == x.shape
+
+
+def test_an_inner_ones_weights_are_known_too():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        inner = samplegen.Inner(
+            *(int(x) for x in rng.integers(1, 30, 2)), int(rng.integers(1, 5)), 0.6, int(rng.integers(3))
+        )
+        code = int(rng.integers(1, 100))
+        assert sum(p.numel() for p in samplegen.Vae(inner, code).parameters()) == inner.weights(code)
+
+
+def test_what_latents_carry_is_the_divergence_from_a_normal_density():
+    mean, spread = torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[0.0, 0.0, -2.0]])
+    normal = torch.distributions.Normal
+    wanted = torch.distributions.kl_divergence(normal(mean, (0.5 * spread).exp()), normal(0.0, 1.0))[0]
+    assert torch.allclose(samplegen.carried(mean, spread), wanted)
+
+
+# --- when to stop --------------------------------------------------------------------------------
+
+
+def curve(train, test):
+    return [Epoch(n + 1, a, {"train": a, "test": b}) for n, (a, b) in enumerate(zip(train, test, strict=True))]
+
+
+def test_training_ends_for_the_reasons_that_it_should():
+    assert samplegen.reason(curve([1.0] * 10, [1.0] * 10)) == "nothing moves any more"
+    assert samplegen.reason(curve(np.geomspace(1, 0.1, 10), np.geomspace(1, 0.1, 10))) is None
+    assert "by heart" in samplegen.reason(curve([0.1] * 6, [0.4] * 6))
+    assert "wrong" in samplegen.reason(curve([1.0] * 6, [0.4] * 6))
+    assert samplegen.capped(seconds=0)(curve([1.0], [1.0]))
+    assert samplegen.capped(best=[1.0, 0.2])(curve([1.0, 1.0], [1.0, 0.7]))
+    assert not samplegen.capped(best=[1.0, 0.2])(curve([1.0, 1.0], [1.0, 0.5]))
+
+
+# --- the space -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", samplegen.OUTERS)
+def test_every_outer_auto_encoder_learns(kind, groups, tmp_path):
+    outer = samplegen.Outer(kind, 8, 24, 2)
+    _, found = samplegen.train_outer(outer, *groups, tmp_path, Schedule(6, 8, 3e-3, 0.0))
+    assert found[-1].figures["train"] < 0.9 * found[0].figures["train"]
+
+
+def test_the_space_tells_more_than_principal_components_of_its_size(space, groups):
+    card = space.card
+    assert card["through"] < card["by principal components"]["4"]
+    assert card["active"] >= 2
+    assert card["outer"] < card["through"]
+    assert card["by axes"]["4"] == pytest.approx(card["through"])
+    assert card["by axes"]["4"] <= card["by axes"]["1"]
+    assert (np.diff(space.spread) <= 1e-6).all()
+    rows = space.losses(groups[1])
+    assert [off for _, off in rows] == sorted((off for _, off in rows), reverse=True)
+
+
+def test_all_that_can_be_made_of_a_place(space):
+    a, b, told = note(200, 1), note(200, 5), np.array([0.1])
+    way = space.interpolated(a, b, 4, told)
+    assert np.allclose(way[0], space.at(space.place(a, told), told)[0], atol=1e-3)
+    assert np.allclose(way[-1], space.at(space.place(b, told), told)[0], atol=1e-3)
+    assert len(space.plainly_interpolated(a, b, 3)) == 3
+    assert not np.allclose(*space.perturbed(a, 0.5, 2, 1, told))
+    assert np.allclose(*space.perturbed(a, 0.0, 2, 1, told), atol=1e-3)
+    first, again, other = (space.drawn(1, seed, told)[0] for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other)
+    assert len(space.swept(0, [-2, 0, 2], told)) == 3
+    assert len(space.encoded_again(a, 3, told)) == 3
+    with pytest.raises(samplegen.SpaceError, match="no axis 9"):
+        space.swept(9, [0.0])
+    with pytest.raises(samplegen.SpaceError, match="wants 1 conditions"):
+        space.drawn(1, told=np.zeros(3))
+
+
+def test_the_first_axis_changes_more_than_the_last(space):
+    def reach(axis):
+        low, high = (space.pictures(np.eye(4)[axis][None] * x, np.full((1, 1), 0.5, np.float32)) for x in (-2.0, 2.0))
+        return np.abs(high - low).mean()
+
+    assert reach(0) > reach(3)
+
+
+def test_a_saved_space_is_the_same(space, groups, tmp_path):
+    space.save(tmp_path)
+    again = samplegen.Space.load(tmp_path)
+    assert np.array_equal(again.rebuilt(groups[1]), space.rebuilt(groups[1]))
+    (tmp_path / "card.json").write_text("{}")
+    with pytest.raises(samplegen.SpaceError, match="holds no space"):
+        samplegen.Space.load(tmp_path)
+
+
+# --- the search ----------------------------------------------------------------------------------
+
+
+def test_a_search_goes_on_and_keeps_to_its_caps(groups, tmp_path):
+    start, caps = samplegen.Outer("conv"), tuning.Caps(weights=3_000, seconds=20, epochs=2)
+    tuning.tune("outer", start, *groups, tmp_path, 3, caps)
+    study = tuning.tune("outer", start, *groups, tmp_path, 5, caps)
+    assert len(study.trials) == 5
+    for trial in study.trials:
+        assert (trial.value is None) == (trial.user_attrs["weights"] > 3_000)
+        assert trial.user_attrs.get("epochs", 0) <= 2
+    assert (tmp_path / "best.csv").read_text().startswith("trial,")
+
+
+def test_an_inner_one_is_searched_for_on_a_grid(groups, space, tmp_path):
+    caps = tuning.Caps(epochs=2)
+    study = tuning.tune("inner", space.inner, *groups, tmp_path, 2, caps, grid=True, encoder=space.encoder)
+    assert {trial.params["hidden"] for trial in study.trials} <= {64, 256}
+    with pytest.raises(samplegen.SpaceError, match="trained outer one"):
+        tuning.tune("inner", space.inner, *groups, tmp_path, 2, caps)
+
+
+# --- the commands --------------------------------------------------------------------------------
+
+
+def command(*words):
+    return CliRunner().invoke(app, ["ml", "notes", *map(str, words)])
+
+
+def test_the_commands_make_a_space_and_sounds_of_it(tmp_path):
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for n in range(7):
+        soundfile.write(folder / f"bell {n}.wav", note(200 + 50 * n), RATE)
+    done = command("train", folder, "-o", tmp_path / "s", "--window", 256, "--seconds", 0.4, "--latents", 2, "--hidden", 8,
+                   "--outer-epochs", 1, "--inner-epochs", 1)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "principal components" in (tmp_path / "s/README.md").read_text()
+    for picture in ("curves", "latents", "rebuilt"):
+        assert (tmp_path / f"s/{picture}.png").exists()
+    a, b = folder / "bell 0.wav", folder / "bell 1.wav"
+    for words, count in (
+        (["interpolate", tmp_path / "s", a, b], 5),
+        (["interpolate", tmp_path / "s", a, b, "--plain", "-n", 2], 2),
+        (["around", tmp_path / "s", a, "-n", 2], 2),
+        (["draw", tmp_path / "s", "-n", 3], 3),
+        (["sweep", tmp_path / "s", "--axis", 1], 5),
+        (["again", tmp_path / "s", a], 3),
+        (["rebuild", tmp_path / "s", folder], 7),
+    ):
+        out = tmp_path / "-".join(map(str, words[:1])) / str(count)
+        done = command(*words, "-o", out)
+        assert done.exit_code == 0, done.output
+        assert len(list(out.glob("*.wav"))) == count
+        assert (out / "sounds.png").exists()
+    done = command(
+        "search", folder, "-o", tmp_path / "t", "--trials", 1, "--epochs", 1, "--window", 256, "--seconds", 0.4
+    )
+    assert done.exit_code == 0, done.output
+    assert "1 trials" in done.output
+
+
+def test_the_commands_say_what_is_wrong_in_a_sentence(tmp_path):
+    soundfile.write(tmp_path / "a.wav", note(), RATE)
+    for words, said in (
+        (["train", tmp_path / "a.wav", "-o", tmp_path / "s"], "too few"),
+        (["draw", tmp_path, "-o", tmp_path / "x"], "holds no space"),
+        (["train", tmp_path / "none.wav", "-o", tmp_path / "s"], "none.wav"),
+    ):
+        done = command(*words)
+        assert done.exit_code == 2, done.output
+        assert said in done.output
+        assert done.output.count("\n") <= 3
