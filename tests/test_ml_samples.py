@@ -66,7 +66,7 @@ def trained(tmp_path_factory):
     sounds = [tone(hertz) for hertz in (200, 210, 230, 240)]
     told = [sample_lm.clock(len(sound), RATE) for sound in sounds]
     settings = sample_lm.Settings(RATE, width=24, modes=6, layers=2)
-    return sample_lm.train(sounds, told, settings, tmp_path_factory.mktemp("lm"), Schedule(40, 4, 1e-2, 0.0)), sounds
+    return sample_lm.train(sounds, told, settings, tmp_path_factory.mktemp("lm"), Schedule(30, 4, 1e-2, 0.0)), sounds
 
 
 def test_it_takes_fewer_bits_than_linear_prediction_on_a_note_it_never_heard(trained):
