@@ -687,8 +687,8 @@ def clipped_and_secant(x):
 
     Minimax rational, exact slope at 0.
     """
+    z = smaller(x * x, 25.0)  # not of c, which would be known two steps later
     c = smaller(larger(x, -5.0), 5.0)
-    z = c * c
     return c, fma(z, fma(z, 0.052338, 7.9844590), 77.903145) / fma(z, z + 33.931429, 77.903145)
 
 

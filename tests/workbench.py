@@ -4,16 +4,13 @@ import math
 
 import numpy as np
 
-from jxemu.kernel import kernel, load, store, struct, tan, tanh, zeros
-from jxemu.soundboard import decimator
-from jxemu.soundboard.decimator import halve, put, roll, stage_state
+from jxemu.kernel import kernel, load, peek, poke, store, struct, tan, tanh, zeros
+from jxemu.soundboard.decimator import OUT, SLICE, decimate, first_row
 from jxemu.soundboard.vcf import TOP_ANGLE, control_step, load_section, section_state, section_step, store_section
 
 _F = (np.float32, (8,))
 FILTER = struct(first=section_state(8), second=section_state(8), cv=_F, scale=_F, offset=_F, top=_F, q=_F, x=_F)
-HALF = {
-    factor: struct(stage=stage_state(8, len(getattr(decimator, f"TAPS_{factor}")), 8), run=_F) for factor in (2, 4, 8)
-}
+TILE = struct(tile=(np.float32, (OUT + SLICE, 8)))
 
 
 @kernel
@@ -44,25 +41,21 @@ def run_filter(signal: np.ndarray, cutoff: float, q: float, rate: int) -> np.nda
 
 
 @kernel
-def _run_half(bench, signal, out, taps, pairs, behind):
-    b = bench[0]
-    for n in range(0, signal.shape[0] // 16):
-        for i in range(8):
-            put(b.stage, behind, 0, i, signal[16 * n + 2 * i], signal[16 * n + 2 * i + 1])
-        store(b.run, halve(b.stage, taps, pairs, behind, 0, 0))
-        for i in range(8):
-            out[8 * n + i] = b.run[i]
-        roll(b.stage, behind, 8, 0)
+def _run_decimator(bench, signal, out, factor):
+    tile, count = bench[0].tile, SLICE * factor
+    for n in range(signal.shape[0] // count):
+        for i in range(count):
+            poke(tile, first_row(factor) + i, 0, signal[count * n + i])
+        decimate(tile, factor, 0, SLICE)
+        for i in range(SLICE):
+            out[SLICE * n + i] = peek(tile, OUT + i, 0)
 
 
 def run_decimator(signal: np.ndarray, factor: int) -> np.ndarray:
     """The whole chain from `factor` times the output rate."""
-    while factor > 1:
-        taps = getattr(decimator, f"TAPS_{factor}")
-        out = np.empty(len(signal) // 2, np.float32)
-        _run_half(zeros(HALF[factor], 1), signal.astype(np.float32), out, taps, len(taps), decimator.history(len(taps)))
-        signal, factor = out, factor // 2
-    return signal
+    out = np.empty(len(signal) // factor, np.float32)
+    _run_decimator(zeros(TILE, 1), signal.astype(np.float32), out, factor)
+    return out
 
 
 @kernel

@@ -63,6 +63,9 @@ _AFTER = (
 _MUTED = (protocol.VCA_LEVEL, protocol.ENV1_S, protocol.ENV1_R, protocol.ENV2_S, protocol.ENV2_R)
 _BEND_CODES = (0x00, 0x20, 0x40, 0x60, 0x70)
 _ON = 0x7F
+_PLAIN = Tone()
+_PLAIN_PATCH = whole(_PLAIN)
+"""What plays until something is loaded."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Assigner:
         self._keys = PLAYABLE if len(self.roles) == 1 else SUPER_JX_KEYS
         self._memory = memory
         self.steal, self.priority = steal, priority
-        self.tones = {"upper": Tone(), "lower": Tone()}
+        self.tones = {"upper": _PLAIN, "lower": _PLAIN}
         self.chain = Chain()
         self.program = 0
         self.tempo = 0.0
@@ -129,7 +132,7 @@ class Assigner:
         self._sounding: dict[tuple[str, int], int] = {}  # which strike of a key a half plays
         self._sender: handshake.Sender | None = None
         self._receiver = handshake.Receiver()
-        self._set(whole(Tone()))
+        self._set(_PLAIN_PATCH)
 
     # --- what is where ---
 

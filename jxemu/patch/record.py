@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 
@@ -17,13 +18,15 @@ class Setting:
     smallest: int = 0
     labels: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def top(self) -> int:
         """Largest value."""
         return len(self.labels) - 1 if self.labels else self.largest
 
     def parse(self, value: int | str) -> int:
         """A number or a label as a value. Raises ValueError naming the setting and its choices."""
+        if type(value) is int and self.smallest <= value <= self.top:  # most of a million tones
+            return value
         if isinstance(value, str):
             text = value.strip().lower()
             if text in self.labels:

@@ -10,6 +10,16 @@ _UNNAMED = 57
 """Place of wire byte AE, which has no name and is sent with every tone."""
 
 
+def _wired() -> list[tuple[int, int]]:
+    first = PARAMETERS["dco1_range"]
+    places = [row.sysex for row in PARAMETERS.values() if row.byte != protocol.VCA_LEVEL]
+    return [(place, place - first.sysex + first.byte) for place in sorted([*places, _UNNAMED])]
+
+
+_WIRED = _wired()
+"""Place and parameter byte of all that a patch change says of a tone, in its order."""
+
+
 class Tone(Record):
     """One sound of the machine, immutable; parameters read as attributes.
 
@@ -40,17 +50,14 @@ class Tone(Record):
             data[:NAME_LENGTH] = encode_name(self.name, NAME_LENGTH)
         for name, value in self:
             row = PARAMETERS[name]
-            if row.decode(data[row.sysex] & 0x7F) != value or not self.stored:
+            if not self.stored or row.decode(data[row.sysex] & 0x7F) != value:
                 data[row.sysex] = row.encode(value)
         return bytes(data)
 
     def wire(self) -> bytes:
         """Its 44 pairs of a patch change: 43 parameters, the VCA level apart, and the unnamed one."""
         data = self.encode()
-        places = sorted(row.sysex for row in PARAMETERS.values() if row.byte != protocol.VCA_LEVEL)
-        first = PARAMETERS["dco1_range"]
-        pairs = ((place - first.sysex + first.byte, data[place] & 0x7F) for place in sorted([*places, _UNNAMED]))
-        return b"".join(protocol.parameter(number, value) for number, value in pairs)
+        return b"".join(protocol.parameter(number, data[place] & 0x7F) for place, number in _WIRED)
 
 
 def decode_name(data: bytes) -> str:

@@ -246,5 +246,10 @@ def _render_chunk(
 
 def _voices_played(data: np.ndarray, role: int) -> list[int]:
     """Voices that a stream of bytes ever starts on a board."""
-    events = protocol.Decoder().feed(data.tolist())
+    starts = np.flatnonzero((data >= protocol.VOICE_ON) & (data < protocol.VOICE_OFF))
+    if not len(starts):
+        return []
+    # A select puts the decoder into one state, whatever came before: what sets the tone need not be read.
+    selects = np.flatnonzero(np.isin(data[: starts[0]], list(protocol.SELECT_OF_ROLE.values())))
+    events = protocol.Decoder().feed(data[selects[-1] if len(selects) else 0 :].tolist())
     return sorted({number for kind, boards, number, _, _ in events if kind == protocol.ON and boards & role})

@@ -1,13 +1,16 @@
 """Halfband decimators from the oversampled voices to the output rate.
 
-Each stage halves the rate with a linear-phase FIR whose even taps are zero: Kaiser windows,
+All voices are decimated in their lanes, before a board's are added up. Each stage halves the rate with a linear-phase FIR whose even taps are zero: Kaiser windows,
 computed here, at least 100 dB of rejection. The last stage keeps 18.8 kHz at 44.1 kHz and 20.4 kHz
 at 48 kHz; those before it need only keep the last stage's aliases away.
 """
 
 import numpy as np
 
-from jxemu.kernel import WINDOW, fma, load_window, poke, step, store_window, struct
+from jxemu.kernel import fma, load_row, step, store_row
+
+SLICE = 8
+"""Output frames between two looks of the analog half at the latch (167 us at 48 kHz)."""
 
 _SHAPES = {2: (24, 10.6), 4: (8, 10.6), 8: (8, 11.0)}
 """By the factor a stage starts from: non-zero tap pairs, Kaiser beta."""
@@ -30,46 +33,57 @@ def delay_frames(oversample: int) -> float:
     return sum((2 * _SHAPES[f][0] - 1) / f for f in (2, 4, 8) if f <= oversample)
 
 
-def history(pairs: int) -> int:
-    """Samples of each parity a stage looks back, in whole windows."""
-    return -(-2 * pairs // WINDOW) * WINDOW
+FIRST_2, FIRST_4, FIRST_8, OUT = 96, 144, 208, 272
+"""Rows of a group's tile at which a slice begins at twice, four and eight times the output rate, and at that rate.
 
-
-HISTORY_2, HISTORY_4, HISTORY_8 = (history(pairs) for pairs in (PAIRS_2, PAIRS_4, PAIRS_8))
-
-
-def stage_state(width: int, pairs: int, outputs: int) -> np.dtype:
-    """One stage of `width` boards that puts out `outputs` samples a slice.
-
-    even, odd : the slice's input by parity, behind the history.
-    """
-    samples = (np.float32, (width, history(pairs) + outputs))
-    return struct(even=samples, odd=samples)
+In front of each lie the rows that its decimator looks back at.
+"""
 
 
 @step
-def put(state, behind, lane, pair, even, odd):
-    """Input samples 2 * `pair` and 2 * `pair` + 1 of the slice."""
-    poke(state.even, lane, behind + pair, even)
-    poke(state.odd, lane, behind + pair, odd)
+def first_row(oversample):
+    """Row of the tile that takes the slice's first sample at `oversample` times the output rate."""
+    return FIRST_8 if oversample == 8 else FIRST_4 if oversample == 4 else FIRST_2
 
 
 @step
-def halve(state, taps, pairs, behind, lane, window):
-    """Output samples of one window of the slice, as lanes of time."""
-    at = behind + WINDOW * window - pairs
-    near = load_window(state.odd, lane, at) * 0.5
+def halve(tile, newest, taps, pairs):
+    """All lanes' output sample whose newest input is row `newest` of the tile."""
+    centre = newest - 2 * pairs + 1
+    near = load_row(tile, centre) * 0.5
     far = near * 0.0
-    for j in range(0, pairs, 2):
-        near = fma(load_window(state.even, lane, at - j) + load_window(state.even, lane, at + 1 + j), taps[j], near)
-        pair = load_window(state.even, lane, at - j - 1) + load_window(state.even, lane, at + 2 + j)
-        far = fma(pair, taps[j + 1], far)
+    for j in range(1, 2 * pairs, 4):
+        near = fma(load_row(tile, centre - j) + load_row(tile, centre + j), taps[j // 2], near)
+        pair = load_row(tile, centre - j - 2) + load_row(tile, centre + j + 2)
+        far = fma(pair, taps[j // 2 + 1], far)
     return near + far
 
 
 @step
-def roll(state, behind, outputs, lane):
-    """Begin a new slice: what was its input becomes history."""
-    for at in range(0, behind, WINDOW):
-        store_window(state.even, lane, at, load_window(state.even, lane, at + outputs))
-        store_window(state.odd, lane, at, load_window(state.odd, lane, at + outputs))
+def halve_rows(tile, source, target, first, count, taps, pairs):
+    """Samples `first` .. of a slice at half the rate: those at row `source` of the tile become those at row `target`."""
+    for n in range(first, first + count):
+        store_row(tile, target + n, halve(tile, source + 2 * n, taps, pairs))
+
+
+@step
+def roll(tile, first, pairs, inputs):
+    """Begin a new slice: the last of `inputs` samples at row `first` become those in front of it."""
+    for row in range(first - 4 * pairs, first):
+        store_row(tile, row, load_row(tile, row + inputs))
+
+
+@step
+def decimate(tile, oversample, first, frames):
+    """Bring output frames `first` .. of the slice, all lanes, down to the output rate, at row `OUT` of the tile."""
+    if oversample == 8:
+        halve_rows(tile, FIRST_8, FIRST_4, 4 * first, 4 * frames, TAPS_8, PAIRS_8)
+    if oversample >= 4:
+        halve_rows(tile, FIRST_4, FIRST_2, 2 * first, 2 * frames, TAPS_4, PAIRS_4)
+    halve_rows(tile, FIRST_2, OUT, first, frames, TAPS_2, PAIRS_2)
+    if first + frames == SLICE:
+        roll(tile, FIRST_2, PAIRS_2, 2 * SLICE)
+        if oversample >= 4:
+            roll(tile, FIRST_4, PAIRS_4, 4 * SLICE)
+        if oversample == 8:
+            roll(tile, FIRST_8, PAIRS_8, 8 * SLICE)

@@ -86,6 +86,7 @@ class Engine:
             group.to_output[lane], group.to_lane[lane] = divmod(board, width)
             place = board_place(roles[board])
             soldering.solder_voice(group, lane, circuits[board], place, voice, self.sample_rate, self.oversample)
+        self.groups.single = self._single
         step = 1 if self._single else WHOLE_BOARD
         for index in range(0, len(slots), step):
             self.groups[index // width].voices[index % width] = step

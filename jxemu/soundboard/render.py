@@ -43,24 +43,10 @@ from jxemu.soundboard.dco import (
     sync_step,
     wave_step,
 )  # fmt: skip
-from jxemu.soundboard.decimator import (
-    HISTORY_2,
-    HISTORY_4,
-    HISTORY_8,
-    PAIRS_2,
-    PAIRS_4,
-    PAIRS_8,
-    TAPS_2,
-    TAPS_4,
-    TAPS_8,
-    halve,
-    put,
-    roll,
-)  # fmt: skip
+from jxemu.soundboard.decimator import OUT, SLICE, decimate, first_row
 from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
-from jxemu.soundboard.state import SLICE
 from jxemu.soundboard.vca import amplitude, vca_step
 from jxemu.soundboard.vcf import control_step, load_section, section_step, store_section
 
@@ -198,8 +184,8 @@ def hold_voltages(group, slice_index, hold, samples):
 
 
 @step
-def _render_dcos(group, counter, count, sample_units):
-    """Both DCOs and the mixer of all lanes for `count` oversampled samples, into the tile."""
+def _render_dcos(group, counter, first, count, sample_units):
+    """Both DCOs and the mixer of all lanes for `count` oversampled samples, into the tile from row `first` on."""
     per_sample = np.float32(1.0) / np.float32(sample_units)
     sync_2 = (group.syncs & SYNC_2) != 0
     sync_1 = (group.syncs & SYNC_1) != 0
@@ -252,7 +238,7 @@ def _render_dcos(group, counter, count, sample_units):
         b0, b1, b2 = b1, b2, b3
         level_1 = level_1 + rise_1
         level_2 = level_2 + rise_2
-        store_row(group.tile, n, flatten_step(mixed, before_1, before_2) + thermal)
+        store_row(group.tile, first + n, flatten_step(mixed, before_1, before_2) + thermal)
         before_2 = before_1
         before_1 = mixed
 
@@ -266,33 +252,27 @@ def _render_dcos(group, counter, count, sample_units):
 
 
 @step
-def _render_filters(group, count):
-    """VCF and VCA of all lanes: the tile's samples are replaced by what leaves the voice.
-
-    The second section takes the first one's output a sample late, so that neither waits for the
-    other.
-    """
+def _filter_run(group, first, count, bent):
     global_feedback = group.global_feedback != 0
     vcf, vca = group.vcf, group.vca
     angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
     lean, secant, feedback = load(vcf.lean), load(vcf.secant), load(vcf.feedback)
     damping_1, damping_2 = load(vcf.q1), load(vcf.q2)
     damping_warp_1, damping_warp_2 = damping_1 * load(vcf.correction), damping_2 * load(vcf.correction)
-    bent = any_lane(secant > 0.0)
-    first, second = load_section(vcf.first), load_section(vcf.second)
+    section_1, section_2 = load_section(vcf.first), load_section(vcf.second)
     middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
     amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
 
-    for n in range(count):
-        x = load_row(group.tile, n)
+    for row in range(first, first + count):
+        x = load_row(group.tile, row)
         if global_feedback:
             x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
             out_before = out
-        out, second = section_step(middle, second, angle, warp, damping_2, damping_warp_2, lean, secant, bent)
-        middle, first = section_step(x, first, angle, warp, damping_1, damping_warp_1, lean, secant, bent)
+        out, section_2 = section_step(middle, section_2, angle, warp, damping_2, damping_warp_2, lean, secant, bent)
+        middle, section_1 = section_step(x, section_1, angle, warp, damping_1, damping_warp_1, lean, secant, bent)
         angle = angle + angle_step
         warp = warp + warp_step
-        store_row(group.tile, n, vca_step(out, amp))
+        store_row(group.tile, row, vca_step(out, amp))
         amp = amp + amp_step
 
     store(vcf.angle, angle)
@@ -300,77 +280,42 @@ def _render_filters(group, count):
     store(vcf.middle, middle)
     store(vcf.output, out)
     store(vcf.output_before, out_before)
-    store_section(vcf.first, first)
-    store_section(vcf.second, second)
+    store_section(vcf.first, section_1)
+    store_section(vcf.second, section_2)
     store(vca.amplitude, amp)
+
+
+@step
+def _render_filters(group, first, count):
+    """VCF and VCA of all lanes: the tile's samples are replaced by what leaves the voice.
+
+    The second section takes the first one's output a sample late, so that neither waits for the
+    other. Loops apart for filters that are open far and those that are not: a choice inside costs both.
+    """
+    if any_lane(load(group.vcf.secant) > 0.0):
+        _filter_run(group, first, count, True)
+    else:
+        _filter_run(group, first, count, False)
 
 
 # --- the output stage ----------------------------------------------------------------------------
 
 
 @step
-def _voice_sum(group, n, lane, voices):
-    """What a board's voices put out at sample `n`: one lane, or the eight lanes of a whole board."""
-    if voices == 1:
-        return peek(group.tile, n, lane)
-    return sum_lanes(load_window(group.tile, n, lane))
+def _sum_voices(group, stages, first, frames):
+    """Add up the voices of each board for its output stage, from row `first` of the tile on.
 
-
-@step
-def _sum_into(group, state, behind, lane, to, pair, pairs):
-    voices = int(group.voices[lane])
-    for n in range(pairs):
-        even = _voice_sum(group, 2 * n, lane, voices)
-        put(state, behind, to, pair + n, even, _voice_sum(group, 2 * n + 1, lane, voices))
-
-
-@step
-def _sum_voices(group, stages, oversample, first, frames):
-    """Add the voices of each board into its first decimator, from frame `first` of the slice on."""
-    pairs = oversample // 2
+    One lane is a board's only voice, or eight lanes are a whole board.
+    """
+    if group.single:
+        for n in range(frames):
+            store_row(stages[group.to_output[0]].left, n, load_row(group.tile, first + n))
+        return
     for lane in range(group.board.shape[0]):
         if group.voices[lane] > 0:
             stage = stages[group.to_output[lane]]
-            to = int(group.to_lane[lane])
-            if oversample == 8:
-                _sum_into(group, stage.from_8, HISTORY_8, lane, to, first * pairs, frames * pairs)
-            elif oversample == 4:
-                _sum_into(group, stage.from_4, HISTORY_4, lane, to, first * pairs, frames * pairs)
-            else:
-                _sum_into(group, stage.from_2, HISTORY_2, lane, to, first * pairs, frames * pairs)
-
-
-@step
-def _decimate(stage, oversample, first, frames):
-    """Bring frames `first` .. of the slice to the output rate, into the first rows of `left`.
-
-    Windows that reach beyond what has come in yet are computed again when it has.
-    """
-    last = first + frames - 1
-    for lane in range(stage.board.shape[0]):
-        if stage.board[lane] < 0:
-            continue
-        if oversample == 8:
-            for window in range(4 * first // SLICE, (4 * last + 3) // SLICE + 1):
-                store(stage.run, halve(stage.from_8, TAPS_8, PAIRS_8, HISTORY_8, lane, window))
-                for n in range(SLICE // 2):
-                    at = window * (SLICE // 2) + n
-                    put(stage.from_4, HISTORY_4, lane, at, stage.run[2 * n], stage.run[2 * n + 1])
-        if oversample >= 4:
-            for window in range(2 * first // SLICE, (2 * last + 1) // SLICE + 1):
-                store(stage.run, halve(stage.from_4, TAPS_4, PAIRS_4, HISTORY_4, lane, window))
-                for n in range(SLICE // 2):
-                    at = window * (SLICE // 2) + n
-                    put(stage.from_2, HISTORY_2, lane, at, stage.run[2 * n], stage.run[2 * n + 1])
-        store(stage.run, halve(stage.from_2, TAPS_2, PAIRS_2, HISTORY_2, lane, 0))
-        for n in range(frames):
-            poke(stage.left, n, lane, stage.run[first + n])
-        if last == SLICE - 1:
-            roll(stage.from_2, HISTORY_2, SLICE, lane)
-            if oversample >= 4:
-                roll(stage.from_4, HISTORY_4, 2 * SLICE, lane)
-            if oversample == 8:
-                roll(stage.from_8, HISTORY_8, 4 * SLICE, lane)
+            for n in range(frames):
+                poke(stage.left, n, group.to_lane[lane], sum_lanes(load_window(group.tile, first + n, lane)))
 
 
 @step
@@ -461,14 +406,15 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
                 _look_at_latch(groups[g], boards, sample_units)
                 hold_voltages(groups[g], frame // SLICE & 0x7FFFFFFF, clock.hold, SLICE * oversample)
         count = frames * oversample
+        row = first_row(oversample) + frame % SLICE * oversample
         for g in range(groups.shape[0]):
-            _render_dcos(groups[g], (frame * oversample) & 0x7FFFFFFF, count, sample_units)
-            _render_filters(groups[g], count)
-            _sum_voices(groups[g], stages, oversample, frame % SLICE, frames)
+            _render_dcos(groups[g], (frame * oversample) & 0x7FFFFFFF, row, count, sample_units)
+            _render_filters(groups[g], row, count)
+            decimate(groups[g].tile, oversample, frame % SLICE, frames)
+            _sum_voices(groups[g], stages, OUT + frame % SLICE, frames)
         for o in range(stages.shape[0]):
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)
-            _decimate(stage, oversample, frame % SLICE, frames)
             render_output(stage, frame, frames, any_on)
             for lane in range(stage.board.shape[0]):
                 b = stage.board[lane]

@@ -11,11 +11,10 @@ import functools
 import numpy as np
 
 from jxemu import protocol
-from jxemu.clock import OVERSAMPLES
 from jxemu.kernel import struct
 from jxemu.soundboard.chorus import chorus_state
 from jxemu.soundboard.dco import dco_state
-from jxemu.soundboard.decimator import PAIRS_2, PAIRS_4, PAIRS_8, stage_state
+from jxemu.soundboard.decimator import OUT, SLICE
 from jxemu.soundboard.hpf import hpf_state
 from jxemu.soundboard.mixer import mixer_state
 from jxemu.soundboard.noise import noise_state
@@ -23,9 +22,6 @@ from jxemu.soundboard.vca import vca_state
 from jxemu.soundboard.vcf import vcf_state
 
 VOICES = protocol.VOICES
-SLICE = 8
-"""Output frames between two looks of the analog half at the latch (167 us at 48 kHz)."""
-
 MIDI_OUT_SIZE = 1024
 
 _I = np.int64
@@ -88,7 +84,6 @@ BOARD = struct(firmware=FIRMWARE, latch=LATCH, writes=_I, voice_mask=_I)
 """`writes` counts passes that wrote the latch; `voice_mask` has a bit for each voice that is played at all."""
 
 TIME = struct(frame=_I, units_per_frame=_I, sample_units=_I, oversample=_I, hold=np.float32)
-TILE = SLICE * max(OVERSAMPLES)
 
 
 @functools.cache
@@ -102,6 +97,7 @@ def lanes(width: int) -> np.dtype:
         to_output=i,  # output group and lane the voice is summed into
         to_lane=i,
         voices=i,  # at a board's first lane: 1 if it has that lane only, else 8; 0 at the others
+        single=_I,  # 1 if every board has one lane only, the same as in its output group
         syncs=_I,  # bit 0: some lane syncs DCO2 to DCO1, bit 1: DCO1 to DCO2
         global_feedback=_I,
         sync_counter=i,
@@ -114,13 +110,13 @@ def lanes(width: int) -> np.dtype:
         slope_law=(np.float32, (2, width)),
         duty=(np.float32, (width,)),
         xmod_law=(np.uint8, (4, 3)),  # by latch code: sync DCO2, sync DCO1, amplitude modulation
-        tile=(np.float32, (TILE, width)),
+        tile=(np.float32, (OUT + SLICE, width)),  # the slice's samples at each rate, see `decimator`
     )
 
 
 @functools.cache
 def outputs(width: int) -> np.dtype:
-    """`width` output stages, one a board: decimators, HPF, chorus."""
+    """`width` output stages, one a board: HPF, chorus."""
     i = (np.int32, (width,))
     return struct(
         board=i,
@@ -128,10 +124,6 @@ def outputs(width: int) -> np.dtype:
         left=(np.float32, (SLICE, width)),
         right=(np.float32, (SLICE, width)),
         dark=(np.float32, (SLICE, width)),  # what goes into the chorus lines
-        from_8=stage_state(width, PAIRS_8, 4 * SLICE),
-        from_4=stage_state(width, PAIRS_4, 2 * SLICE),
-        from_2=stage_state(width, PAIRS_2, SLICE),
-        run=(np.float32, (SLICE,)),
         hpf=hpf_state(width),
         chorus=chorus_state(width),
     )

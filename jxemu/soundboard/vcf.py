@@ -107,7 +107,7 @@ def store_section(section, state):
 def section_step(x, state, angle, warp, damping, damping_warp, lean, secant, bent):
     """Advance one section by one sample: ``(output, state)``.
 
-    bent : whether `secant` is above 0 in any lane.
+    bent : whether `secant` is above 0 in any lane (a literal, so that no branch is left).
     The slopes of the matrix are a sample old, so that all but the two tanh and a few products is
     known before `x` and the last sample's voltages are; what the low-pass capacitor takes is
     reckoned with this sample's.
@@ -118,27 +118,24 @@ def section_step(x, state, angle, warp, damping, damping_warp, lean, secant, ben
     g_in = g * slope_in
     pull = g * (fma(damping_warp, slope, damping) + g_in)
     inverse = 1.0 / fma(slope_b, pull, 1.0)
-    miss_l = l_charge - l_guess
-    still = fma(-g_in, miss_l, b_charge - b_guess)
+    still = fma(g_in, l_guess - l_charge, b_charge - b_guess)
 
     d_in, r_in = clipped_and_secant(x - l_guess)
     d_b, r_b = clipped_and_secant(b_guess)
     t_in = d_in * r_in
     t_b = d_b * r_b
-    more_b = fma(r_in, d_in * g, fma(-pull, t_b, still)) * inverse
+    more_b = fma(r_in, d_in * (g * inverse), fma(-(pull * inverse), t_b, still * inverse))
     slope_in = fma(-t_in, t_in, 1.0)
     slope_b = fma(-t_b, t_b, 1.0)
     if bent:
         slope_in = fma(secant, r_in - slope_in, slope_in)
         slope_b = fma(secant, r_b - slope_b, slope_b)
-    more_l = fma(g, fma(slope_b, more_b, t_b), miss_l)
+    current = fma(slope_b, more_b, t_b)
     b = b_guess + more_b
-    l = l_guess + more_l  # noqa: E741
-    l_next = fma(2.0, more_l, l_guess + l_move)
+    l = fma(g, current, l_charge)  # noqa: E741
     b_move = b_move + more_b
-    b_next = b + b_move
-    l_move = l_move + more_l
+    l_next = fma(g + g, current, fma(2.0, l_charge, l_move - l_guess))
+    l_move = l_move + (l - l_guess)
     half_way = b - b_charge
-    b_charge = b + half_way
-    l_charge = l + (l - l_charge)
-    return fma(-lean, half_way, l), (b_next, l_next, b_move, l_move, b_charge, l_charge, slope_in, slope_b)
+    output = fma(-lean, half_way, l)
+    return output, (b + b_move, l_next, b_move, l_move, b + half_way, fma(2.0, l, -l_charge), slope_in, slope_b)
