@@ -420,7 +420,7 @@ def test_no_page_has_a_serious_accessibility_fault_or_is_too_wide(chromium, inst
     from axe_playwright_python.sync_playwright import Axe
 
     page = opened(chromium, instrument, viewport={"width": width, "height": 900}, color_scheme=scheme)
-    for tab in ("tone", "patch", "browser", "views", "wire", "midi"):
+    for tab in ("tone", "patch", "browser", "views", "wire", "midi", "poles"):
         page.click(f"#tab-{tab}")
         page.wait_for_timeout(300)
         faults = [

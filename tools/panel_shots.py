@@ -19,7 +19,7 @@ from jxemu.app.recorder import Recorder
 from jxemu.live.audio import Silent
 from jxemu.live.player import Player
 
-PAGES = ("tone", "patch", "browser", "views", "wire", "midi")
+PAGES = ("tone", "patch", "browser", "views", "wire", "midi", "poles")
 WIDTHS = (390, 900, 1400)
 PROGRAM = 3
 

@@ -1,10 +1,13 @@
-"""Where the player's own things are kept: learned controllers, favourites and tags, trained weights."""
+"""Where the player's own things are kept: learned controllers, favourites and tags, trained weights, sounds with poles."""
 
 import os
 from pathlib import Path
 
 WEIGHTS = "weights"
 """Folder in `home` of what ``jxemu match`` has learned."""
+
+POLES = "poles"
+"""Folder in `home` of the machines whose poles the panel shows, one folder each."""
 
 
 def home() -> Path:

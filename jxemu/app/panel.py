@@ -31,8 +31,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from jxemu.app.files import say
 from jxemu.app.home import home
 from jxemu.app.matching import LARGEST_SOUND, MatchingError, matched
+from jxemu.app.poles import PolesPage
 from jxemu.app.recorder import Recorder
 from jxemu.app.session import LARGEST_UPLOAD, RequestError, Session
+from jxemu.app.upload import body
 from jxemu.app.wire import WireWords
 from jxemu.app.words import midi_words, parameter_words, setting_words
 from jxemu.live.arpeggiator import DIVISIONS, MODES
@@ -60,7 +62,7 @@ _SCOPE, _SPECTRUM, _BANDS = 2048, 8192, 160
 _MOST_ROWS, _MOST_BYTES = 60, 2048
 _RESPONSE_HZ = np.geomspace(20, 20_000, 96)
 _SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -141,16 +143,6 @@ def _is_here(name: str, hosts: tuple[str, ...]) -> bool:
     return name.lower() == socket.gethostname().lower()
 
 
-async def _body(request: Request, most: int) -> bytes | None:
-    """The body of a request, or None if it is longer than `most` bytes."""
-    data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > most:
-            return None
-    return bytes(data)
-
-
 def _secured(send: Send) -> Send:
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -217,6 +209,7 @@ class Panel:
                 Route("/bank/{place}.{kind}", self._give_bank),
                 Route("/sound", self._take_sound, methods=["POST"]),
                 Route("/take/{name}", self._give_take),
+                *PolesPage(self._say).routes,
                 WebSocketRoute("/live", self._connect),
                 Mount("/static", StaticFiles(directory=STATIC)),
             ],
@@ -266,7 +259,7 @@ class Panel:
 
     async def _take_bank(self, request: Request) -> Response:
         """A bank file as the body of a request, into the memory `place`."""
-        data = await _body(request, LARGEST_UPLOAD)
+        data = await body(request, LARGEST_UPLOAD)
         if data is None:
             return PlainTextResponse("the file is too large for a bank", 413)
         name = request.query_params.get("name", "the file")[:80]
@@ -279,7 +272,7 @@ class Panel:
 
     async def _take_sound(self, request: Request) -> Response:
         """A sound file as the body of a request: tones that sound like it, for every page to choose from."""
-        data = await _body(request, LARGEST_SOUND)
+        data = await body(request, LARGEST_SOUND)
         if data is None:
             return PlainTextResponse("the file is too large for one note", 413)
         if self._matching.locked():

@@ -1,5 +1,7 @@
 // The page: built from the tables the instrument sends, kept in step with what it says.
 
+export { $, canvas, css, line, make, tell };
+
 const $ = (id) => document.getElementById(id);
 const MOST_LINES = 400;
 const controls = new Map(); // "parameter.vcf_freq" -> what shows and sets it

@@ -1,0 +1,101 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from test_panel import ask, browser, chromium, instrument, opened  # noqa: F401 - fixtures
+from test_panel import pytestmark as live
+
+pytestmark = live
+RATE = 8000
+
+
+@pytest.fixture(scope="module")
+def bell(tmp_path_factory):
+    """A tone of 440 Hz that dies away, and a little of one at 1,500 Hz."""
+    import soundfile
+
+    t = np.arange(RATE // 2) / RATE
+    sound = 0.6 * np.exp(-6 * t) * np.sin(2 * np.pi * 440 * t) + 0.1 * np.exp(-20 * t) * np.sin(2 * np.pi * 1500 * t)
+    path = tmp_path_factory.mktemp("sounds") / "bell.wav"
+    soundfile.write(path, sound + 1e-4 * np.random.default_rng(1).standard_normal(len(t)), RATE)
+    return path
+
+
+def learned(chromium, address, bell):
+    page = opened(chromium, address, viewport={"width": 1400, "height": 1400})
+    page.click("#tab-poles")
+    page.set_input_files("#poles-file", str(bell))
+    page.wait_for_selector("#poles-work", timeout=120_000)
+    return page
+
+
+def peak(sound):
+    """Frequency of the loudest partial of a WAV file's bytes, in hertz."""
+    import soundfile
+
+    data, rate = soundfile.read(io.BytesIO(sound))
+    size = np.abs(np.fft.rfft(data[: rate // 4] * np.hanning(rate // 4), 1 << 16))
+    return float(np.argmax(size) * rate / (1 << 16))
+
+
+def sound_of(address, answer):
+    """The WAV file that the page was answered with: asked for again, since the page has taken its bytes."""
+    path, told = answer.url.removeprefix(address), answer.request.post_data_buffer
+    return ask(address, path, "POST", told, Origin=address.rstrip("/"))[1]
+
+
+def nearest(page, hertz):
+    """Number of the pole nearest to a frequency that rings longest."""
+    rows = page.eval_on_selector_all("#pole option", "options => options.map((option) => option.textContent)")
+    found = [row.split(": ")[1].split(", ") for row in rows]
+    near = [n for n, (where, _) in enumerate(found) if abs(float(where.split()[0]) - hertz) < 40]
+    return max(near, key=lambda n: 1e9 if found[n][1] == "grows" else float(found[n][1].split()[0]))
+
+
+def test_a_pole_that_is_moved_moves_what_is_heard(chromium, instrument, bell):  # noqa: F811
+    page = learned(chromium, instrument, bell)
+    with page.expect_response("**/poles/bell/sound"):
+        page.uncheck("#poles-hidden")
+    page.select_option("#pole", str(nearest(page, 440)))
+    with page.expect_response("**/poles/bell/sound") as heard:
+        page.fill("#pole-hertz", "660")
+        page.press("#pole-hertz", "Enter")
+    assert abs(peak(sound_of(instrument, heard.value)) / 660 - 1) < 0.01
+
+    with page.expect_response("**/poles/bell/sound") as heard:
+        page.click("#poles-reset")
+    assert abs(peak(sound_of(instrument, heard.value)) / 440 - 1) < 0.01
+
+    page.fill("#poles-pitch", "0.8")
+    with page.expect_response("**/poles/bell/sound") as heard:
+        page.click("#poles-apply")
+    assert abs(peak(sound_of(instrument, heard.value)) / 352 - 1) < 0.01
+    assert page.faults == []
+
+
+def test_a_pole_is_dragged_and_kept_under_a_new_name(chromium, instrument, bell):  # noqa: F811
+    page = learned(chromium, instrument, bell)
+    number = nearest(page, 440)
+    box = page.locator(f"#plane [data-pole='{number}']").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 120, box["y"] + 30, steps=4)
+    with page.expect_response("**/poles/bell/sound"):
+        page.mouse.up()
+    moved = float(page.input_value("#pole-hertz"))
+    assert moved > 600
+    page.click("#poles-keep")
+    page.wait_for_function("document.getElementById('poles-name').value === 'bell moved'")
+    there = json.loads(ask(instrument, "poles/bell%20moved")[1])
+    hertz = [np.angle(complex(*pole)) * there["rate"] / (2 * np.pi) for pole in there["pairs"]]
+    assert min(abs(each - moved) for each in hertz) < 1
+    assert page.faults == []
+
+
+def test_what_cannot_be_learned_or_moved_is_said_in_a_sentence(instrument):  # noqa: F811
+    own = {"Origin": instrument.rstrip("/")}
+    assert ask(instrument, "poles?name=text.wav", "POST", b"no sound", **own) == (400, b"text.wav is not a sound file")
+    assert ask(instrument, "poles/..%2f..%2fetc", "GET")[0] in (400, 404)
+    status, said = ask(instrument, "poles/nothing/sound", "POST", json.dumps({"real": [], "pairs": []}).encode(), **own)
+    assert (status, said) == (400, b"there is no sound 'nothing' here")
