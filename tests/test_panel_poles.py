@@ -22,7 +22,7 @@ def bell(tmp_path_factory):
     return path
 
 
-def learned(chromium, address, bell):
+def learned(chromium, address, bell):  # noqa: F811
     page = opened(chromium, address, viewport={"width": 1400, "height": 1400})
     page.click("#tab-poles")
     page.set_input_files("#poles-file", str(bell))
