@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jxemu.app import crbm, effect, notes, phase, samples
+from jxemu.app import crbm, effect, machines, notes, phase, samples
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
 from jxemu.app.training import progress, shown
@@ -36,6 +36,7 @@ Network = StrEnum(
         )
     },
 )
+Machine = StrEnum("Machine", {name: name for name in ("crbm", "phase", "notes", "effect", "samples")})
 Method = StrEnum("Method", {name: name for name in ("avo", "spiral", "enhanced")})
 _EXTRA = "networks need more libraries: pip install 'jxemu[ml]'"
 
@@ -137,16 +138,38 @@ def weights(
 
 @app.command()
 def bench(
-    data: DataArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for bench.json, bench.md and pictures.")],
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the tables and pictures.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a rendered dataset; without it the machines that learn sounds are measured."),
+    ] = None,
     model: Annotated[list[Path] | None, typer.Option(help="Folder of a trained model; repeat.")] = None,
     bank: Annotated[list[Path] | None, typer.Option(help="Sysex bank whose tones are targets too; repeat.")] = None,
     count: Annotated[
         int, typer.Option("-n", "--count", min=2, help="Sounds to find, of the test split and of each bank.")
     ] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of random tones and of flows.")] = 0,
+    only: Annotated[
+        list[Machine] | None, typer.Option(help="Without a dataset: measure this machine only; repeat.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without a dataset: train next to nothing, to try it.")
+    ] = False,
 ) -> None:
-    """Compare models on a dataset: parameters of its test split, and how their tones sound beside the targets."""
+    """Compare models on a dataset: parameters of its test split, and how their tones sound beside the targets.
+
+    Without a dataset: every figure of the machines that learn sounds (crbm, phase, notes, effect, samples) in one table.
+    What is not yet trained in the folder is trained by the command that the table names; stop it, and it goes on.
+    """
+    if data is None:
+        if model or bank:
+            fail("models and banks are compared on a dataset: give its folder")
+        root = context.find_root().command
+        typer.echo(machines.table(root, output, [each.value for each in only or []], quick))
+        return
+    if only or quick:
+        fail("--only and --quick are for the machines that learn sounds: leave the dataset out")
     try:
         from jxemu.ml import bench as benchmark
         from jxemu.ml import models

@@ -1,0 +1,63 @@
+"""``jxemu ml bench`` without a dataset: the five listening machines, trained by their own commands where that is not done yet."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from jxemu.app.files import fail, say
+from jxemu.app.training import library
+
+QUICK = {"--seconds": "2", "--epochs": "1", "--outer-epochs": "1", "--inner-epochs": "1", "--items": "40"}
+"""What options become where only the way is to be tried."""
+
+
+def table(command_line: click.Command, folder: Path, only: Sequence[str], quick: bool) -> str:
+    """Make what is missing in a folder, measure it, write the table there; gives it as Markdown.
+
+    command_line : all of ``jxemu``.  only : studies, all if none is named.  quick : train next to nothing.
+    """
+    lib = library("machines")
+    if quick:
+        lib.GENERATIONS, lib.GENERATED_SECONDS, lib.DYING_EPOCHS = 2, 0.5, 1
+    rows = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in only or lib.STUDIES:
+            study = lib.STUDIES[name]
+            study.sounds(folder)
+            for command in study.commands:
+                if not (folder / command.makes).exists():
+                    _give(command_line, folder, _quick(command.words) if quick else command.words)
+            say(f"{name}: measuring")
+            rows += study.measure(folder)
+            lib.write(rows, folder)
+    except OSError as error:
+        fail(f"cannot write {folder}: {error.strerror}; what is done stays, the same command goes on")
+    return lib.markdown(rows)
+
+
+def _quick(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(QUICK.get(before, word) for before, word in zip(["", *words], words, strict=False))
+
+
+def _give(command_line: click.Command, folder: Path, words: Sequence[str]) -> None:
+    """Give a command in a folder, and say how long it took."""
+    say(f"jxemu {' '.join(words)}")
+    begun = time.monotonic()
+    with _inside(folder), contextlib.redirect_stdout(None):
+        command_line.main(list(words), prog_name="jxemu", standalone_mode=False)
+    say(f"  {time.monotonic() - begun:.0f} s")
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

@@ -1,0 +1,57 @@
+"""The table of the listening machines: made by the commands that it names, and honest about what is missed."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from jxemu.app.cli import app
+
+torch = pytest.importorskip("torch")
+
+from jxemu.ml import machines  # noqa: E402 - what it needs was looked for first
+
+torch.set_num_threads(1)
+
+
+def test_a_goal_is_met_from_the_right_side():
+    assert machines.Row("m", "error", 0.9, 1.0).met
+    assert not machines.Row("m", "error", 1.1, 1.0).met
+    assert machines.Row("m", "speed", 1.1, 1.0, above=True).met
+    assert machines.Row("m", "told", 1.0).met is None
+
+
+def test_what_is_missed_stands_out_in_the_table():
+    text = machines.markdown([machines.Row("m", "error", 1.1, 1.0, command="jxemu ml x")])
+    assert "| m | error | 1.1 | <= 1 | **missed** |" in text
+    assert "`jxemu ml x`" in text
+
+
+def test_every_file_has_one_command_that_makes_it():
+    made = [command.makes for study in machines.STUDIES.values() for command in study.commands]
+    assert len(set(made)) == len(made)
+    folders = [command.words[command.words.index("-o") + 1] for study in machines.STUDIES.values() for command in study.commands]  # fmt: skip
+    assert all(file.startswith(folder) for file, folder in zip(made, folders, strict=True))
+
+
+def test_the_table_trains_what_is_missing_measures_it_and_does_so_once(tmp_path):
+    def bench():
+        return CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path), "--quick", "--only", "phase"])
+
+    done = bench()
+    assert done.exit_code == 0, done.output
+    assert "| follower | all bins, back to sound, dB |" in done.output
+    rows = json.loads((tmp_path / "machines.json").read_text())
+    assert len(rows) == 10
+    assert (tmp_path / "machines.png").exists()
+    assert (tmp_path / "phase/sine-steps.wav").exists()
+    before = (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns
+    assert bench().exit_code == 0
+    assert (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_benchmark_says_which_options_go_with_what(tmp_path):
+    for words, said in ((["--model", "x"], "give its folder"), ([str(tmp_path), "--quick"], "leave the dataset out")):
+        done = CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path / "out"), *words])
+        assert done.exit_code == 2
+        assert said in done.output
