@@ -257,6 +257,54 @@ def test_a_whole_kit_finds_any_unit(calibrate, tmp_path, seed):
     assert np.square(fitted - hidden).sum() < 0.01 * np.square(nominal - hidden).sum()
 
 
+VOICES = ("first", "second", "driven", "trim", "scale")
+
+
+def cutoffs_apart(unit, seed):
+    """Cents by which a fitted unit's cutoffs are off a seed's, at worst."""
+    mine, hidden = jxemu.Machine.circuit_of(unit), jxemu.Circuit(seed=seed)
+    octaves = np.array([[50], [70], [95]]) * 128 / value("VCF_COUNTS_PER_OCTAVE")
+    cents = [
+        each.errors(0, "cutoff_cents") + 1200 * octaves * each.errors(0, "cutoff_scale") for each in (mine, hidden)
+    ]
+    return np.abs(cents[0] - cents[1]).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gain", "noise", "kind"), [(1.0, None, "PCM_16"), (4.0, -70, "FLOAT"), (4.0, -90, "FLOAT"), (0.1, -90, "FLOAT")]
+)
+def test_cutoffs_are_found_at_any_gain_and_in_sixteen_bits(calibrate, tmp_path, gain, noise, kind):
+    run(calibrate, "generate", "-o", tmp_path, *(word for name in VOICES for word in ("--step", name)))
+    run(calibrate, "render", tmp_path, "-o", tmp_path / "clean.wav", "--seed", 11)
+    sound, rate = soundfile.read(tmp_path / "clean.wav")
+    hiss = 0.0 if noise is None else 10 ** (noise / 20) * np.random.default_rng(1).standard_normal(sound.shape)
+    soundfile.write(tmp_path / "a.wav", gain * sound + hiss, rate, kind)
+    run(calibrate, "fit", tmp_path, tmp_path / "a.wav", "-o", tmp_path / "u.toml")
+    assert cutoffs_apart(tmp_path / "u.toml", 11) < 3
+
+
+@pytest.mark.slow
+def test_a_filter_an_octave_off_is_found_and_what_is_not_found_is_said(calibrate, tmp_path):
+    (tmp_path / "hidden.toml").write_text("version = 1\n[parts]\nVCF_BASE = 11.06\n")
+    run(calibrate, "generate", "-o", tmp_path, *(word for name in VOICES for word in ("--step", name)))
+    run(calibrate, "render", tmp_path, "-o", tmp_path / "a.wav", "--unit", tmp_path / "hidden.toml")
+    said = run(calibrate, "fit", tmp_path, tmp_path / "a.wav", "-o", tmp_path / "u.toml")
+    assert jxemu.Machine.circuit_of(tmp_path / "u.toml").errors(0, "cutoff_cents") == pytest.approx([1200] * 6, abs=10)
+    assert "not found" not in said
+
+
+def test_a_converters_rounding_counts_as_noise_where_silence_has_none(calibrate, steps, tmp_path):
+    run(calibrate, "generate", "-o", tmp_path, "--step", "trim")
+    run(calibrate, "render", tmp_path, "-o", tmp_path / "a.wav")
+    sound, rate = soundfile.read(tmp_path / "a.wav")
+    about = json.loads((tmp_path / "sequence.json").read_text())
+    rounded = np.round(sound * 2**15) / 2**15
+    step = 2.0**-15 / np.sqrt(12)
+    assert steps.noise_of(rounded, rate, about) == pytest.approx(step / np.sqrt(2), rel=0.6)  # the mean of two channels
+    assert steps.noise_of(sound, rate, about) < 0.1 * step
+
+
 # --- what goes wrong -----------------------------------------------------------------------------
 
 
@@ -274,6 +322,24 @@ def test_what_is_no_recording_of_the_sequence_is_said(calibrate, kit, tmp_path):
     assert (
         "there is no step" in CliRunner().invoke(calibrate.app, ["generate", "-o", str(tmp_path), "--step", "x"]).output
     )
+
+
+def test_what_is_wrong_with_a_recording_is_said_before_it_is_measured(calibrate):
+    sound = 0.5 * np.random.default_rng(0).standard_normal((48_000, 2))
+    assert calibrate._doubts(0.3 * np.tanh(sound), 48_000) == []
+    assert "clipped" in calibrate._doubts(np.clip(3 * sound, -1, 1), 48_000)[0]
+    assert "8000 Hz" in calibrate._doubts(0.3 * np.tanh(sound), 8_000)[0]
+    assert "one channel is silent" in calibrate._doubts(0.3 * np.tanh(sound) * [1, 0], 48_000)[0]
+
+
+def test_what_cannot_be_written_is_said_in_a_sentence(calibrate, kit, tmp_path):
+    (tmp_path / "file").write_text("")
+    for words in (["generate", "-o", tmp_path / "file"], ["render", kit, "-o", tmp_path / "a.foo"],
+                  ["fit", kit, kit / "model.wav", "-o", tmp_path / "none/u.toml"]):  # fmt: skip
+        done = CliRunner().invoke(calibrate.app, [str(word) for word in words])
+        assert done.exit_code == 2
+        assert done.output.count("\n") == 1, done.output
+        assert isinstance(done.exception, SystemExit)
 
 
 def test_a_recording_that_says_nothing_about_a_unit_fits_none(calibrate, tmp_path):

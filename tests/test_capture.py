@@ -321,6 +321,8 @@ def test_a_dataset_is_captured_goes_on_where_it_was_stopped_and_reads_as_a_rende
         assert apart.argmin() == n
         assert apart[n] < 3.0
     assert len(json.loads((folder / "capture.json").read_text())["sessions"]) == 2
+    assert "a real board" in (folder / "README.md").read_text()
+    assert "pure function" not in (folder / "README.md").read_text()
     refused = jxemu_command("dataset", "render", spec, "-o", folder)
     assert refused.returncode == 2
     assert "captured from a real board" in refused.stderr

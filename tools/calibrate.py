@@ -15,8 +15,9 @@ Needs ``pip install 'jxemu[listen,bridge]'``.
 Limits: one board at a time; all but the voices' own steps are shown on voice 1; what does not change a steady tone (the sample and hold's time, the ramp's reset) is not fitted.
 """
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ import numpy as np
 import soundfile
 import typer
 from calibration import fit as fitting
+from calibration.measures import HIGHEST
 from calibration.steps import (
     SELECTS,
     STEP_OF,
@@ -96,6 +98,34 @@ def _fail(sentence: str) -> None:
     raise typer.Exit(2)
 
 
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What cannot be written ends the command."""
+    try:
+        yield
+    except OSError as error:
+        _fail(f"cannot write {path}: {error.strerror}")
+
+
+FULL = 0.999
+"""Of full scale: samples beyond are taken for clipped."""
+
+
+def _doubts(sound: np.ndarray, rate: int) -> list[str]:
+    """What is wrong with a recording (n, channels), though it can be measured."""
+    said, peaks = [], np.abs(sound).max(0)
+    clipped = int((np.abs(sound) >= FULL).sum())
+    if clipped > 10:
+        said.append(
+            f"{clipped} samples are at full scale: it is clipped, and levels are wrong; record it again with less gain"
+        )
+    if rate < 2.2 * HIGHEST:
+        said.append(f"{rate} Hz hold nothing above {rate / 2:g} Hz: cutoffs up to {HIGHEST:g} Hz are looked for")
+    if len(peaks) > 1 and peaks.min() < 0.01 * peaks.max():
+        said.append("one channel is silent: levels are 6 dB low, and the chorus is told from the left one")
+    return said
+
+
 def _read(kit: Path) -> dict:
     try:
         there = json.loads((kit / "sequence.json").read_text())
@@ -113,6 +143,10 @@ def _tables(kit: Path, recording: Path) -> tuple[dict, dict[str, list[Row]], flo
     about = _read(kit)
     try:
         sound, rate = soundfile.read(recording, always_2d=True, dtype="float32")
+        if not len(sound):
+            raise ValueError("there is no sound in it")
+        for doubt in _doubts(sound, rate):
+            typer.echo(f"{recording}: {doubt}", err=True)
         with Progress(transient=True) as bar:
             task = bar.add_task("measuring", total=len(about["shots"]))
             tables = analysed(sound, rate, about, None, lambda done, of: bar.update(task, completed=done))
@@ -135,9 +169,10 @@ def generate(
     if unknown := [name for name in names if name not in STEPS]:
         _fail(f"there is no step {unknown[0]!r}; there are {', '.join(STEPS)}")
     wire, about = sequence(shots_of(list(dict.fromkeys(names)), every), board.value)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "sequence.jxlog").write_text(format_log(wire, CYCLES_PER_BYTE))
-    (output / "sequence.json").write_text(json.dumps(about, indent=1) + "\n")
+    with _writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "sequence.jxlog").write_text(format_log(wire, CYCLES_PER_BYTE))
+        (output / "sequence.json").write_text(json.dumps(about, indent=1) + "\n")
     minutes = length(wire) / 60
     typer.echo(
         f"{output / 'sequence.jxlog'}: {len(set(names))} steps, {len(about['shots'])} notes, {minutes:.1f} minutes"
@@ -153,6 +188,8 @@ def render(
 ) -> None:
     """Let the model play the sequence."""
     about = _read(kit)
+    if output.suffix.lower() not in (".wav", ".flac"):
+        _fail(f"{output}: the sound's name must end in .wav or .flac")
 
     def shown(rows: Iterable) -> Iterable:
         return track(rows, "rendering")
@@ -160,7 +197,7 @@ def render(
     try:
         measured = Unit.load(unit) if unit else Unit()
         sound = fitting.played(load_log(kit / "sequence.jxlog"), about["board"], measured, seed, shown)
-        soundfile.write(output, sound, fitting.RATE, "FLOAT")
+        soundfile.write(output, sound, fitting.RATE, "FLOAT" if output.suffix.lower() == ".wav" else "PCM_24")
     except (UnitError, LogError, OSError, soundfile.SoundFileError) as error:
         _fail(str(error))
     typer.echo(f"{output}: {len(sound) / fitting.RATE:.0f} s")
@@ -171,13 +208,14 @@ def analyse(kit: Kit, recording: Recording) -> None:
     """Write tables of a recording, with error bars: JSON, Markdown and pictures beside it."""
     _, tables, _ = _tables(kit, recording)
     pictures = recording.with_suffix("")
-    pictures.mkdir(exist_ok=True)
-    for column, rows in track(tables.items(), "drawing"):
-        draw(column, rows, pictures / f"{column}.png")
     text = markdown(tables, recording.name)
-    (pictures / "README.md").write_text(text)
     plain = {column: [[row.value, row.measured, row.error] for row in rows] for column, rows in tables.items()}
-    recording.with_suffix(".json").write_text(json.dumps(plain, indent=1) + "\n")
+    with _writing(pictures):
+        pictures.mkdir(exist_ok=True)
+        for column, rows in track(tables.items(), "drawing"):
+            draw(column, rows, pictures / f"{column}.png")
+        (pictures / "README.md").write_text(text)
+        recording.with_suffix(".json").write_text(json.dumps(plain, indent=1) + "\n")
     typer.echo(text)
 
 
@@ -192,6 +230,10 @@ def fit(
     ] = None,
 ) -> None:
     """Find the unit that sounds as the recording does; --unit takes it everywhere."""
+    part = output.with_name(f".{output.name}.part")  # a full disk leaves no half of a unit
+    with _writing(output):  # better known before the work than after it
+        part.touch()
+        part.unlink()
     about, tables, noise = _tables(kit, recording)
     shots = [(row["step"], row["number"]) for row in about["shots"]]
     try:
@@ -202,7 +244,6 @@ def fit(
                 tables, shots, about["board"], noise, name or recording.stem, before,
                 lambda text: bar.update(task, description=text),
             )  # fmt: skip
-        part = output.with_name(f".{output.name}.part")  # a full disk leaves no half of a unit
         part.write_text(found.unit.toml())
         part.replace(output)
     except (UnitError, ValueError, OSError) as error:

@@ -39,7 +39,10 @@ def read(path: Path) -> dict[str, list[list[float]]]:
     """The tables of an analysis. Ends the program for a file that is none."""
     try:
         tables = json.loads(path.read_text())
-        return {name: tables[name] for name in tables if name in STEP_OF}
+        found = {name: [[float(x) for x in row] for row in tables[name]] for name in tables if name in STEP_OF}
+        if not found or any(len(row) != 3 for rows in found.values() for row in rows):
+            raise ValueError("it holds no tables of the kit")
+        return found
     except (OSError, ValueError, TypeError, AttributeError) as error:
         typer.echo(f"compare: cannot read {path} ({error}); tools/calibrate.py analyse writes it", err=True)
         raise typer.Exit(2) from None
@@ -63,8 +66,12 @@ def main(
         for value, apart, error in real:
             typer.echo(f"           {step.over or 'value'} {value:g}: {apart:+.3g} {unit} +- {error:.2g}")
         if output and rows:
-            output.mkdir(parents=True, exist_ok=True)
-            _draw(name, rows, unit, output / f"{name}.png")
+            try:
+                output.mkdir(parents=True, exist_ok=True)
+                _draw(name, rows, unit, output / f"{name}.png")
+            except OSError as error:
+                typer.echo(f"compare: cannot write {output}: {error.strerror}", err=True)
+                raise typer.Exit(2) from None
 
 
 def _draw(name: str, rows: list[tuple[float, float, float]], unit: str, path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
-from jxemu.render.dataset import LAYOUT, Folder, write_whole
+from jxemu.render.dataset import CAPTURE, LAYOUT, Folder, write_whole
 from jxemu.render.features import FEATURES
 from jxemu.render.items import real_tones
 from jxemu.render.spec import NAMES, SPLITS, TOPS, Given, MachineSpec, Spec
@@ -72,10 +72,10 @@ def write_card(folder: Folder, spec: Spec) -> None:
         figure.savefig(data, dpi=100)
         write_whole(folder.path / "pictures" / f"{name}.png", data.getvalue())
     shown = "\n\n".join(f"{text}:\n\n![{name}](pictures/{name}.png)" for name, (text, _) in pictures.items())
-    write_whole(folder.path / "README.md", f"{_words(spec, figures)}\n{shown}\n".encode())
+    write_whole(folder.path / "README.md", f"{_words(spec, figures, folder.captured)}\n{shown}\n".encode())
 
 
-def _words(spec: Spec, figures: _Figures) -> str:
+def _words(spec: Spec, figures: _Figures, captured: bool) -> str:
     machine, chosen = spec.machine, spec.performance
     tried = sum((attempt + 1) * count for attempt, count in figures.attempts.items())
     origin = spec.tones.source
@@ -88,7 +88,9 @@ def _words(spec: Spec, figures: _Figures) -> str:
     stored = [*spec.store.features, *(name for name in ("audio", "stems", "latch") if getattr(spec.store, name))]
     rows = {
         "items": f"{spec.count:,} ({splits})",
-        "machine": f"{machine.kind}, unit {_unit(machine)}, {machine.sample_rate} Hz, {machine.oversample}x oversampled",
+        "machine": f"a real board, played as a {machine.kind}, {machine.sample_rate} Hz"
+        if captured
+        else f"{machine.kind}, unit {_unit(machine)}, {machine.sample_rate} Hz, {machine.oversample}x oversampled",
         "sound": f"{spec.seconds:g} s, {_channels(spec)}, {spec.takes} take{'s' if spec.takes > 1 else ''} an item"
         + ("" if spec.store.audio else ", rendered again when asked for"),
         "notes, velocities, hold": f"{chosen.choose}: {_plain(chosen.notes)}; {_plain(chosen.velocities)}; {_plain(chosen.hold)} s",
@@ -101,6 +103,12 @@ def _words(spec: Spec, figures: _Figures) -> str:
         "size": f"{figures.bytes / 1e6:,.1f} MB in {spec.shards:,} shards",
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
+    again = (
+        f"Every item was recorded from a board that played it; `{CAPTURE}` says from what, and what was wrong with which take. "
+        "What was played follows from `spec.json`; `jxemu dataset check` compares the files with their hashes."
+        if captured
+        else "Item i is a pure function of `spec.json` and i; `jxemu dataset check` renders items again and compares the bytes."
+    )
     return f"""# {spec.name}
 
 {spec.description}
@@ -109,7 +117,7 @@ def _words(spec: Spec, figures: _Figures) -> str:
 |---|---|
 {table}
 
-Item i is a pure function of `spec.json` and i; `jxemu dataset check` renders items again and compares the bytes. Layout {LAYOUT}; read it with
+{again} Layout {LAYOUT}; read it with
 `jxemu.render.dataset.open(path)`.
 """
 

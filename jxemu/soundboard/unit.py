@@ -22,6 +22,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from jxemu import protocol
 from jxemu.soundboard.parts import PARTS, value
 
@@ -67,6 +69,13 @@ ERRORS = {
 """By the name that they have in a unit's file."""
 
 
+LARGEST = {"cent": 6000.0, "dB": 60.0}
+"""Errors beyond which no board is one; those that are shares go to nine times."""
+
+FARTHEST = 100.0
+"""Times the nominal value above which no constant of a board is."""
+
+
 class UnitError(ValueError):
     """A file that describes no unit; the message names it and the entry."""
 
@@ -107,7 +116,9 @@ class Unit:
             _known(name, MEASURABLE, f"{where}: parts")
             nominal = value(name)
             size = len(nominal) if isinstance(nominal, tuple) else None
-            parts.append((name, _numbers(entry, size, 1e-12, f"{where}: parts.{name}")))
+            numbers = _numbers(entry, size, 1e-12, f"{where}: parts.{name}")
+            _near(numbers, nominal, f"{where}: parts.{name}")
+            parts.append((name, numbers))
         tables = []
         for name, entry in rows.get("tables", {}).items():
             _known(name, TABLES, f"{where}: tables")
@@ -120,7 +131,12 @@ class Unit:
             for name, entry in rows.get(place, {}).items():
                 _known(name, ERRORS, f"{where}: {place}")
                 lowest = -math.inf if ERRORS[name].unit in ("cent", "dB") else -0.9
-                errors.append((place, name, _numbers(entry, ERRORS[name].count, lowest, f"{where}: {place}.{name}")))
+                numbers = _numbers(entry, ERRORS[name].count, lowest, f"{where}: {place}.{name}")
+                if max(map(abs, numbers)) > (most := LARGEST.get(ERRORS[name].unit, 9.0)):
+                    raise UnitError(
+                        f"{where}: {place}.{name}: {max(numbers, key=abs):g} is too far from 0, at most {most:g}"
+                    )
+                errors.append((place, name, numbers))
         return cls(str(rows.get("name", "")), tuple(parts), tuple(tables), tuple(errors))
 
     def plain(self) -> dict:
@@ -165,6 +181,15 @@ def _numbers(entry: object, size: int | None, lowest: float, where: str) -> floa
         what = "a number" if size is None else f"a list of {size} numbers" if size > 1 else "a list of one number"
         raise UnitError(f"{where}: must be {what}{'' if lowest == -math.inf else f', each at least {lowest:g}'}")
     return rows[0] if size is None else tuple(rows)
+
+
+def _near(numbers: float | tuple[float, ...], nominal: float | tuple[float, ...], where: str) -> None:
+    """Refuse numbers far above nominal ones, and rows that do not rise as those do."""
+    rows, beside = (np.atleast_1d(np.array(each, float)) for each in (numbers, nominal))
+    if (rows > FARTHEST * np.maximum(beside, 1e-9)).any():
+        raise UnitError(f"{where}: {rows.max():g} is more than {FARTHEST:g} times the nominal {beside.max():g}")
+    if (np.diff(beside) > 0).all() and not (np.diff(rows) > 0).all():
+        raise UnitError(f"{where}: each number must be larger than the one before")
 
 
 def _text(entry: float | tuple) -> str:

@@ -22,7 +22,9 @@ from jxemu.soundboard.tables import DIVISOR
 from jxemu.soundboard.unit import ERRORS, TABLES, Unit
 
 RATE = 48_000
-ROUNDS = 3
+ROUNDS, MOST_ROUNDS = 3, 12
+"""Rounds at least, and at most where numbers are still on their way as far as a round may move them."""
+
 SURE = 3.0
 LEVEL_FREE_DB = 3.0
 """Levels further apart than this are the recording's own gain, and only differences between voices are fitted."""
@@ -208,8 +210,15 @@ def fitted(
     first = model.tables(shots, state.unit())
     before = {column: _off(tables, first, column) for column in tables}
     if free := _free_gain(tables, first):
-        remarks.append(free)
-        tables = _levelled(tables, first)
+        remarks.append(
+            f"the recording is {free:+.1f} dB beside the model: taken as the input's gain, only voices are compared"
+        )
+        tables = _levelled(tables, free)
+        model = Model(board, noise * 10 ** (-free / 20))  # its noise stands beside levels that were brought back, too
+        first = model.tables(shots, state.unit())
+        before = {column: _off(tables, first, column) for column in tables}
+    if silent := [column for column, rows in tables.items() if not np.isfinite([row.measured for row in rows]).any()]:
+        remarks.append(f"nothing can be said of: {', '.join(silent)}")
     for unknown in unknowns:  # every unit has its own; constants wait for evidence
         if unknown.place != "parts":
             state = state.moved(unknown, 0.0)
@@ -217,11 +226,11 @@ def fitted(
         if ramp in tables:
             state.numbers[place, ramp] = _ramps(tables, first, ramp)
     slopes: dict[str, np.ndarray] = {}
-    for number in range(ROUNDS):
-        shown(f"voices, mixer, filter, chorus and levels: round {number + 1} of {ROUNDS}")
-        if (
-            number == ROUNDS - 1
-        ):  # what the recording is not sure about goes back to what it was, the rest moves once more
+    held: list[str] = []
+    for number in range(MOST_ROUNDS):
+        last_one = number == MOST_ROUNDS - 1 or (number >= ROUNDS - 1 and not held)
+        shown(f"voices, mixer, filter, chorus and levels: round {number + 1}{' (the last)' if last_one else ''}")
+        if last_one:  # what the recording is not sure about goes back to what it was, the rest moves once more
             kept = [unknown.name for unknown in unknowns if unknown.place == "parts" and not sure[unknown.name]]
             for constant_name in kept:
                 before_fit = known_numbers.get(("parts", constant_name))
@@ -229,7 +238,13 @@ def fitted(
                 if before_fit is not None:
                     state.numbers["parts", constant_name] = before_fit
             unknowns = [unknown for unknown in unknowns if unknown.name not in kept]
-        state, sure = _round(tables, shots, model, state, unknowns, slopes)
+        state, sure, held = _round(tables, shots, model, state, unknowns, slopes)
+        if last_one:
+            break
+    if held:
+        remarks.append(
+            f"not found, since it was still moving as far as it may: {', '.join(held)}: the board is unlike the model there"
+        )
     if "chorus" in tables and (said := _chorus(tables, shots, model, state, place)):
         remarks.append(said)
     if times:
@@ -245,6 +260,8 @@ def fitted(
     shown("the fitted unit plays it all")
     last = model.tables(shots, unit)
     after = {column: _off(tables, last, column) for column in tables}
+    if worse := [column for column in tables if after[column] > max(SURE, 1.5 * before[column])]:
+        remarks.append(f"the fitted unit explains less than the one before it: {', '.join(worse)}")
     return Fitted(unit, before, after, remarks, kept)
 
 
@@ -260,17 +277,15 @@ def _subset(shots: Sequence[tuple[str, int]], columns: Iterable[str]) -> list[tu
     return [row for row in shots if row[0] in names]
 
 
-def _free_gain(tables: dict[str, list[Row]], made: dict[str, list[Row]]) -> str:
+def _free_gain(tables: dict[str, list[Row]], made: dict[str, list[Row]]) -> float:
+    """Decibels by which the recording is louder than the model, where that is more than a board may differ by; else 0."""
     if "first" not in tables:
-        return ""
+        return 0.0
     apart = float(np.nanmean(differences(tables, made, "first")[0]))
-    if abs(apart) <= LEVEL_FREE_DB:
-        return ""
-    return f"the recording is {apart:+.1f} dB beside the model: taken as the input's gain, only voices are compared"
+    return apart if abs(apart) > LEVEL_FREE_DB else 0.0
 
 
-def _levelled(tables: dict[str, list[Row]], made: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    apart = float(np.nanmean(differences(tables, made, "first")[0]))
+def _levelled(tables: dict[str, list[Row]], apart: float) -> dict[str, list[Row]]:
     absolute = ("first", "second", "driven", "ramp_1", "ramp_2", "level", "noise", "ringing", "floor")
     return {
         column: [Row(row.value, row.measured - apart, row.error) for row in rows] if column in absolute else rows
@@ -281,12 +296,13 @@ def _levelled(tables: dict[str, list[Row]], made: dict[str, list[Row]]) -> dict[
 def _round(
     tables: dict[str, list[Row]], shots: Sequence[tuple[str, int]], model: Model, state: State,
     unknowns: Sequence[Unknown], slopes: dict[str, np.ndarray],
-) -> tuple[State, dict[str, bool]]:  # fmt: skip
-    """One step of Gauss and Newton, and which unknowns the recording is sure to want other than nominal.
+) -> tuple[State, dict[str, bool], list[str]]:  # fmt: skip
+    """One step of Gauss and Newton, which unknowns the recording is sure to want other than nominal, and which moved as far as they may.
 
     slopes : what each unknown does to its tables, (columns, rows) by its name; found where it is not there yet.
     """
     sure: dict[str, bool] = {}
+    held: list[str] = []
     before, made = state, {}
     for columns in dict.fromkeys(unknown.columns for unknown in unknowns):
         together = [unknown for unknown in unknowns if unknown.columns == columns]
@@ -310,8 +326,10 @@ def _round(
         for unknown, move, spread in zip(together, np.array(moves).T, np.array(spreads).T, strict=True):
             limit = _LIMITS.get(unknown.name, 0.3)
             state = state.moved(unknown, np.clip(move, -limit, limit))
+            if (np.abs(move) > limit).any():
+                held.append(unknown.name)
             sure[unknown.name] = bool((np.abs(state.numbers[unknown.place, unknown.name]) > SURE * spread).any())
-    return state, sure
+    return state, sure, held
 
 
 _LIMITS = {"gain_db": 3.0, "cutoff_cents": 300.0, "cutoff_scale": 0.05, "mixer_1": 0.2, "mixer_2": 0.2}

@@ -36,6 +36,9 @@ FAINT_DB = 0.7
 FILTERS = (np.array([np.log(20), np.log(0.02), -300.0]), np.array([np.log(20_000), np.log(4.0), 100.0]))
 """Among these a filter is looked for: log cutoff, log damping, level in dB."""
 
+BETWEEN = 0.7
+"""Share of the partials below which noise is not looked for: there those beside are too loud."""
+
 SILENT_DB = -120.0
 LEAST_DB, LEAST_CENTS = 0.002, 0.05
 """Below these nothing is claimed to be known."""
@@ -95,6 +98,15 @@ def _each(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> np.ndar
     heard, known = (6 * rms**2 / pieces.shape[1] for rms in noise)
     clean = np.maximum(power - heard, 0.1 * known + 1e-18)
     return np.stack([10 * np.log10(clean), np.hypot(PARTIAL_DB, 8.7 * np.sqrt(known / clean / 2))], 1)
+
+
+def between(sound: np.ndarray, rate: float, shot: "Shot") -> float:
+    """RMS of the noise in a tone, by what lies halfway between its highest partials: a converter's rounding too, which silence does not show."""
+    pieces = steady(sound, rate, shot)
+    hertz = fundamental(pieces.ravel(), rate, note_hz(shot.note) * shot.ratio)
+    halves = np.abs(partials(pieces, rate, hertz / 2, 2 * PARTIALS)[:, ::2]) ** 2
+    power = float(halves[:, round(BETWEEN * halves.shape[1]) :].mean())
+    return float(np.sqrt(power * pieces.shape[1] / 6))
 
 
 def estimate(values: list[float] | np.ndarray, least: float) -> tuple[float, float]:
@@ -186,6 +198,8 @@ def response(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Meas
         ]
         best = min(starts, key=lambda start: float(np.abs(off(start)).sum()))
         fitted = optimize.least_squares(off, best, bounds=FILTERS, loss="soft_l1")
+        if fitted.active_mask[:2].any():  # no filter looks like this
+            return [NOTHING, NOTHING]
         found.append(np.exp(fitted.x[:2]))
         known.append(found[-1] * np.sqrt(np.diag(np.linalg.pinv(fitted.jac.T @ fitted.jac))[:2]))
     known = np.mean(known, 0) / np.sqrt(PARTS)

@@ -309,9 +309,50 @@ def length(wire: Sequence[tuple[int, int]]) -> float:
 
 def noise_of(sound: np.ndarray, rate: int, about: dict) -> float:
     """RMS of the noise in a recording [shape=(n, channels)] of a sequence. Raises ValueError where it is none."""
-    one, two = about["markers"]
     middle = sound.mean(1)
-    return measures.quiet(middle, rate, measures.markers(middle, rate, two - one)[0])
+    place = Place.of(middle, rate, about)
+    return _noise(middle, place, about)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sequence lies in a recording.
+
+    rate : Hz.  first : second at which the first marker is heard.  one : at which it is on the wire.
+    stretch : how much longer the recording is.
+    """
+
+    rate: int
+    first: float
+    one: float
+    stretch: float
+
+    @classmethod
+    def of(cls, middle: np.ndarray, rate: int, about: dict) -> "Place":
+        """By its markers. Raises ValueError where there are none."""
+        one, two = about["markers"]
+        first, last = measures.markers(middle, rate, two - one)
+        return cls(rate, first, one, (last - first) / (two - one))
+
+    def part(self, sound: np.ndarray, begin: float, end: float) -> np.ndarray:
+        """What is heard between two seconds of the wire."""
+        at = [round((self.first + (second - self.one) * self.stretch) * self.rate) for second in (begin, end)]
+        return sound[max(at[0], 0) : at[1]].astype(np.float64)
+
+
+NOISE_SHOTS = 8
+"""Tones that noise is looked for in."""
+
+
+def _noise(middle: np.ndarray, place: Place, about: dict) -> float:
+    """RMS of the noise: of the quiet before the first marker, or that between the partials of some filtered tones, if it is more."""
+    tones = [row for row in about["shots"] if STEPS[row["step"]].measure == measures.response]
+    found = []
+    for row in tones[:: max(1, len(tones) // NOISE_SHOTS)]:
+        shot = STEPS[row["step"]].shots[row["number"]]
+        part = place.part(middle, row["at"], row["at"] + shot.seconds)
+        found.append(measures.between(part, place.rate * place.stretch, shot))
+    return max(measures.quiet(middle, place.rate, place.first), float(np.median(found)) if found else 0.0)
 
 
 def analysed(
@@ -328,25 +369,21 @@ def analysed(
     """
     sound = sound[:, None] if sound.ndim == 1 else sound
     middle = sound.mean(1)
-    one, two = about["markers"]
-    first, last = measures.markers(middle, rate, two - one)
-    stretch = (last - first) / (two - one)
-    heard = measures.quiet(middle, rate, first)
+    place = Place.of(middle, rate, about)
+    heard = _noise(middle, place, about)
     tables: dict[str, list[Row]] = {}
     flat: dict[str, np.ndarray] = {}
     for done, row in enumerate(about["shots"]):
         step = STEPS[row["step"]]
         shot = step.shots[row["number"]]
         at = row["at"] + (shot.hold if step.released else 0.0)
-        begin = round((first + (at - one) * stretch) * rate)
-        end = round((first + (row["at"] + shot.seconds - one) * stretch) * rate)
-        part = (sound[:, 0] if step.left else middle)[max(begin, 0) : end].astype(np.float64)
+        part = place.part(sound[:, 0] if step.left else middle, at, row["at"] + shot.seconds)
         if step.beside_first and row["number"] == 0:
             flat[row["step"]] = part
             continue
         beside = (flat[row["step"]],) if step.beside_first else ()
         noise = measures.Noise(heard, heard if known is None else known)
-        found = step.measure(part, rate * stretch, shot, noise, *beside)
+        found = step.measure(part, rate * place.stretch, shot, noise, *beside)
         for column, (measured, error) in zip(step.columns, found, strict=True):
             tables.setdefault(column, []).append(Row(shot.value, float(measured), float(error)))
         shown(done + 1, len(about["shots"]))
