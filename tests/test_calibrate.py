@@ -132,6 +132,19 @@ def test_times_are_found(tables):
     assert rise[1] == pytest.approx(LOOP_SECONDS * value("ENV_FULL") / value("ATTACK_SLOW"), rel=0.01)
 
 
+def test_what_the_program_and_the_wiring_are_taken_for_shows(tables):
+    assert np.abs(tables["envpitch"][:, 1]).max() < 20
+    plain, up, inverted = tables["inverted"][:, 1]
+    assert inverted < 0.5 * plain < 0.25 * up  # its negative: a complement would be at rest
+    assert all((np.diff(tables["dynamics"][at : at + 5, 1]) > 0).all() for at in (0, 5, 10))
+    added = tables["mixenv"][:, 1]
+    assert added[2] - added[0] > 6  # a product would be silent at level 0
+    assert np.diff(tables["aftertouch"][5:, 1]).min() > 0
+    assert tables["limit"][-1, 1] - tables["limit"][-2, 1] < 3 < tables["limit"][1, 1] - tables["limit"][0, 1]
+    off, *synced = tables["xmod"][:3, 1]
+    assert min(synced) > off + 15  # synced, it has DCO1's pitch
+
+
 def test_nothing_rings_by_itself_in_the_model(tables):
     assert tables["ringing"][:, 1].max() < -80
 

@@ -42,7 +42,7 @@ class Shot:
     """A note of a step: the value that is shown, its tone, key, how long the key is down and how long it is heard.
 
     voice : 0..5, that plays.  ratio : of the pitch that is expected to the key's.
-    controls : parameters beside the tone's, by number.
+    controls : parameters beside the tone's, by number; the next shot finds them as `PLAIN` says.
     """
 
     value: float
@@ -53,6 +53,11 @@ class Shot:
     voice: int = 0
     ratio: float = 1.0
     controls: tuple[tuple[int, int], ...] = ()
+    velocity: int = 100
+
+
+PLAIN = {protocol.VOLUME: 127}
+"""Of parameters beside the tone's: where they stand when nothing is asked of them, if that is not 0."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,10 @@ _COARSE = (24, 26, 28, 35, 37)
 _PEAKED = SAW.replace(vcf_res=80, mix_dco1=64)
 _RINGING = SAW.replace(vcf_res=127, mix_dco1=0)
 _VOICES = range(protocol.VOICES)
+_CURVES, _STRUCK = (1, 2, 3), (1, 32, 64, 96, 127)
+_BENT = SAW.replace(dco_mode="env1", env1_a=0, env1_s=127)
+_SWELLED = SECOND.replace(mix_mode="env1", env1_a=0, env1_s=127)
+_SYNCED = SECOND.replace(dco2_tune=100)
 _ONE = {"note": _LOW, "hold": 1.2, "seconds": 1.2}
 _LONG = {"note": _LOW, "hold": 2.4, "seconds": 2.4}
 
@@ -208,6 +217,57 @@ STEPS: dict[str, Step] = {
         measures.chorus,
         logarithmic=True, left=True, beside_first=True,
     ),
+    "envpitch": Step(
+        "DCO1 under ENV-1 at full sustain, beside what the depth should make of it", {"envpitch": "cents"}, "dco1_env", "mod-depths",
+        [
+            Shot(value, _BENT.replace(dco1_env=value), 45, ratio=2 ** (constant("DCO_ENV_RANGE") * value / 127 / 12))
+            for value in (0, 8, 16, 24)
+        ],
+        measures.pitch,
+    ),
+    "inverted": Step(
+        "the filter without ENV-1, with it and with it inverted, at full sustain", {"inverted": "Hz", "inverteddamping": ""},
+        "0 none, 1 as it is, 2 inverted", "env-inverted",
+        [
+            Shot(n, _PEAKED.replace(vcf_freq=66, vcf_env=depth, vcf_mode=mode, env1_a=0, env1_s=127), **_ONE)
+            for n, (mode, depth) in enumerate((("env1", 0), ("env1", 12), ("env1-inverted", 12)))
+        ],
+        measures.response, logarithmic=True,
+    ),
+    "dynamics": Step(
+        "the VCA's dynamics", {"dynamics": "dB"}, "1000 curve + velocity", "dynamics-place",
+        [
+            Shot(1000 * curve + velocity, SAW.replace(vca_dyn=curve), velocity=velocity)
+            for curve in _CURVES for velocity in _STRUCK
+        ],
+        measures.level, relative=True,
+    ),
+    "mixenv": Step(
+        "DCO2's level under ENV-1 at full sustain", {"mixenv": "dB"}, "1000 mix_dco2 + mix_env", "mix-env",
+        [
+            Shot(1000 * level + depth, _SWELLED.replace(mix_dco2=level, mix_env=depth))
+            for level in (0, 64) for depth in (32, 64, 127)
+        ],
+        measures.level, relative=True,
+    ),
+    "aftertouch": Step(
+        "level under aftertouch, at half the VCA's", {"aftertouch": "dB"}, "1000 depth + aftertouch", "aftertouch-volume",
+        [
+            Shot(1000 * depth + pressed, SAW.replace(vca_level=64),
+                 controls=((protocol.AFTER_VOLUME_SWITCH, 127), (protocol.AFTER_VOLUME_DEPTH, depth), (protocol.AFTERTOUCH, pressed)))
+            for depth in (64, 127) for pressed in (0, 32, 64, 96, 127)
+        ],
+        measures.level, relative=True,
+    ),
+    "limit": Step(
+        "level of a saw at full resonance as it gets louder", {"limit": "dB"}, "mix_dco1", "vca-input",
+        [Shot(value, SAW.replace(vcf_freq=60, vcf_res=127, mix_dco1=value), **_ONE) for value in (4, 8, 16, 32, 64, 127)],
+        measures.level, relative=True,
+    ),
+    "xmod": Step(
+        "how much of DCO2, some semitones above DCO1, has DCO1's pitch", {"xmod": "dB"}, "0 off, 1 SYNC1, 2 SYNC2, 3 XMOD", "xmod-wiring",
+        [Shot(code, _SYNCED.replace(dco_xmod=code), 45) for code in range(4)], measures.level,
+    ),
     "floor": Step("noise without a note", {"floor": "dB"}, "", "noise-floor", [Shot(0, SAW.replace(mix_dco1=0))], measures.floor),
     "first": Step(
         "DCO1 of each voice", {"first": "dB"}, "voice", "tolerances",
@@ -266,16 +326,16 @@ def sequence(chosen: Sequence[tuple[str, int]], board: str = "only") -> tuple[li
     sent = [(0.0, GREETING)]
     rows, now = [], START
 
-    def play(tone: Tone, note: int, voice: int, begins: Sequence[float], hold: float) -> None:
+    def play(note: int, voice: int, begins: Sequence[float], hold: float, velocity: int = 100) -> None:
         for begin in begins:
-            sent.append((now + begin, select + protocol.voice_on(voice, note, 100)))
+            sent.append((now + begin, select + protocol.voice_on(voice, note, velocity)))
             sent.append((now + begin + hold, select + protocol.voice_off(voice, note)))
 
     def mark() -> float:
         nonlocal now
         sent.append((now, whole_tone(SELECTS[board], SAW)))
         now += TOLD
-        play(SAW, MARK_NOTE, 0, measures.MARKER, measures.MARK)
+        play(MARK_NOTE, 0, measures.MARKER, measures.MARK)
         began = now
         now += measures.MARKER_SECONDS + REST
         return began
@@ -284,16 +344,18 @@ def sequence(chosen: Sequence[tuple[str, int]], board: str = "only") -> tuple[li
     held: tuple[tuple[int, int], ...] = ()
     for name, number in chosen:
         shot = STEPS[name].shots[number]
-        plain = [(parameter, 127) for parameter, _ in held]  # a volume that was turned down comes back
+        plain = [(parameter, PLAIN.get(parameter, 0)) for parameter, _ in held]
         controls = b"".join(protocol.parameter(*row) for row in (*plain, *shot.controls))
         held = shot.controls
         sent.append((now, whole_tone(SELECTS[board], shot.tone) + controls))
         now += TOLD
         rows.append({"step": name, "number": number, "at": round(now, 6)})
-        play(shot.tone, shot.note, shot.voice, (0.0,), shot.hold)
+        play(shot.note, shot.voice, (0.0,), shot.hold, shot.velocity)
         now += shot.seconds + REST
     if held:
-        sent.append((now, select + b"".join(protocol.parameter(parameter, 127) for parameter, _ in held)))
+        sent.append(
+            (now, select + b"".join(protocol.parameter(parameter, PLAIN.get(parameter, 0)) for parameter, _ in held))
+        )
     marks.append(mark())
     about = {"version": VERSION, "board": board, "markers": [round(at, 6) for at in marks], "shots": rows}
     return arrivals([*sent, (now, select + protocol.silence())]), about
