@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -407,7 +408,21 @@ def test_a_song_is_captured_as_sound(tmp_path, rig):
     assert np.abs(sound).max() > 0.01
 
 
+def test_a_take_waits_for_a_full_disk_to_have_room(tmp_path, monkeypatch):
+    free = iter([0, 0, 1 << 30])
+    waited = []
+    monkeypatch.setattr(capture.shutil, "disk_usage", lambda folder: SimpleNamespace(free=next(free)))
+    monkeypatch.setattr(capture, "_wait", waited.append)
+    capture._wait_for_room(tmp_path, 1 << 20)
+    assert waited == [capture.ROOM_EVERY] * 2
+
+
 def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path):
+    done = jxemu_command(
+        "capture", Path(__file__).parents[1] / "demo/song.mid", "-o", "/proc/x.wav", "--port", "rig:nothing"
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot write /proc/x.wav" in done.stderr
     done = jxemu_command("capture", tmp_path / "no.jxlog", "-o", tmp_path / "x.wav", "--port", "rig:nothing")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "cannot read" in done.stderr

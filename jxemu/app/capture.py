@@ -1,6 +1,8 @@
 """``jxemu capture``: a real board plays a log, a song or a dataset, and what it answers is kept."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +51,9 @@ SHARD = 20
 ROOM_EVERY = 30.0
 """Seconds between looks whether a full disk has room again."""
 
+SPARE = 1 << 20
+"""Bytes that a take's file may be longer than its samples."""
+
 TAIL = 2.0
 """Seconds that are heard after the last byte of a log or a song."""
 
@@ -81,6 +86,12 @@ def capture(
     spec = _spec(source, items, files) if log is None else None
     if log is not None and (output.suffix.lower() not in (".wav", ".flac") or not output.resolve().parent.is_dir()):
         fail(f"cannot write {output}: the name must end in .wav or .flac, in a folder that is there")
+    if log is not None:
+        try:
+            with tempfile.TemporaryFile(dir=output.resolve().parent):
+                pass  # better known before half an hour is played than after it
+        except OSError as error:
+            fail(f"cannot write {output}: {error.strerror}")
     made = opened(port, card, channels, rate, tune_up)
     try:
         if spec:
@@ -125,6 +136,7 @@ def _sound(wire: list[tuple[int, int]], output: Path, tail: float, made: "Patien
         take = _performed(made, wire, seconds)
     for trouble in take.troubles:
         say(trouble)
+    _wait_for_room(output.resolve().parent, 3 * take.sound.size + SPARE)
     with whole_file(output) as part:
         try:
             soundfile.write(part, take.sound, take.rate, "PCM_24", format=output.suffix[1:].upper())
@@ -133,6 +145,18 @@ def _sound(wire: list[tuple[int, int]], output: Path, tail: float, made: "Patien
     typer.echo(
         f"{output}: {len(take.sound) / take.rate:.1f} s, {take.rate} Hz, its clock {take.ppm:+.1f} ppm beside the wire's"
     )
+
+
+def _wait_for_room(folder: Path, needed: int) -> None:
+    """A take that has been played is not thrown away because the disk is full."""
+    said = False
+    while shutil.disk_usage(folder).free < needed:
+        if not said:
+            say(
+                f"{folder}: the disk is full; the take is kept until there are {needed / 1e6:.0f} MB (Ctrl-C gives it up)"
+            )
+            said = True
+        _wait(ROOM_EVERY)
 
 
 def _performed(made: "Patient", wire: Sequence[tuple[int, int]], seconds: float) -> "Take":
