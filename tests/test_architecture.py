@@ -31,7 +31,7 @@ ONLY_THERE = {
     "starlette": {"app"},
     "serial": {"bridge"},
     "cobs": {"bridge"},
-    "soundfile": {"app", "render"},
+    "soundfile": {"app", "ml", "render"},
     "pydantic": {"render"},
     "h5py": {"render"},
     "pyarrow": {"render"},

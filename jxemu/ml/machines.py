@@ -15,12 +15,12 @@ import numpy as np
 import soundfile
 import torch
 
-import jxemu
 from jxemu.ml import crbm, effect, phase_rnn, resynthesis, sample_lm, samplegen
 from jxemu.ml.metrics import mss, rms_cosine
 from jxemu.ml.poles import EPSILON, Poles, burg, predicted
 from jxemu.ml.train import Schedule
 from jxemu.patch.tone import Tone
+from jxemu.render.offline import render
 
 RATE = 44_100
 PERCUSSIVE = 5
@@ -126,7 +126,7 @@ def percussive() -> list[np.ndarray]:
     )  # fmt: skip
     changes = ({}, {"vcf_res": 100}, {"mix_dco1": 0}, {"dco2_wave": "pulse"}, {"mix_dco1": 110})
     sounds = [
-        jxemu.render(base.replace(**change), [(48 + 3 * n, 110, 0.0, 0.4)], 0.45, sample_rate=RATE).mean(1)
+        render(base.replace(**change), [(48 + 3 * n, 110, 0.0, 0.4)], 0.45, sample_rate=RATE).mean(1)
         for n, change in enumerate(changes)
     ]
     return [0.8 * sound / np.abs(sound).max() for sound in sounds]
@@ -309,7 +309,7 @@ def _dying(folder: Path) -> tuple[float, float]:
     settings = phase_rnn.Settings(RATE, 1024, 60, 60, 1, 1, sequence=40, conditions=phase_rnn.conditions(60, 0))
 
     def sound(velocity: int) -> np.ndarray:
-        return jxemu.render(DYING, [(60, velocity, 0.0, 0.6)], 0.7, sample_rate=RATE).mean(1).astype(float)
+        return render(DYING, [(60, velocity, 0.0, 0.6)], 0.7, sample_rate=RATE).mean(1).astype(float)
 
     def told(velocity: int, frames: int) -> np.ndarray:
         return phase_rnn.conditions_of(settings, frames, 60, velocity, np.zeros(0), 0.6)
@@ -469,7 +469,7 @@ def _string_sounds(folder: Path) -> None:
     for n, note in enumerate(STRINGS):
         path = folder / f"sounds/strings/{n}.wav"
         if not path.exists():
-            _write(path, jxemu.render(tone, [(note, 100, 0.0, 9.9)], 10.0, sample_rate=RATE).mean(1))
+            _write(path, render(tone, [(note, 100, 0.0, 9.9)], 10.0, sample_rate=RATE).mean(1))
 
 
 def _samples(folder: Path) -> Iterator[Row]:
