@@ -5,12 +5,11 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-import jxemu
 from jxemu.app.cli import app
 
 torch = pytest.importorskip("torch")
 
-from jxemu.ml import crbm, resynthesis  # noqa: E402 - what they need was looked for first
+from jxemu.ml import crbm, machines, resynthesis  # noqa: E402 - what they need was looked for first
 from jxemu.ml.poles import Poles, burg, covariance, predicted, response  # noqa: E402
 from jxemu.ml.train import Schedule  # noqa: E402
 
@@ -158,22 +157,7 @@ def test_running_bins_equal_means_after_a_million_samples():
 
 @pytest.fixture(scope="module")
 def percussive():
-    base = jxemu.Tone(
-        "PERC", dco1_wave="noise", dco2_wave="saw", mix_dco1=60, mix_dco2=100, vcf_freq=50, vcf_env=60, vcf_res=60,
-        env1_d=40, env1_s=0, env2_d=40, env2_s=0, env2_r=40,
-    )  # fmt: skip
-    tones = [
-        base,
-        base.replace(vcf_res=100),
-        base.replace(mix_dco1=0),
-        base.replace(dco2_wave="pulse"),
-        base.replace(mix_dco1=110),
-    ]
-    sounds = [
-        jxemu.render(tone, [(48 + 3 * n, 110, 0.0, 0.4)], 0.45, sample_rate=RATE).mean(1)
-        for n, tone in enumerate(tones)
-    ]
-    return [sound.astype(float) / np.abs(sound).max() * 0.9 for sound in sounds]
+    return machines.percussive()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from jxemu.patch.factory import factory_bank
 
 torch = pytest.importorskip("torch")
 
-from jxemu.ml import phase_rnn  # noqa: E402 - what they need was looked for first
+from jxemu.ml import machines, phase_rnn  # noqa: E402 - what they need was looked for first
 from jxemu.ml.metrics import mss, rms_cosine  # noqa: E402
 from jxemu.ml.train import Schedule  # noqa: E402
 
@@ -152,13 +152,11 @@ def test_reset_frames_come_from_another_sound_at_their_period(small):
 
 
 def test_notes_die_away_as_those_that_were_not_learned_do(tmp_path):
-    tone = jxemu.Tone("PLUCK", dco1_wave="saw", mix_dco1=99, mix_dco2=0, vcf_freq=45, vcf_env=70, env1_d=50, env1_s=0,
-                      env2_d=60, env2_s=0, vcf_dyn=2, vca_dyn=2)  # fmt: skip
     rate = 44_100
     settings = phase_rnn.Settings(rate, 1024, 60, 60, 1, 1, sequence=40, conditions=phase_rnn.conditions(60, 0))
 
     def sound(velocity):
-        return jxemu.render(tone, [(60, velocity, 0.0, 0.6)], 0.7, sample_rate=rate).mean(1).astype(float)
+        return jxemu.render(machines.DYING, [(60, velocity, 0.0, 0.6)], 0.7, sample_rate=rate).mean(1).astype(float)
 
     def told(velocity, frames):
         return phase_rnn.conditions_of(settings, frames, 60, velocity, np.zeros(0), 0.6)

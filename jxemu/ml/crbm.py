@@ -333,7 +333,8 @@ class Model:
             made, span, np.array(self.settings.sizes), self.a, np.ascontiguousarray(self.b), self.w, self.hidden_bias,
             self.visible_bias, self.sigma, self.range.mean, self.range.deviation, window, GIBBS, _LOGITS, seed, active,
         )  # fmt: skip
-        return self.range.plain(made[span:]), active
+        sound = self.range.plain(made[span:])
+        return np.clip(sound, -1.0, 1.0) if clip else sound, active  # the way back rounds
 
     # --- files ---
 
