@@ -237,6 +237,19 @@ def test_a_batch_of_dual_items_gives_the_bytes_of_the_super_jx():
     assert np.array_equal(batch[0], jxemu.render(upper, single.notes, 0.2, seed=5))
 
 
+def test_one_channel_is_the_mean_of_both_to_the_last_bit():
+    chorus = jxemu.Tone("WIDE", chorus=1)
+    items = [
+        jxemu.Item(chorus, [(60, 100, 0.0, 0.1)]),
+        jxemu.Item(chorus, [(48, 90, 0.0, 0.1)], lower=jxemu.Tone("LOW")),
+    ]
+    for group in (items, items[:1]):
+        both, one = (jxemu.render_batch(group, 0.2, channels=channels) for channels in (2, 1))
+        assert one.shape == (*both.shape[:2], 1)
+        assert np.array_equal(one[..., 0], (both[..., 0] + both[..., 1]) * np.float32(0.5))
+        assert not np.array_equal(both[..., 0], both[..., 1])
+
+
 def test_stems_add_up_to_the_sound_and_the_latch_is_that_of_the_trace():
     store = {"stems": True, "latch": True, "features": []}
     found = spec(machine={"kind": "superjx"}, performance={"notes": [50, 55, 60], "keys": 2, "hold": 0.15}, store=store)

@@ -193,7 +193,7 @@ def heard(
     items = [
         Item(tone, [(target.note, VELOCITY, 0.0, hold)], (), seed) for tone, hold in zip(tones, holds, strict=True)
     ]
-    sounds = render_batch(items, target.seconds, RATE, OVERSAMPLE, BATCH, unit=unit).mean(2)
+    sounds = render_batch(items, target.seconds, RATE, OVERSAMPLE, BATCH, channels=1, unit=unit)[..., 0]
     energy = np.square(target.sound, dtype=np.float64).sum() / np.maximum(
         np.square(sounds, dtype=np.float64).sum(1), 1e-12
     )

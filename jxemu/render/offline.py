@@ -89,6 +89,11 @@ def mixed(outputs: np.ndarray) -> np.ndarray:
     return outputs[0] if len(outputs) == 1 else outputs.sum(axis=0, dtype=np.float32)
 
 
+def mono(sound: np.ndarray) -> np.ndarray:
+    """The mean of both channels (..., 2) -> (...); of one channel (..., 1) itself."""
+    return sound[..., 0] if sound.shape[-1] == 1 else (sound[..., 0] + sound[..., 1]) * np.float32(0.5)
+
+
 def render(
     tone: Tone | Patch,
     notes: Sequence[Note] = (),
@@ -197,9 +202,12 @@ def render_batch(
     oversample: int = 4,
     lanes: int = 16,
     workers: int | None = None,
+    channels: int = 2,
     **circuit: float | str | Unit,
 ) -> np.ndarray:
     """Render many sounds at once: float32 (items, n, 2), each the same bytes as `render` gives it.
+
+    channels : 1 for the mean of left and right, (items, n, 1).
 
     Every voice that is played takes a lane, whatever board it is on; boards fill `lanes` lanes
     (8, 16 or 32) at a time. workers : threads (default: one a core); the kernel runs without the GIL.
@@ -208,7 +216,7 @@ def render_batch(
         circuit["unit"] = Machine.circuit_of(circuit["unit"]).unit
     step = lanes
     chunks = [range(at, min(at + step, len(items))) for at in range(0, len(items), step)]
-    out = np.empty((len(items), round(seconds * sample_rate), 2), np.float32)
+    out = np.empty((len(items), round(seconds * sample_rate), channels), np.float32)
 
     def run(chunk: range) -> None:
         part = out[chunk.start : chunk.stop]
@@ -239,9 +247,10 @@ def _render_chunk(
     if len(boards) == len(items):
         engine.render(*wire, out)
         return
-    sound = engine.render(*wire, np.empty((len(boards), *out.shape[1:]), np.float32))
+    sound = engine.render(*wire, np.empty((len(boards), out.shape[1], 2), np.float32))
     for n in range(len(items)):
-        out[n] = mixed(sound[owner.index(n) : owner.index(n) + owner.count(n)])
+        both = mixed(sound[owner.index(n) : owner.index(n) + owner.count(n)])
+        out[n] = both if out.shape[2] == 2 else mono(both)[:, None]
 
 
 def _voices_played(data: np.ndarray, role: int) -> list[int]:

@@ -10,7 +10,7 @@ from jxemu import clock
 from jxemu.patch.tone import Tone
 from jxemu.render.features import FEATURES
 from jxemu.render.items import Draw, Items, Plan
-from jxemu.render.offline import Item, render_batch, render_blocks, traced
+from jxemu.render.offline import Item, mono, render_batch, render_blocks, traced
 from jxemu.render.spec import Spec
 
 LANES = 16
@@ -56,41 +56,39 @@ def shapes(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
 def render(items: Items, draws: Sequence[Draw]) -> list[Sound]:
     """Some items, in their order."""
     spec, plans = items.spec, items.plans(draws)
-    return [stored(spec, *each) for each in zip(plans, _stereo(spec, plans), strict=True)]
+    return [stored(spec, *each) for each in zip(plans, _played(spec, plans, spec.store.channels), strict=True)]
 
 
 def heard(spec: Spec, plan: Plan) -> np.ndarray:
     """The sound of an item, float32 ([takes,] n[, 2]), as it is before it is stored."""
-    stereo = _stereo(spec, [plan])[0]
-    kept = _mono(stereo) if spec.store.channels == 1 else stereo
+    sound = _played(spec, [plan], spec.store.channels)[0]
+    kept = mono(sound) if spec.store.channels == 1 else sound
     return kept[0] if spec.takes == 1 else kept
 
 
 def side_by_side(spec: Spec, plans: Sequence[Plan]) -> np.ndarray:
     """The sounds of plans, mono float32 (plans, takes, n)."""
-    return _mono(_stereo(spec, plans))
+    return mono(_played(spec, plans, 1))
 
 
-def _stereo(spec: Spec, plans: Sequence[Plan]) -> np.ndarray:
-    """Plans rendered side by side, float32 (items, takes, n, 2)."""
+def _played(spec: Spec, plans: Sequence[Plan], channels: int) -> np.ndarray:
+    """Plans rendered side by side, float32 (items, takes, n, channels)."""
     takes = [item for plan in plans for item in plan.items()]
     machine = spec.machine
-    stereo = render_batch(takes, spec.seconds, machine.sample_rate, machine.oversample, LANES, 1, **machine.circuit)
-    return stereo.reshape(len(plans), spec.takes, -1, 2)
+    sounds = render_batch(
+        takes, spec.seconds, machine.sample_rate, machine.oversample, LANES, 1, channels, **machine.circuit
+    )
+    return sounds.reshape(len(plans), spec.takes, -1, channels)
 
 
-def _mono(stereo: np.ndarray) -> np.ndarray:
-    return (stereo[..., 0] + stereo[..., 1]) * np.float32(0.5)
-
-
-def stored(spec: Spec, plan: Plan, stereo: np.ndarray) -> Sound:
-    """An item of its takes, float32 (takes, n, 2): rendered, or captured from a real board (without stems and latch)."""
-    mono = _mono(stereo)
-    kept = mono if spec.store.channels == 1 else stereo
-    peak, level = float(np.abs(kept).max()), _level(mono)
+def stored(spec: Spec, plan: Plan, sound: np.ndarray) -> Sound:
+    """An item of its takes, float32 (takes, n, 2), or (takes, n, 1) where one channel is stored: rendered, or captured from a real board (without stems and latch)."""
+    takes = mono(sound)
+    kept = takes if spec.store.channels == 1 else sound
+    peak, level = float(np.abs(kept).max()), _level(takes)
     made: dict[str, np.ndarray] = {}
     for name in spec.store.features:
-        made[f"features/{name}"] = np.stack([FEATURES[name].of(take, spec.machine.sample_rate) for take in mono])
+        made[f"features/{name}"] = np.stack([FEATURES[name].of(take, spec.machine.sample_rate) for take in takes])
     if spec.store.audio:
         made["audio"] = scaled(kept, peak)
     stems_peak = 0.0
@@ -124,7 +122,7 @@ def _stems(spec: Spec, item: Item) -> np.ndarray:
     """Every voice by itself, float32 (voices, n), mono; of two boards the lower one's first."""
     machine = item.machine(spec.machine.sample_rate, spec.machine.oversample, apart=True, **spec.machine.circuit)
     blocks = list(render_blocks(machine, item.played, spec.seconds))
-    return _mono(np.concatenate(blocks, axis=1))
+    return mono(np.concatenate(blocks, axis=1))
 
 
 def _latch(spec: Spec, item: Item) -> np.ndarray:

@@ -124,6 +124,8 @@ class Engine:
     ) -> np.ndarray:
         """The next frames of every board, written to `out`, float32 (boards, frames, 2), and returned.
 
+        With (boards, frames, 1) it is the mean of both channels.
+
         rx_at, rx_byte : int64 cycles and uint8 bytes that arrive; `position` and `end`, int64
             (boards,), say which part of them each board has yet to take. `position` is moved on.
         """

@@ -387,7 +387,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
     time, boards, groups, stages : record arrays of `state`.
     rx_at, rx_byte : int64 and uint8 (bytes,): what arrives on the wires, ascending for each board.
     position, end : int64 (boards,): the part of it that is for a board; `position` moves on.
-    out : float32 (boards, frames, 2), written.
+    out : float32 (boards, frames, 2), or (boards, frames, 1) for the mean of both channels; written.
     """
     mode = flush_denormals()
     clock = time[0]
@@ -418,7 +418,11 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
             render_output(stage, frame, frames, any_on)
             for lane in range(stage.board.shape[0]):
                 b = stage.board[lane]
-                if b >= 0:
+                if b >= 0 and out.shape[2] == 1:
+                    for n in range(frames):
+                        both = peek(stage.left, n, lane) + peek(stage.right, n, lane)
+                        out[b, done + n, 0] = both * np.float32(0.5)
+                elif b >= 0:
                     for n in range(frames):
                         out[b, done + n, 0] = peek(stage.left, n, lane)
                         out[b, done + n, 1] = peek(stage.right, n, lane)
