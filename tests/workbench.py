@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from jxemu.kernel import kernel, load, peek, poke, store, struct, tan, tanh, zeros
-from jxemu.soundboard.decimator import OUT, SLICE, decimate, first_row
+from jxemu.soundboard.decimator import OUT, SLICE, decimate_rows, first_row
 from jxemu.soundboard.vcf import TOP_ANGLE, control_step, load_section, section_state, section_step, store_section
 
 _F = (np.float32, (8,))
@@ -46,7 +46,7 @@ def _run_decimator(bench, signal, out, factor):
     for n in range(signal.shape[0] // count):
         for i in range(count):
             poke(tile, first_row(factor) + i, 0, signal[count * n + i])
-        decimate(tile, factor, 0, SLICE)
+        decimate_rows(tile, factor, 0, SLICE)
         for i in range(SLICE):
             out[SLICE * n + i] = peek(tile, OUT + i, 0)
 

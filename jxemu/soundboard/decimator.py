@@ -1,13 +1,24 @@
 """Halfband decimators from the oversampled voices to the output rate.
 
-All voices are decimated in their lanes, before a board's are added up. Each stage halves the rate with a linear-phase FIR whose even taps are zero: Kaiser windows,
+Each stage halves the rate with a linear-phase FIR whose even taps are zero: Kaiser windows,
 computed here, at least 100 dB of rejection. The last stage keeps 18.8 kHz at 44.1 kHz and 20.4 kHz
 at 48 kHz; those before it need only keep the last stage's aliases away.
 """
 
 import numpy as np
 
-from jxemu.kernel import fma, load_row, step, store_row
+from jxemu.kernel import (
+    WINDOW,
+    fma,
+    load_row,
+    load_window,
+    poke,
+    step,
+    store,
+    store_row,
+    store_window,
+    struct,
+)  # fmt: skip
 
 SLICE = 8
 """Output frames between two looks of the analog half at the latch (167 us at 48 kHz)."""
@@ -33,6 +44,15 @@ def delay_frames(oversample: int) -> float:
     return sum((2 * _SHAPES[f][0] - 1) / f for f in (2, 4, 8) if f <= oversample)
 
 
+def history(pairs: int) -> int:
+    """Samples of each parity a stage looks back, in whole windows."""
+    return -(-2 * pairs // WINDOW) * WINDOW
+
+
+HISTORY_2, HISTORY_4, HISTORY_8 = (history(pairs) for pairs in (PAIRS_2, PAIRS_4, PAIRS_8))
+
+# --- boards of one voice: lanes are boards, rows are samples -------------------------------------
+
 FIRST_2, FIRST_4, FIRST_8, OUT = 96, 144, 208, 272
 """Rows of a group's tile at which a slice begins at twice, four and eight times the output rate, and at that rate.
 
@@ -47,7 +67,7 @@ def first_row(oversample):
 
 
 @step
-def halve(tile, newest, taps, pairs):
+def halve_row(tile, newest, taps, pairs):
     """All lanes' output sample whose newest input is row `newest` of the tile."""
     centre = newest - 2 * pairs + 1
     near = load_row(tile, centre) * 0.5
@@ -63,18 +83,18 @@ def halve(tile, newest, taps, pairs):
 def halve_rows(tile, source, target, first, count, taps, pairs):
     """Samples `first` .. of a slice at half the rate: those at row `source` of the tile become those at row `target`."""
     for n in range(first, first + count):
-        store_row(tile, target + n, halve(tile, source + 2 * n, taps, pairs))
+        store_row(tile, target + n, halve_row(tile, source + 2 * n, taps, pairs))
 
 
 @step
-def roll(tile, first, pairs, inputs):
+def roll_rows(tile, first, pairs, inputs):
     """Begin a new slice: the last of `inputs` samples at row `first` become those in front of it."""
     for row in range(first - 4 * pairs, first):
         store_row(tile, row, load_row(tile, row + inputs))
 
 
 @step
-def decimate(tile, oversample, first, frames):
+def decimate_rows(tile, oversample, first, frames):
     """Bring output frames `first` .. of the slice, all lanes, down to the output rate, at row `OUT` of the tile."""
     if oversample == 8:
         halve_rows(tile, FIRST_8, FIRST_4, 4 * first, 4 * frames, TAPS_8, PAIRS_8)
@@ -82,8 +102,83 @@ def decimate(tile, oversample, first, frames):
         halve_rows(tile, FIRST_4, FIRST_2, 2 * first, 2 * frames, TAPS_4, PAIRS_4)
     halve_rows(tile, FIRST_2, OUT, first, frames, TAPS_2, PAIRS_2)
     if first + frames == SLICE:
-        roll(tile, FIRST_2, PAIRS_2, 2 * SLICE)
+        roll_rows(tile, FIRST_2, PAIRS_2, 2 * SLICE)
         if oversample >= 4:
-            roll(tile, FIRST_4, PAIRS_4, 4 * SLICE)
+            roll_rows(tile, FIRST_4, PAIRS_4, 4 * SLICE)
         if oversample == 8:
-            roll(tile, FIRST_8, PAIRS_8, 8 * SLICE)
+            roll_rows(tile, FIRST_8, PAIRS_8, 8 * SLICE)
+
+
+# --- whole boards: their voices are one sample, lanes are samples --------------------------------
+# The same sums in the same order, so both give the same bits: rows of eight lanes would cost twice as much here.
+
+
+def stage_state(width: int, pairs: int, outputs: int) -> np.dtype:
+    """One stage of `width` boards that puts out `outputs` samples a slice.
+
+    even, odd : the slice's input by parity, behind the history.
+    """
+    samples = (np.float32, (width, history(pairs) + outputs))
+    return struct(even=samples, odd=samples)
+
+
+@step
+def put(state, behind, lane, pair, even, odd):
+    """Input samples 2 * `pair` and 2 * `pair` + 1 of the slice."""
+    poke(state.even, lane, behind + pair, even)
+    poke(state.odd, lane, behind + pair, odd)
+
+
+@step
+def halve_window(state, taps, pairs, behind, lane, window):
+    """Output samples of one window of the slice, as lanes of time."""
+    at = behind + WINDOW * window - pairs
+    near = load_window(state.odd, lane, at) * 0.5
+    far = near * 0.0
+    for j in range(0, pairs, 2):
+        near = fma(load_window(state.even, lane, at - j) + load_window(state.even, lane, at + 1 + j), taps[j], near)
+        pair = load_window(state.even, lane, at - j - 1) + load_window(state.even, lane, at + 2 + j)
+        far = fma(pair, taps[j + 1], far)
+    return near + far
+
+
+@step
+def roll_windows(state, behind, outputs, lane):
+    """Begin a new slice: what was its input becomes history."""
+    for at in range(0, behind, WINDOW):
+        store_window(state.even, lane, at, load_window(state.even, lane, at + outputs))
+        store_window(state.odd, lane, at, load_window(state.odd, lane, at + outputs))
+
+
+@step
+def halve_into(stage, source, taps, pairs, behind, lane, first, count, target, target_behind):
+    """Outputs `first` .. of one stage become the next one's input, whole windows at a time."""
+    for window in range(first // WINDOW, (first + count - 1) // WINDOW + 1):
+        store(stage.run, halve_window(source, taps, pairs, behind, lane, window))
+        for n in range(WINDOW // 2):
+            put(target, target_behind, lane, window * (WINDOW // 2) + n, stage.run[2 * n], stage.run[2 * n + 1])
+
+
+@step
+def decimate_line(stage, lane, oversample, first, frames):
+    """Bring frames `first` .. of a board's slice to the output rate, into the first rows of `left`.
+
+    Windows that reach beyond what has come in yet are computed again when it has.
+    """
+    if oversample == 8:
+        halve_into(
+            stage, stage.from_8, TAPS_8, PAIRS_8, HISTORY_8, lane, 4 * first, 4 * frames, stage.from_4, HISTORY_4
+        )
+    if oversample >= 4:
+        halve_into(
+            stage, stage.from_4, TAPS_4, PAIRS_4, HISTORY_4, lane, 2 * first, 2 * frames, stage.from_2, HISTORY_2
+        )
+    store(stage.run, halve_window(stage.from_2, TAPS_2, PAIRS_2, HISTORY_2, lane, 0))
+    for n in range(frames):
+        poke(stage.left, n, lane, stage.run[first + n])
+    if first + frames == SLICE:
+        roll_windows(stage.from_2, HISTORY_2, SLICE, lane)
+        if oversample >= 4:
+            roll_windows(stage.from_4, HISTORY_4, 2 * SLICE, lane)
+        if oversample == 8:
+            roll_windows(stage.from_8, HISTORY_8, 4 * SLICE, lane)

@@ -19,7 +19,6 @@ from jxemu.kernel import (
     load_row,
     load_window,
     peek,
-    poke,
     restore_denormals,
     step,
     store,
@@ -43,7 +42,17 @@ from jxemu.soundboard.dco import (
     sync_step,
     wave_step,
 )  # fmt: skip
-from jxemu.soundboard.decimator import OUT, SLICE, decimate, first_row
+from jxemu.soundboard.decimator import (
+    HISTORY_2,
+    HISTORY_4,
+    HISTORY_8,
+    OUT,
+    SLICE,
+    decimate_line,
+    decimate_rows,
+    first_row,
+    put,
+)  # fmt: skip
 from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
@@ -302,20 +311,36 @@ def _render_filters(group, first, count):
 
 
 @step
-def _sum_voices(group, stages, first, frames):
-    """Add up the voices of each board for its output stage, from row `first` of the tile on.
+def _sum_into(group, state, behind, lane, to, row, pair, pairs):
+    """A whole board's eight lanes, added up, into its first decimator."""
+    for n in range(pairs):
+        even = sum_lanes(load_window(group.tile, row + 2 * n, lane))
+        put(state, behind, to, pair + n, even, sum_lanes(load_window(group.tile, row + 2 * n + 1, lane)))
 
-    One lane is a board's only voice, or eight lanes are a whole board.
+
+@step
+def _gather(group, stages, oversample, row, first, frames):
+    """Bring the voices of each board to the output rate, into the rows of its output stage's `left`.
+
+    Boards of one voice stand in the same lanes there; whole boards are added up first.
     """
     if group.single:
+        decimate_rows(group.tile, oversample, first, frames)
         for n in range(frames):
-            store_row(stages[group.to_output[0]].left, n, load_row(group.tile, first + n))
+            store_row(stages[group.to_output[0]].left, n, load_row(group.tile, OUT + first + n))
         return
+    pairs = oversample // 2
     for lane in range(group.board.shape[0]):
         if group.voices[lane] > 0:
             stage = stages[group.to_output[lane]]
-            for n in range(frames):
-                poke(stage.left, n, group.to_lane[lane], sum_lanes(load_window(group.tile, first + n, lane)))
+            to = int(group.to_lane[lane])
+            if oversample == 8:
+                _sum_into(group, stage.from_8, HISTORY_8, lane, to, row, first * pairs, frames * pairs)
+            elif oversample == 4:
+                _sum_into(group, stage.from_4, HISTORY_4, lane, to, row, first * pairs, frames * pairs)
+            else:
+                _sum_into(group, stage.from_2, HISTORY_2, lane, to, row, first * pairs, frames * pairs)
+            decimate_line(stage, to, oversample, first, frames)
 
 
 @step
@@ -410,8 +435,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
         for g in range(groups.shape[0]):
             _render_dcos(groups[g], (frame * oversample) & 0x7FFFFFFF, row, count, sample_units)
             _render_filters(groups[g], row, count)
-            decimate(groups[g].tile, oversample, frame % SLICE, frames)
-            _sum_voices(groups[g], stages, OUT + frame % SLICE, frames)
+            _gather(groups[g], stages, oversample, row, frame % SLICE, frames)
         for o in range(stages.shape[0]):
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)

@@ -14,7 +14,7 @@ from jxemu import protocol
 from jxemu.kernel import struct
 from jxemu.soundboard.chorus import chorus_state
 from jxemu.soundboard.dco import dco_state
-from jxemu.soundboard.decimator import OUT, SLICE
+from jxemu.soundboard.decimator import OUT, PAIRS_2, PAIRS_4, PAIRS_8, SLICE, stage_state
 from jxemu.soundboard.hpf import hpf_state
 from jxemu.soundboard.mixer import mixer_state
 from jxemu.soundboard.noise import noise_state
@@ -116,7 +116,7 @@ def lanes(width: int) -> np.dtype:
 
 @functools.cache
 def outputs(width: int) -> np.dtype:
-    """`width` output stages, one a board: HPF, chorus."""
+    """`width` output stages, one a board: decimators of whole boards, HPF, chorus."""
     i = (np.int32, (width,))
     return struct(
         board=i,
@@ -124,6 +124,10 @@ def outputs(width: int) -> np.dtype:
         left=(np.float32, (SLICE, width)),
         right=(np.float32, (SLICE, width)),
         dark=(np.float32, (SLICE, width)),  # what goes into the chorus lines
+        from_8=stage_state(width, PAIRS_8, 4 * SLICE),
+        from_4=stage_state(width, PAIRS_4, 2 * SLICE),
+        from_2=stage_state(width, PAIRS_2, SLICE),
+        run=(np.float32, (SLICE,)),
         hpf=hpf_state(width),
         chorus=chorus_state(width),
     )
