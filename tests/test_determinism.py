@@ -68,6 +68,19 @@ def test_single_notes_in_lanes_are_the_same_bytes_as_alone(lanes):
     assert all(np.array_equal(b, jxemu.render(item.tone, notes, 0.1)) for b, item in zip(batch, items, strict=True))
 
 
+@pytest.mark.parametrize("oversample", [2, 8])
+def test_a_note_is_the_same_bytes_in_rows_of_lanes_on_a_whole_board_and_in_cut_slices(oversample):
+    notes, tone = [(60, 100, 0.0, 0.05)], random_tone(5)
+    alone = jxemu.render(tone, notes, 0.1, oversample=oversample)
+    item = jxemu.Item(tone, notes)
+    assert np.array_equal(jxemu.render_batch([item], 0.1, oversample=oversample)[0], alone)
+    whole, cut = (jxemu.JX8P(pace="instant", oversample=oversample) for _ in range(2))
+    for machine in (whole, cut):
+        machine.load_tone(tone)
+        machine.play(jxemu.Event(0.01, "note_on", (60, 100)))
+    assert np.array_equal(whole.render(900), np.concatenate([cut.render(n) for n in (1, 2, 5, 13, 379, 500)]))
+
+
 def test_a_rendering_does_not_depend_on_what_was_rendered_before(alone):
     jxemu.render(random_tone(99), [(30, 127, 0, 0.5)], 0.6, machine="superjx")
     assert all(np.array_equal(a, b) for a, b in zip(sounds(3), alone, strict=False))

@@ -1,6 +1,7 @@
 """The table of the listening machines: made by the commands that it names, and honest about what is missed."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from typer.testing import CliRunner
@@ -27,6 +28,23 @@ def test_what_is_missed_stands_out_in_the_table():
     assert "`jxemu ml x`" in text
 
 
+def test_every_command_that_a_study_asks_for_is_there():
+    for name, made in (
+        ("samples", "samples/README.md"),
+        ("notes", "notes/card.json"),
+        ("effect", "effect/vcf/card.json"),
+    ):
+        assert machines.STUDIES[name].trained_by(made).startswith("jxemu ml ")
+
+
+def test_a_command_that_fails_ends_the_table(tmp_path):
+    (tmp_path / "quick/sounds").mkdir(parents=True)
+    (tmp_path / "quick/sounds/sine.wav").write_text("no sound")
+    done = CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path), "--quick", "--only", "phase"])
+    assert done.exit_code == 2
+    assert "sine.wav" in done.output
+
+
 def test_every_file_has_one_command_that_makes_it():
     made = [command.makes for study in machines.STUDIES.values() for command in study.commands]
     assert len(set(made)) == len(made)
@@ -35,18 +53,22 @@ def test_every_file_has_one_command_that_makes_it():
 
 
 def test_the_table_trains_what_is_missing_measures_it_and_does_so_once(tmp_path):
+    output, tmp_path = tmp_path, tmp_path / "quick"
+
     def bench():
-        return CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path), "--quick", "--only", "phase"])
+        return CliRunner().invoke(app, ["ml", "bench", "-o", str(output), "--quick", "--only", "phase"])
 
     done = bench()
     assert done.exit_code == 0, done.output
     assert "| follower | all bins, back to sound, dB |" in done.output
-    rows = json.loads((tmp_path / "machines.json").read_text())
-    assert len(rows) == 10
+    table = json.loads((tmp_path / "machines.json").read_text())
+    assert len(table["phase"]) == 10
     assert (tmp_path / "machines.png").exists()
     assert (tmp_path / "phase/sine-steps.wav").exists()
+    told = asdict(machines.Row("other", "a figure that was there", 1.0))
+    (tmp_path / "machines.json").write_text(json.dumps(table | {"samples": [told]}))
     before = (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns
-    assert bench().exit_code == 0
+    assert "a figure that was there" in bench().output
     assert (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns == before
 
 

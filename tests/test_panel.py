@@ -481,6 +481,7 @@ def test_strangers_hosts_and_origins_are_refused(instrument):
 def test_the_page_may_load_nothing_from_elsewhere(instrument):
     with urllib.request.urlopen(instrument) as answer:
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert "media-src 'self' blob:" in answer.headers["Content-Security-Policy"]  # what the poles sound like
 
 
 @pytest.mark.parametrize(

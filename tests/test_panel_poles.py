@@ -71,6 +71,14 @@ def test_a_pole_that_is_moved_moves_what_is_heard(chromium, instrument, bell):  
     with page.expect_response("**/poles/bell/sound") as heard:
         page.click("#poles-apply")
     assert abs(peak(sound_of(instrument, heard.value)) / 352 - 1) < 0.01
+    page.fill("#poles-pitch", "")  # what is empty moves nothing
+    with page.expect_response("**/poles/bell/sound") as heard:
+        page.click("#poles-apply")
+    assert abs(peak(sound_of(instrument, heard.value)) / 352 - 1) < 0.01
+    page.click("#tab-tone")
+    page.click("#tab-poles")  # what was moved is still moved
+    assert abs(float(page.input_value("#pole-hertz")) / 352 - 1) < 0.02
+    assert page.locator("#say .error").all_inner_texts() == []
     assert page.faults == []
 
 
@@ -91,11 +99,15 @@ def test_a_pole_is_dragged_and_kept_under_a_new_name(chromium, instrument, bell)
     hertz = [np.angle(complex(*pole)) * there["rate"] / (2 * np.pi) for pole in there["pairs"]]
     assert min(abs(each - moved) for each in hertz) < 1
     assert page.faults == []
+    page.fill("#poles-as", "bell")
+    page.click("#poles-keep")
+    page.wait_for_selector("#say .error:has-text('there is a')")
 
 
 def test_what_cannot_be_learned_or_moved_is_said_in_a_sentence(instrument):  # noqa: F811
     own = {"Origin": instrument.rstrip("/")}
     assert ask(instrument, "poles?name=text.wav", "POST", b"no sound", **own) == (400, b"text.wav is not a sound file")
     assert ask(instrument, "poles/..%2f..%2fetc", "GET")[0] in (400, 404)
+    assert ask(instrument, "poles/x/edit", "POST", b"[" * 70_000, **own)[0] == 413
     status, said = ask(instrument, "poles/nothing/sound", "POST", json.dumps({"real": [], "pairs": []}).encode(), **own)
     assert (status, said) == (400, b"there is no sound 'nothing' here")

@@ -244,6 +244,7 @@ def fit(
                 tables, shots, about["board"], noise, name or recording.stem, before,
                 lambda text: bar.update(task, description=text),
             )  # fmt: skip
+        Unit.of(found.unit.plain(), str(output))  # nothing is written that --unit would not take
         part.write_text(found.unit.toml())
         part.replace(output)
     except (UnitError, ValueError, OSError) as error:

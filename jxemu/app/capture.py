@@ -147,10 +147,18 @@ def _sound(wire: list[tuple[int, int]], output: Path, tail: float, made: "Patien
     )
 
 
+def _free(folder: Path) -> int:
+    """Bytes that a folder's disk has room for; none where it is gone."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
+
+
 def _wait_for_room(folder: Path, needed: int) -> None:
     """A take that has been played is not thrown away because the disk is full."""
     said = False
-    while shutil.disk_usage(folder).free < needed:
+    while _free(folder) < needed:
         if not said:
             say(
                 f"{folder}: the disk is full; the take is kept until there are {needed / 1e6:.0f} MB (Ctrl-C gives it up)"

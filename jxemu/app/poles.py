@@ -4,6 +4,7 @@ Machines are folders of `home`, as ``jxemu ml crbm train`` writes them; a sound 
 """
 
 import asyncio
+import contextlib
 import io
 import json
 import shutil
@@ -19,6 +20,7 @@ from starlette.routing import Route
 
 from jxemu.app.crbm import Edit
 from jxemu.app.home import POLES, home
+from jxemu.app.matching import LARGEST_SOUND
 from jxemu.app.process import CommandError, plain_stem, run
 from jxemu.app.upload import body
 
@@ -30,10 +32,13 @@ LEARNED_SECONDS = 1.0
 """Of a sound that is given to the page: from its loudest place on, with a little of what leads to it."""
 
 LEAD_SECONDS = 0.05
+MOST_READ = 60.0
+"""Seconds of a file at most, since all of it is looked through."""
+
 EPOCHS = 10
 SOUND = "sound.wav"
-LARGEST_SOUND = 64 << 20
 LONGEST = 600.0
+MOST_TOLD = 1 << 16
 SECONDS, MOST_SECONDS = 2.0, 10.0
 FARTHEST = 2.0
 """From 0, beyond which no pole may stand: such a one fills the range within a few samples."""
@@ -52,12 +57,10 @@ def names() -> list[str]:
     """Machines that are there, those on samples: spectra have no poles."""
     found = []
     for card in folder().glob("*/card.json"):
-        try:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # what is no machine is not listed
             told = json.loads(card.read_text())
-        except (OSError, ValueError):
-            continue
-        if isinstance(told, dict) and told.get("model") == "crbm" and max(told["settings"]["sizes"]) == 1:
-            found.append(card.parent.name)
+            if told["model"] == "crbm" and max(told["settings"]["sizes"]) == 1:
+                found.append(card.parent.name)
     return sorted(found)
 
 
@@ -100,7 +103,10 @@ def edited(told: Any, order: int, rate: int) -> "Poles":
     moves = {name: told.get(name) for name in ("clamp", "scale", "pull", "rotate", "pitch")}
     if not all(move is None or (isinstance(move, int | float) and abs(move) < 1e5) for move in moves.values()):
         raise PolesError("poles are moved by numbers")
-    return Edit(**moves, rate=rate).poles(poles_of(told, order))
+    found = Edit(**moves, rate=rate).poles(poles_of(told, order))
+    if not (np.abs(found.all) <= FARTHEST).all():
+        raise PolesError(f"a pole would be farther than {FARTHEST:g} from 0")
+    return found
 
 
 def sound_of(name: str, told: Any) -> bytes:
@@ -136,7 +142,11 @@ def excerpt(data: bytes, name: str) -> tuple[np.ndarray, int]:
     import soundfile
 
     try:
-        sound, rate = soundfile.read(io.BytesIO(data), dtype="float64", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = file.samplerate
+            if file.frames > MOST_READ * rate:
+                raise PolesError(f"{name} is longer than {MOST_READ:g} s: give a short sound")
+            sound = file.read(dtype="float32", always_2d=True).astype(float)
     except (OSError, soundfile.SoundFileError):
         raise PolesError(f"{name} is not a sound file") from None
     mono = sound.mean(1)
@@ -147,27 +157,35 @@ def excerpt(data: bytes, name: str) -> tuple[np.ndarray, int]:
 
 
 async def learn(data: bytes, name: str) -> str:
-    """Learn a sound file's sound; gives the machine's name. One of that name is replaced. Raises PolesError."""
-    import soundfile
-
-    sound, rate = excerpt(data, name)
+    """Learn a sound file's sound; gives the machine's name, a free one. Raises PolesError, OSError."""
     with tempfile.TemporaryDirectory(prefix="jxemu-") as room:
         wave, made = Path(room) / SOUND, Path(room) / "made"
-        soundfile.write(wave, sound, rate, "PCM_24")
+        await asyncio.to_thread(_prepare, data, name, wave)
         try:
             await run("ml", "crbm", "train", str(wave), "-o", str(made), "--epochs", str(EPOCHS), longest=LONGEST)
         except CommandError as error:
             raise PolesError(str(error).replace(str(wave), name)) from None
         wave.replace(made / SOUND)
-        _put(made, plain_stem(name))
-    return plain_stem(name)
+        stem, number = plain_stem(name), 1
+        while (folder() / (free := stem if number == 1 else f"{stem} {number}")).exists():
+            number += 1
+        await asyncio.to_thread(_put, made, free)
+    return free
+
+
+def _prepare(data: bytes, name: str, wave: Path) -> None:
+    import soundfile
+
+    soundfile.write(wave, *excerpt(data, name), "PCM_24")
 
 
 def keep(name: str, told: Any, new: str) -> str:
-    """Write a machine with other poles under a new name; gives that. Raises PolesError."""
+    """Write a machine with other poles under a new name; gives that. Raises PolesError, OSError."""
+    if not new.strip():
+        raise PolesError("give it a name to keep it by")
     model, new = load(name), plain_stem(f"{new}.")
-    if new == name:
-        raise PolesError(f"{name!r} is the name it has; give another")
+    if (folder() / new).exists():
+        raise PolesError(f"there is a {new!r} already; give another name")
     with tempfile.TemporaryDirectory(prefix="jxemu-") as room:
         made = Path(room) / "made"
         model.edited(poles_of(told, len(model.a))).save(made)
@@ -178,10 +196,10 @@ def keep(name: str, told: Any, new: str) -> str:
 
 
 def _put(made: Path, name: str) -> None:
-    there = folder() / name
-    there.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(there, ignore_errors=True)
-    shutil.copytree(made, there)
+    """Give a machine its place, whole or not at all."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder()) as beside:
+        shutil.copytree(made, Path(beside) / name).replace(folder() / name)
 
 
 class PolesPage:
@@ -250,9 +268,11 @@ class PolesPage:
 
     async def _told(self, request: Request, work: Callable[[str, Any], Any]) -> Response:
         """What work makes of a machine's name and of the request's JSON."""
-        data = await body(request, 1 << 16)
+        data = await body(request, MOST_TOLD)
+        if data is None:
+            return PlainTextResponse("that is too much to be poles", 413)
         try:
-            told = json.loads(data or b"")
+            told = json.loads(data)
         except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
@@ -264,6 +284,10 @@ async def _answer(work: Any) -> Response:
     """What some work makes, as JSON if it is not a response of its own; what cannot be made is told in a sentence."""
     try:
         made = await work
-    except (PolesError, OSError, TypeError, ValueError, OverflowError) as error:
-        return PlainTextResponse(str(error) if isinstance(error, PolesError | OSError) else "that cannot be", 400)
+    except PolesError as error:
+        return PlainTextResponse(str(error), 400)
+    except OSError as error:
+        return PlainTextResponse(f"cannot write or read {folder()}: {error.strerror}", 400)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is a sound file's that is not whole
+        return PlainTextResponse("that cannot be", 400)
     return made if isinstance(made, Response) else JSONResponse(made)

@@ -38,6 +38,9 @@ WINDOW = 0.8
 GIBBS = 2
 """Times that hidden units and the sample are drawn in turn."""
 
+ROUNDING = 1e-9
+"""Of full scale, by which a bent sample may lie above it."""
+
 CHECKED = 5_000
 """Samples that the error is taken of after each epoch."""
 
@@ -334,7 +337,8 @@ class Model:
             self.visible_bias, self.sigma, self.range.mean, self.range.deviation, window, GIBBS, _LOGITS, seed, active,
         )  # fmt: skip
         sound = self.range.plain(made[span:])
-        return np.clip(sound, -1.0, 1.0) if clip else sound, active  # the way back rounds
+        rounded = clip & (np.abs(sound) < 1 + ROUNDING)  # the way back from the standard range
+        return np.where(rounded, np.clip(sound, -1.0, 1.0), sound), active
 
     # --- files ---
 

@@ -1,12 +1,13 @@
 """The five listening machines in one table: what each reached, beside its goal, its model's author's figure and a plain baseline.
 
 A *study* is a machine with the commands that make all it is measured on, sounds and models, in one folder, and a function
-that measures them. Nothing is trained here: the commands do that, those that anybody may give.
+that measures them: quick, as far as it can, where only the way is to be tried. Nothing is trained here: the commands do that,
+those that anybody may give. (But for a follower of one note at eight velocities: a dataset does not hold out single notes of a tone.)
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class Study:
 
     sounds: Callable[[Path], None]
     commands: tuple[Command, ...]
-    measure: Callable[[Path], Iterator[Row]]
+    measure: Callable[[Path, bool], Iterator[Row]]
 
     def trained_by(self, makes: str) -> str:
         """The command that makes a file."""
@@ -89,9 +90,8 @@ class Study:
 
 
 def _write(path: Path, sound: np.ndarray, rate: int = RATE) -> None:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, sound, rate, "PCM_24")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, rate, "PCM_24")
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:
@@ -133,11 +133,12 @@ def percussive() -> list[np.ndarray]:
 
 
 def _crbm_sounds(folder: Path) -> None:
-    for n, sound in enumerate(percussive(), 1):
-        _write(folder / f"sounds/percussive/{n}.wav", sound)
+    if not (folder / f"sounds/percussive/{PERCUSSIVE}.wav").exists():
+        for n, sound in enumerate(percussive(), 1):
+            _write(folder / f"sounds/percussive/{n}.wav", sound)
 
 
-def _crbm(folder: Path) -> Iterator[Row]:
+def _crbm(folder: Path, quick: bool) -> Iterator[Row]:
     study = STUDIES["crbm"]
     rng = np.random.default_rng(1)
     for order, goal in ((50, 1e-6), (100, 1e-3)):
@@ -172,6 +173,7 @@ def _crbm(folder: Path) -> Iterator[Row]:
         "CRBM", "error of the next sample over that of LPC(50) by Burg, worst of five percussive notes", max(ratios), 1.05,
         seed=f"begun at random, not clamped: {max(originals):.3f}", baseline="LPC(50): 1", command=study.trained_by("crbm/1/card.json"),
     )  # fmt: skip
+    count, seconds = (2, 0.5) if quick else (GENERATIONS, GENERATED_SECONDS)
     model, free = crbm.Model.load(folder / "crbm/1"), crbm.Model.load(folder / "crbm/original-1")
     begun = time.perf_counter()
     model.generate(2 * RATE, 0)
@@ -179,8 +181,8 @@ def _crbm(folder: Path) -> Iterator[Row]:
     yield Row("CRBM", "samples generated a second, order 50, 200 hidden units", speed, 100_000, above=True,
               command=study.trained_by("crbm/1/card.json"))  # fmt: skip
     yield Row(
-        "CRBM", f"of {GENERATIONS} sounds of {GENERATED_SECONDS:g} s, share within +-1, clamped and bent", _stays(model), 0.95, above=True,
-        baseline=f"original, neither: {_stays(free, clip=False):.2f}", command=study.trained_by("crbm/1/card.json"),
+        "CRBM", f"of {count} sounds of {seconds:g} s, share within +-1, clamped and bent", _stays(model, count, seconds), 0.95, above=True,
+        baseline=f"original, neither: {_stays(free, count, seconds, clip=False):.2f}", command=study.trained_by("crbm/1/card.json"),
     )  # fmt: skip
 
 
@@ -225,16 +227,16 @@ def _code_snr(code: str) -> float:
     return -_db(float(np.linalg.norm(again[inside] - sound[inside]) / np.linalg.norm(sound[inside])))
 
 
-def _stays(model: crbm.Model, clip: bool = True) -> float:
+def _stays(model: crbm.Model, count: int, seconds: float, clip: bool = True) -> float:
     """Share of generations that stay within +-1."""
-    samples = round(GENERATED_SECONDS * model.settings.rate)
+    samples = round(seconds * model.settings.rate)
 
     def stays(seed: int) -> bool:
         made, _ = model.generate(samples, seed, clip=clip)
         return bool(np.isfinite(made).all() and np.abs(made).max() <= 1.0)
 
     with ThreadPoolExecutor(2) as pool:  # the kernel runs without the GIL
-        return float(np.mean(list(pool.map(stays, range(GENERATIONS)))))
+        return float(np.mean(list(pool.map(stays, range(count)))))
 
 
 # --- follower ------------------------------------------------------------------------------------
@@ -248,10 +250,11 @@ DYING_EPOCHS = 400
 
 
 def _phase_sounds(folder: Path) -> None:
-    _write(folder / "sounds/sine.wav", sine())
+    if not (folder / "sounds/sine.wav").exists():
+        _write(folder / "sounds/sine.wav", sine())
 
 
-def _phase(folder: Path) -> Iterator[Row]:
+def _phase(folder: Path, quick: bool) -> Iterator[Row]:
     study = STUDIES["phase"]
     settings = phase_rnn.Settings(RATE, 512, 257)
     noise = 0.1 * np.random.default_rng(0).standard_normal(RATE // 2)
@@ -284,8 +287,8 @@ def _phase(folder: Path) -> Iterator[Row]:
                 "follower", f"learned sine of 440 Hz, {name}, after {second} s alone at temperature 1: off by, Hz", off, 0.5,
                 seed="439.5 Hz, neighbours 6 Hz off", command=study.trained_by(f"phase/sine-{name}/card.json"),
             )  # fmt: skip
-    cosine, decibels = _dying(folder)
-    command = "jxemu ml bench --only phase (trains on eight velocities of a note)"
+    cosine, decibels = _dying(folder, 1 if quick else DYING_EPOCHS)
+    command = "jxemu ml bench -o . --only phase"
     yield Row("follower", f"a dying note of velocity {HELD}, which was not learned: course of the level (cosine)", cosine, 0.95,
               above=True, seed="its piano failed", command=command)  # fmt: skip
     yield Row("follower", "the same, distance from the note's own frames back to sound, dB MSS", decibels, 4.0,
@@ -304,7 +307,7 @@ def _likelihood_error() -> float:
     return worst
 
 
-def _dying(folder: Path) -> tuple[float, float]:
+def _dying(folder: Path, epochs: int) -> tuple[float, float]:
     """A follower of one note at eight velocities, on one between them: cosine of the level's course, and MSS in dB."""
     settings = phase_rnn.Settings(RATE, 1024, 60, 60, 1, 1, sequence=40, conditions=phase_rnn.conditions(60, 0))
 
@@ -319,7 +322,7 @@ def _dying(folder: Path) -> tuple[float, float]:
     except phase_rnn.PhaseError:
         sounds = {velocity: sound(velocity) for velocity in range(20, 128, 15)}
         given = [told(v, len(phase_rnn.rows_of(each, settings))) for v, each in sounds.items()]
-        schedule = Schedule(DYING_EPOCHS, 8, 3e-3, 0.0)
+        schedule = Schedule(epochs, 8, 3e-3, 0.0)
         model = phase_rnn.train(list(sounds.values()), settings, folder / "phase/dying", schedule, given)
     rows = model.rows(sound(HELD))
     truth = phase_rnn.sound_of(rows, settings, made=False)
@@ -334,7 +337,7 @@ def _dying(folder: Path) -> tuple[float, float]:
 # --- notes ---------------------------------------------------------------------------------------
 
 
-def _notes(folder: Path) -> Iterator[Row]:
+def _notes(folder: Path, quick: bool) -> Iterator[Row]:
     study = STUDIES["notes"]
     space = samplegen.Space.load(folder / "notes")
     card, command = space.card, study.trained_by("notes/card.json")
@@ -361,7 +364,7 @@ def _notes(folder: Path) -> Iterator[Row]:
     made = {
         "the space": space.rebuilt(few),
         "components": samplegen.principal(learned.pictures, few.pictures, space.inner.latents),
-        "nearest": learned.pictures[samplegen._nearest(learned.pictures, few.pictures)],
+        "nearest": learned.pictures[samplegen.nearest(learned.pictures, few.pictures)],
     }
     apart = {
         name: float(
@@ -406,7 +409,7 @@ def _convergence(space: samplegen.Space, pictures: np.ndarray) -> float:
 # --- effects -------------------------------------------------------------------------------------
 
 
-def _effect(folder: Path) -> Iterator[Row]:
+def _effect(folder: Path, quick: bool) -> Iterator[Row]:
     study = STUDIES["effect"]
 
     def row(what: str, name: str, tap: str, goal: float, seed: str = "validation 0.1 to 0.3") -> Row:
@@ -472,9 +475,9 @@ def _string_sounds(folder: Path) -> None:
             _write(path, render(tone, [(note, 100, 0.0, 9.9)], 10.0, sample_rate=RATE).mean(1))
 
 
-def _samples(folder: Path) -> Iterator[Row]:
+def _samples(folder: Path, quick: bool) -> Iterator[Row]:
     model = sample_lm.Model.load(folder / "samples")
-    command, bits = STUDIES["samples"].trained_by("samples/card.json"), model.card["bits"]
+    command, bits = STUDIES["samples"].trained_by("samples/README.md"), model.card["bits"]
     plain = min(each for name, each in bits.items() if name != "this model")
     beside = ", ".join(f"{name} {each:.2f}" for name, each in bits.items() if name != "this model")
     yield Row("sample model", "bits a sample on two held-out notes", bits["this model"], 0.85 * plain, baseline=beside, command=command)  # fmt: skip
@@ -514,9 +517,9 @@ def _effect_commands() -> Iterator[Command]:
         ("hpf-2", "hpf-2-iir", "iir", ""),
         ("chorus-1", "chorus-1-delay", "delay", "--control sounds/chorus-1/control.wav"),
         ("lowpass", "lowpass-tcn", "tcn-feather", "--epochs 8"),
-        ("lowpass", "lowpass-conv", "conv", "--epochs 10"),
-        ("hpf-2", "hpf-2-conv", "conv", "--epochs 10"),
-        ("hpf-2", "hpf-2-conv-reused", "conv", "--epochs 10 --reuse effect/lowpass-conv"),
+        (f"lowpass{UNSEEN}", "lowpass-conv", "conv", "--epochs 10"),
+        (f"hpf-2{UNSEEN}", "hpf-2-conv", "conv", "--epochs 10"),
+        (f"hpf-2{UNSEEN}", "hpf-2-conv-reused", "conv", "--epochs 10 --reuse effect/lowpass-conv"),
         ("vcf", "vcf", "lstm", "--epochs 26"),
         ("vcf-moving", "vcf-moving", "lstm", "--control sounds/vcf-moving/control.wav --epochs 24"),
     ):
@@ -564,6 +567,15 @@ STUDIES = {
 """By the name of the command that trains the machine."""
 
 
+def read(folder: Path) -> dict[str, list[Row]]:
+    """Figures that a folder's table holds already, by study; none where there is no table that can be read."""
+    try:
+        told = json.loads((folder / "machines.json").read_text())
+        return {name: [Row(**row) for row in told[name]] for name in STUDIES if name in told}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """All figures as a table."""
     lines = [
@@ -595,9 +607,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def write(rows: Sequence[Row], folder: Path) -> None:
-    """machines.json, machines.md and machines.png. Raises OSError."""
-    told = [asdict(row) | {"met": row.met} for row in rows]
-    (folder / "machines.json").write_text(json.dumps(told, indent=1) + "\n")
-    (folder / "machines.md").write_text(markdown(rows))
+def write(found: Mapping[str, Sequence[Row]], folder: Path) -> str:
+    """machines.json, machines.md and machines.png of the figures of each study; gives the table. Raises OSError."""
+    (folder / "machines.json").write_text(
+        json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1) + "\n"
+    )
+    rows = [row for name in STUDIES for row in found.get(name, ())]
+    text = markdown(rows)
+    (folder / "machines.md").write_text(text)
     draw(rows, folder / "machines.png")
+    return text

@@ -817,13 +817,14 @@ def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, 
         "through, training": off(space.rebuilt(learned), learned.pictures),
         "by axes": {str(n): off(space.rebuilt(judged, n), truth) for n in counts},
         "by principal components": {str(n): off(principal(learned.pictures, truth, n), truth) for n in counts},
-        "nearest": off(learned.pictures[_nearest(learned.pictures, truth)], truth),
+        "nearest": off(learned.pictures[nearest(learned.pictures, truth)], truth),
         "active": int((nats > ACTIVE).sum()),
         "nats": nats.tolist(),
     }
 
 
-def _nearest(learned: np.ndarray, judged: np.ndarray) -> np.ndarray:
+def nearest(learned: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Of each picture to be judged, the place of the learned one that is least off."""
     flat, other = (each.reshape(len(each), -1) for each in (learned, judged))
     apart = np.square(flat).sum(1) - 2 * other @ flat.T
     return apart.argmin(1)

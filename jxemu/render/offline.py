@@ -205,13 +205,15 @@ def render_batch(
     channels: int = 2,
     **circuit: float | str | Unit,
 ) -> np.ndarray:
-    """Render many sounds at once: float32 (items, n, 2), each the same bytes as `render` gives it.
+    """Render many sounds at once: float32 (items, n, channels), each the same bytes as `render` gives it.
 
-    channels : 1 for the mean of left and right, (items, n, 1).
+    channels : 2, or 1 for the mean of left and right.  Raises ValueError for another number.
 
     Every voice that is played takes a lane, whatever board it is on; boards fill `lanes` lanes
     (8, 16 or 32) at a time. workers : threads (default: one a core); the kernel runs without the GIL.
     """
+    if channels not in (1, 2):
+        raise ValueError(f"{channels} channels are not made; choose 2, or 1 for the mean of both")
     if "unit" in circuit:  # a file is read once
         circuit["unit"] = Machine.circuit_of(circuit["unit"]).unit
     step = lanes

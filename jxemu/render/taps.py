@@ -46,7 +46,7 @@ def material(seconds: float, rate: int, seed: int = 1) -> np.ndarray:
         for kind in kinds
         if kind < 3
     ]
-    played = iter(render_batch(notes, SEGMENT, rate).mean(2) if notes else ())
+    played = iter(render_batch(notes, SEGMENT, rate, channels=1)[..., 0] if notes else ())
     parts = []
     for kind in kinds:
         part = next(played).astype(float) if kind < 3 else _sweep(rng, count, rate) if kind == 3 else _noise(rng, count)

@@ -53,7 +53,10 @@ HISTORY_2, HISTORY_4, HISTORY_8 = (history(pairs) for pairs in (PAIRS_2, PAIRS_4
 
 # --- boards of one voice: lanes are boards, rows are samples -------------------------------------
 
-FIRST_2, FIRST_4, FIRST_8, OUT = 96, 144, 208, 272
+FIRST_2 = 4 * PAIRS_2
+FIRST_4 = FIRST_2 + 2 * SLICE + 4 * PAIRS_4
+FIRST_8 = FIRST_4 + 4 * SLICE + 4 * PAIRS_8
+OUT = FIRST_8 + 8 * SLICE
 """Rows of a group's tile at which a slice begins at twice, four and eight times the output rate, and at that rate.
 
 In front of each lie the rows that its decimator looks back at.

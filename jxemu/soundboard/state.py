@@ -94,7 +94,7 @@ def lanes(width: int) -> np.dtype:
         board=i,  # record of the board whose voice this is; -1: nobody's
         voice=i,
         seen=(_I, (width,)),  # latch writes already looked at
-        to_output=i,  # output group and lane the voice is summed into
+        to_output=i,  # output group and lane of its board
         to_lane=i,
         voices=i,  # at a board's first lane: 1 if it has that lane only, else 8; 0 at the others
         single=_I,  # 1 if every board has one lane only, the same as in its output group

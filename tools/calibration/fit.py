@@ -286,7 +286,7 @@ def _free_gain(tables: dict[str, list[Row]], made: dict[str, list[Row]]) -> floa
 
 
 def _levelled(tables: dict[str, list[Row]], apart: float) -> dict[str, list[Row]]:
-    absolute = ("first", "second", "driven", "ramp_1", "ramp_2", "level", "noise", "ringing", "floor")
+    absolute = ("first", "second", "driven", "ramp_1", "ramp_2", "level", "noise", "ringing", "floor", "xmod")
     return {
         column: [Row(row.value, row.measured - apart, row.error) for row in rows] if column in absolute else rows
         for column, rows in tables.items()

@@ -296,6 +296,7 @@ function turnTo(tab, focus) {
     $(other.getAttribute("aria-controls")).hidden = other !== tab;
   }
   if (focus) tab.focus();
+  document.dispatchEvent(new CustomEvent("page", { detail: tab.id }));
   watch();
 }
 

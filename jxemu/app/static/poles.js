@@ -107,6 +107,7 @@ for (const end of ["pointerup", "pointercancel"]) $("plane").addEventListener(en
 
 $("pole").onchange = () => { chosen = +$("pole").value; draw(); };
 for (const id of ["pole-hertz", "pole-decay"]) $(id).onchange = () => {
+  if (number(id) === undefined) { showChosen(); return; }
   const pole = poles.pairs[chosen], ms = +$("pole-decay").value;
   const radius = id === "pole-decay" && ms > 0 ? Math.exp((-3 * Math.LN10) / (ms / 1000 * model.rate)) : Math.hypot(...pole);
   const turn = id === "pole-hertz" ? (2 * Math.PI * +$("pole-hertz").value) / model.rate : Math.atan2(pole[1], pole[0]);
@@ -118,7 +119,8 @@ const moveAll = (moves) => attempt(async () => {
   poles = await (await asked(`/poles/${encodeURIComponent(name)}/edit`, { ...poles, ...moves })).json();
   changed();
 });
-$("poles-apply").onclick = () => moveAll({ pitch: +$("poles-pitch").value, rotate: +$("poles-rotate").value, scale: +$("poles-scale").value, pull: $("poles-pull").value / 100 });
+const number = (id, share = 1) => ($(id).value === "" || !$(id).checkValidity() ? undefined : $(id).value / share);
+$("poles-apply").onclick = () => moveAll({ pitch: number("poles-pitch"), rotate: number("poles-rotate"), scale: number("poles-scale"), pull: number("poles-pull", 100) });
 $("poles-clamp").onclick = () => moveAll({ clamp: 0.001 });
 $("poles-reset").onclick = () => { poles = structuredClone({ real: model.real, pairs: model.pairs }); changed(); };
 
@@ -167,4 +169,4 @@ $("poles-file").onchange = () => attempt(async () => {
     }
   }
 });
-$("tab-poles").addEventListener("click", () => attempt(() => showNames(name)));
+document.addEventListener("page", (event) => { if (event.detail === "tab-poles" && !model) attempt(showNames); });
