@@ -93,7 +93,11 @@ def _features():
 
 @pytest.mark.parametrize(
     "cpu, needs",
-    [("nehalem", "sse4_2"), pytest.param("haswell", "avx2", marks=pytest.mark.slow), ("skylake-avx512", "avx512f")],
+    [
+        ("nehalem", "sse4_2"),
+        pytest.param("haswell", "avx2", marks=pytest.mark.slow),
+        pytest.param("skylake-avx512", "avx512f", marks=pytest.mark.slow),
+    ],
 )
 def test_code_for_another_instruction_set_gives_the_same_bytes(alone, cpu, needs):
     if needs not in _features():

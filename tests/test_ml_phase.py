@@ -151,6 +151,7 @@ def test_reset_frames_come_from_another_sound_at_their_period(small):
     assert np.abs(made[at] - plain[at]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_notes_die_away_as_those_that_were_not_learned_do(tmp_path):
     rate = 44_100
     settings = phase_rnn.Settings(rate, 1024, 60, 60, 1, 1, sequence=40, conditions=phase_rnn.conditions(60, 0))

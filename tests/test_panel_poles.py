@@ -99,6 +99,7 @@ def test_a_pole_is_dragged_and_kept_under_a_new_name(chromium, instrument, bell)
     hertz = [np.angle(complex(*pole)) * there["rate"] / (2 * np.pi) for pole in there["pairs"]]
     assert min(abs(each - moved) for each in hertz) < 1
     assert page.faults == []
+    page.wait_for_function("document.getElementById('poles-as').value === 'bell moved moved'")  # all of it is shown
     page.fill("#poles-as", "bell")
     page.click("#poles-keep")
     page.wait_for_selector("#say .error:has-text('there is a')")
