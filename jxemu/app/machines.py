@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import click
 import typer
+from typer.core import TyperGroup
 
 from jxemu.app.files import fail, say
 from jxemu.app.training import library
@@ -16,7 +16,7 @@ QUICK = {"--seconds": "2", "--epochs": "1", "--outer-epochs": "1", "--inner-epoc
 """What options become where only the way is to be tried."""
 
 
-def table(command_line: click.Command, folder: Path, only: Sequence[str], quick: bool) -> str:
+def table(command_line: TyperGroup, folder: Path, only: Sequence[str], quick: bool) -> str:
     """Make what is missing in a folder, measure it, write the table there; gives it as Markdown.
 
     What the table there says of other machines stays.
@@ -46,7 +46,7 @@ def _quick(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(QUICK.get(before, word) for before, word in zip(["", *words], words, strict=False))
 
 
-def _give(command_line: click.Command, folder: Path, words: Sequence[str]) -> None:
+def _give(command_line: TyperGroup, folder: Path, words: Sequence[str]) -> None:
     """Give a command in a folder, and say how long it took."""
     say(f"jxemu {' '.join(words)}")
     begun = time.monotonic()
