@@ -239,6 +239,8 @@ def fitted(
                     state.numbers["parts", constant_name] = before_fit
             unknowns = [unknown for unknown in unknowns if unknown.name not in kept]
         state, sure, held = _round(tables, shots, model, state, unknowns, slopes)
+        if held:  # so far off, what a number does is no longer what it did
+            slopes.clear()
         if last_one:
             break
     if held:
