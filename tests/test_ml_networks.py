@@ -143,12 +143,14 @@ def test_every_network_of_the_thesis_takes_its_spectrogram_and_gives_26_numbers(
 
 
 def test_a_local_layer_is_a_convolution_where_all_its_weights_are_equal():
-    local = Local((12, 6), (3, 2), 4)
-    kernel = torch.randn(6, 4)
-    local.weight.data[:] = kernel
+    kernel, bias = torch.randn(6, 4), torch.randn(4)
     x = torch.randn(5, 12, 6)
-    expected = nn.functional.conv2d(x[:, None], kernel.T.reshape(4, 1, 3, 2))
-    assert torch.allclose(local(x), expected, atol=1e-5)
+    expected = nn.functional.conv2d(x[:, None], kernel.T.reshape(4, 1, 3, 2), bias)
+    for pool in (1, 2):
+        local = Local((12, 6), (3, 2), 4, pool)
+        local.weight.data[:, :6], local.weight.data[:, 6] = kernel, bias
+        pooled = nn.functional.max_pool2d(expected, pool).relu()
+        assert torch.allclose(local(x), pooled.permute(0, 2, 3, 1).flatten(1), atol=1e-5)
 
 
 def test_an_ear_for_recordings_does_not_mind_their_level():

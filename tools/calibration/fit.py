@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import optimize
 
 from calibration.measures import estimate
 from calibration.steps import STEP_OF, STEPS, Row, analysed, length, sequence
@@ -26,6 +27,9 @@ ROUNDS, MOST_ROUNDS = 3, 12
 """Rounds at least, and at most where numbers are still on their way as far as a round may move them."""
 
 SURE = 3.0
+UNEXPLAINED = 30.0
+"""Standard errors, root mean square: what is still further off after the fit is said to be."""
+
 LEVEL_FREE_DB = 3.0
 """Levels further apart than this are the recording's own gain, and only differences between voices are fitted."""
 
@@ -99,6 +103,7 @@ def _unknowns(place: str, columns: set[str]) -> list[Unknown]:
         Unknown("parts", "PULSE_DUTY", 1, ("duty",), 0.01),
         Unknown("parts", "HPF_HZ", 3, ("hpf",), 0.01),
         Unknown("parts", "NOISE_LEVEL", 1, ("noise",), 0.02),
+        Unknown("parts", "NOISE_LOWPASS", 1, ("noisecorner",), 0.05),
         Unknown("parts", "VCA_LEVEL_RANGE", 1, ("vca",), 0.01),
         Unknown("parts", "Q_OPEN", 1, ("resonance",), 0.01),
         Unknown("parts", "Q_CLOSED", 1, ("resonance",), 0.01),
@@ -209,6 +214,11 @@ def fitted(
     model = Model(board, noise)
     first = model.tables(shots, state.unit())
     before = {column: _off(tables, first, column) for column in tables}
+    meant = {column for unknown in unknowns for column in unknown.columns} | {"limit"} & set(tables)
+    shown("how hard the mixer drives the filter")
+    if "limit" in tables and (said := _drive(tables, shots, model, state)):
+        remarks.append(said)
+        first = model.tables(shots, state.unit())
     if free := _free_gain(tables, first):
         remarks.append(
             f"the recording is {free:+.1f} dB beside the model: taken as the input's gain, only voices are compared"
@@ -264,6 +274,8 @@ def fitted(
     after = {column: _off(tables, last, column) for column in tables}
     if worse := [column for column in tables if after[column] > max(SURE, 1.5 * before[column])]:
         remarks.append(f"the fitted unit explains less than the one before it: {', '.join(worse)}")
+    if far := [column for column in tables if column in meant and after[column] > UNEXPLAINED]:
+        remarks.append(f"not explained: {', '.join(far)}: the board is unlike the model there")
     return Fitted(unit, before, after, remarks, kept)
 
 
@@ -336,6 +348,34 @@ def _round(
 
 _LIMITS = {"gain_db": 3.0, "cutoff_cents": 300.0, "cutoff_scale": 0.05, "mixer_1": 0.2, "mixer_2": 0.2}
 """The furthest that a number moves in a round."""
+
+
+DRIVES = np.geomspace(0.1, 10, 25)
+"""Times the nominal drive of the filter among which a board's is looked for."""
+
+DRIVE_SURE = 0.1
+"""Share by which it must be another: less is the mixers' own error, which each voice has."""
+
+
+def _drive(tables: dict[str, list[Row]], shots: Sequence[tuple[str, int]], model: Model, state: State) -> str:
+    """How hard the mixer drives the filter, by how a ringing filter's level bends as its input grows; says what was found."""
+    mine, key = _subset(shots, ["limit"]), ("parts", "MIX_DRIVE")
+    there = state.numbers.get(key, np.zeros(1))
+
+    def off(times: float) -> float:
+        moved = State({**state.numbers, key: (1 + there) * times - 1}, state.tables)
+        return _off(tables, model.tables(mine, moved.unit()), "limit")
+
+    nominal = off(1.0)
+    if not nominal > SURE:
+        return ""
+    best = int(np.argmin(np.nan_to_num([off(times) for times in DRIVES], nan=np.inf)))
+    ends = np.log([DRIVES[max(best - 1, 0)], DRIVES[min(best + 1, len(DRIVES) - 1)]])
+    found = optimize.minimize_scalar(lambda x: off(np.exp(x)), bounds=ends, method="bounded", options={"xatol": 1e-3})
+    if abs(found.x) < DRIVE_SURE or not found.fun < nominal / 2:
+        return ""
+    state.numbers[key] = (1 + there) * np.exp(found.x) - 1
+    return f"mixer: it drives the filter {np.exp(found.x):.2f} times as hard as in the parts table"
 
 
 def _ramps(tables: dict[str, list[Row]], made: dict[str, list[Row]], column: str) -> np.ndarray:

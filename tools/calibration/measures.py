@@ -5,10 +5,11 @@ RMS of the noise in it; where the step asks for it, also the sound of its first 
 NaN where nothing can be said. Tones are measured by their partials, so hum and noise between those do not count.
 """
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import optimize, signal
+from scipy import ndimage, optimize, signal
 
 from jxemu.clock import note_hz
 
@@ -234,12 +235,14 @@ STEP = 0.001
 """Seconds between the points of a course."""
 
 
-def course(sound: np.ndarray, rate: float, hertz: float, partial: int = 1) -> np.ndarray:
-    """Amplitude of a partial over time [shape=(seconds / STEP,)]."""
+def course(
+    sound: np.ndarray, rate: float, hertz: float, partial: int = 1, fastest: float = 300.0, step: float = STEP
+) -> np.ndarray:
+    """Amplitude of a partial over time [shape=(seconds / step,)], as far as it moves no faster than so many Hz."""
     turned = sound * np.exp(-2j * np.pi * hertz * partial * np.arange(len(sound)) / rate)
-    low = signal.butter(4, min(0.4 * hertz, 300.0), fs=rate, output="sos")
+    low = signal.butter(4, min(0.4 * hertz, fastest), fs=rate, output="sos")
     heard = 2 * np.abs(signal.sosfiltfilt(low, turned.real) + 1j * signal.sosfiltfilt(low, turned.imag))
-    at = np.arange(int(len(sound) / rate / STEP)) * STEP * rate
+    at = np.arange(int(len(sound) / rate / step)) * step * rate
     return np.interp(at, np.arange(len(heard)), heard)
 
 
@@ -297,6 +300,231 @@ def rate_of(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measu
     half, error = _line(numbers, times) if len(times) > 3 else ((times[-1] - times[0]) / (len(times) - 1), 0.002)
     rate_hz = 0.5 / half
     return [(rate_hz, max(rate_hz * error / half, 5e-4 * rate_hz))]
+
+
+# --- the program's steps -------------------------------------------------------------------------
+
+STAIR = 0.00025
+"""Seconds between the points of a course in which the program's steps are seen."""
+
+LOOPS = (0.004, 0.08)
+"""Seconds among which a loop is looked for."""
+
+STAIRS_DB = (-24.0, -2.0)
+"""Between these, beside its end, a rise is looked at."""
+
+
+def _stairs(sound: np.ndarray, rate: float, hertz: float, fastest: float) -> tuple[np.ndarray, int]:
+    """Slope of a tone's level while it rises, in dB a point of `STAIR` seconds, and the point at which that part begins."""
+    heard = 20 * np.log10(course(sound, rate, hertz, 1, fastest, STAIR) + 1e-9)
+    heard = heard - np.median(heard[-round(0.05 / STAIR) : -round(0.01 / STAIR)])
+    begin, end = (int(np.argmax(heard > level)) for level in STAIRS_DB)
+    return np.diff(heard[begin:end]), begin
+
+
+def _period(slope: np.ndarray) -> float:
+    """Seconds between a slope's pulses; NaN where there are none."""
+    if len(slope) < 3 * LOOPS[1] / STAIR:
+        return float("nan")
+    left = signal.detrend(slope) * np.hanning(len(slope))
+    alike = signal.correlate(left, left, "full", "fft")[len(left) - 1 :]
+    first, last = (round(seconds / STAIR) for seconds in LOOPS)
+    tops = signal.find_peaks(alike[:last])[0]
+    tops = tops[tops >= first]
+    if not len(tops) or alike[tops].max() < 0.2 * alike[0]:
+        return float("nan")
+    top = tops[alike[tops] > 0.8 * alike[tops].max()][0]
+    return 1 / fundamental(left, 1 / STAIR, 1 / ((top + _between(alike, top)) * STAIR))
+
+
+def _turn(slope: np.ndarray, begin: int, hertz: float) -> complex:
+    """Amplitude of a line in a slope that begins at a point."""
+    at = (begin + np.arange(len(slope))) * STAIR
+    return complex((slope * np.hanning(len(slope)) * np.exp(-2j * np.pi * hertz * at)).sum())
+
+
+def loop(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Milliseconds between the steps in which a voice's level rises."""
+    slope, _ = _stairs(sound, rate, note_hz(shot.note), 300.0)
+    half = len(slope) // 2
+    each = [1000 * _period(part) for part in (slope[:half], slope[half:], slope)]
+    return [(each[2], max(abs(each[0] - each[1]) / 2, 0.002))] if np.isfinite(each).all() else [NOTHING]
+
+
+def stagger(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Milliseconds by which the steps of the other voice come after those of this one."""
+    mine, others = (_stairs(sound, rate, note_hz(note), 200.0) for note in (shot.note, shot.company[0][1]))
+    period = _period(mine[0])
+    if not np.isfinite(period) or len(others[0]) < len(mine[0]) / 2:
+        return [NOTHING]
+    turned = np.angle(_turn(*mine, 1 / period) / _turn(*others, 1 / period)) / (2 * np.pi)
+    return [(1000 * period * (turned % 1), 0.05)]
+
+
+def settling(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Time constant in milliseconds with which the steps of a rise are rounded, by the multiples of the loop's rate in it."""
+    hertz, fastest = note_hz(shot.note), 1000.0
+    slope, begin = _stairs(sound, rate, hertz, fastest)
+    period = _period(slope)
+    if not np.isfinite(period):
+        return [NOTHING]
+    lines = np.arange(1, int(0.8 * fastest * period) + 1) / period
+    low = signal.sosfreqz(signal.butter(4, fastest, fs=rate, output="sos"), lines, fs=rate)[1]
+    passed = np.abs(low) ** 2 * np.sinc(lines * STAIR)
+    found = []
+    for part in np.array_split(np.arange(len(slope)), PARTS):
+        seen = np.log([abs(_turn(slope[part], begin + part[0], line)) for line in lines]) - np.log(passed)
+
+        def off(p: np.ndarray, seen: np.ndarray = seen) -> np.ndarray:
+            return p[1] - 0.5 * np.log1p((2 * np.pi * lines * np.exp(p[0])) ** 2) - seen
+
+        found.append(1000 * np.exp(optimize.least_squares(off, [np.log(0.001), seen[0]], loss="soft_l1").x[0]))
+    return [estimate(found, 0.01)]
+
+
+def restart(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Decibels by which the first 150 ms are louder than the end."""
+    heard = course(sound, rate, note_hz(shot.note))
+    peak, end = heard[20:150].max(), np.median(heard[-230:-30])
+    return [(20 * float(np.log10(peak / end)), 0.1)] if end > 0 else [NOTHING]
+
+
+def delay(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Seconds until a modulation of the level begins, and seconds from then on until it is whole."""
+    heard = course(sound, rate, note_hz(shot.note))[30 : round((shot.hold - 0.03) / STEP)]
+    size = round(SWING / STEP)
+    swing = ndimage.maximum_filter1d(heard, size) - ndimage.minimum_filter1d(heard, size)
+    whole = np.median(swing[-len(swing) // 4 : -size])
+    if whole < 0.1 * np.median(heard):
+        return [NOTHING, NOTHING]
+    low, high = (float(np.argmax(swing[size // 2 :] > share * whole)) * STEP for share in (0.2, 0.8))
+    fade = (high - low) / 0.6
+    begin = max(0.0, low - 0.2 * fade + SWING + 0.03) if low > 0 else 0.0
+    return [(begin, 0.02 + 0.01 * begin), (fade, 0.02 + 0.01 * fade)]
+
+
+SWING = 0.12
+"""Seconds in which a swing is looked for: a little more than a cycle."""
+
+# --- pitch over time -----------------------------------------------------------------------------
+
+TRACK, TRACK_WINDOW = 0.005, 0.046
+"""Seconds between the points of a track, and those that each looks at."""
+
+
+def track(sound: np.ndarray, rate: float, lowest: float, highest: float) -> np.ndarray:
+    """Pitch of a tone over time, in notes (69 is 440 Hz), between two [shape=(seconds / TRACK,)]."""
+    size = round(TRACK_WINDOW * rate)
+    starts = np.round(np.arange(int((len(sound) / rate - TRACK_WINDOW) / TRACK)) * TRACK * rate).astype(int)
+    spectra = np.abs(np.fft.rfft(sound[starts[:, None] + np.arange(size)] * np.hanning(size), 4 * size))
+    first, last = (round(note_hz(note) * 4 * size / rate) for note in (lowest, highest))
+    top = first + spectra[:, first:last].argmax(1)
+    a, b, c = (np.log(spectra[np.arange(len(top)), top + n] + 1e-12) for n in (-1, 0, 1))
+    hertz = (top + 0.5 * (a - c) / np.minimum(a - 2 * b + c, -1e-9)) * rate / (4 * size)
+    return 69 + 12 * np.log2(hertz / 440)
+
+
+def glide(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Semitones a second between two keys, by the middle of the way."""
+    before = shot.company[0][1]
+    way = (track(sound, rate, before - 3, shot.note + 3) - before) / (shot.note - before)
+    begin, end = int(np.argmax(way > 0.2)), int(np.argmax(way > 0.8))
+    if end - begin < 6:
+        return [NOTHING]
+    slope, error = _line(np.arange(begin, end) * TRACK, way[begin:end] * (shot.note - before))
+    return [(slope, max(error, 0.005 * slope))] if slope > 0 else [NOTHING]
+
+
+def _swings(sound: np.ndarray, rate: float, shot: "Shot") -> tuple[np.ndarray, float]:
+    """A tone's pitch about the middle of its swing, in semitones, and how far it swings each way."""
+    notes = track(sound[round(BEGIN * rate) : round((shot.hold - 0.01) * rate)], rate, shot.note - 7, shot.note + 7)
+    low, high = np.percentile(notes, (1, 99))
+    return notes - (low + high) / 2, float(high - low) / 2
+
+
+def vibrato(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Cents each way of a pitch that jumps between two."""
+    notes, reach = _swings(sound, rate, shot)
+    above, below = (100 * notes[side * notes > reach / 2] for side in (1, -1))
+    if min(len(above), len(below)) < 10:
+        return [NOTHING]
+    error = np.hypot(above.std() / np.sqrt(len(above)), below.std() / np.sqrt(len(below)))
+    return [(float(np.median(above) - np.median(below)) / 2, max(float(error), 0.5))]
+
+
+def crest(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Root mean square of a swing of the pitch beside its greatest, over whole cycles."""
+    notes, reach = _swings(sound, rate, shot)
+    rises = np.flatnonzero((notes[1:] > 0) & (notes[:-1] <= 0))
+    cycles = [notes[a:b] for a, b in pairwise(rises) if b - a > 20]
+    return [estimate([np.sqrt(np.square(cycle).mean()) / reach for cycle in cycles], 0.005)]
+
+
+def changes(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """How often a second a pitch jumps."""
+    notes, reach = _swings(sound, rate, shot)
+    apart = round(TRACK_WINDOW / TRACK)
+    jumps = signal.find_peaks(np.abs(notes[apart:] - notes[:-apart]), 0.05 * reach, distance=2 * apart)[0]
+    if len(jumps) < 4:
+        return [NOTHING]
+    each = TRACK * np.diff(jumps)
+    usual = float(np.median(each))
+    near = each[np.abs(each - usual) < 0.2 * usual]
+    mean, error = estimate(near, 0.002)
+    return [(1 / mean, error / mean**2)]
+
+
+# --- noise, silence, chorus ----------------------------------------------------------------------
+
+
+def noise_corner(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Hz at which noise has fallen by 3 dB, as one pole falls, by its spectrum from 200 Hz on."""
+    found = []
+    for piece in steady(sound, rate, shot):
+        hertz, power = signal.welch(piece, rate, nperseg=1024)
+        heard = (hertz > 200) & (hertz < HIGHEST)
+        seen = 10 * np.log10(np.maximum(power[heard] - 2 * noise.heard**2 / rate, 1e-18))
+
+        def off(p: np.ndarray, at: np.ndarray = hertz[heard], seen: np.ndarray = seen) -> np.ndarray:
+            return p[1] - 10 * np.log10(1 + (at / np.exp(p[0])) ** 2) - seen
+
+        found.append(np.exp(optimize.least_squares(off, [np.log(4000.0), seen[0]], loss="soft_l1").x[0]))
+    return [estimate(found, 20.0)]
+
+
+def topology(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise, flat: np.ndarray) -> Measured:
+    """Decibels that the lowest partial has gained beside no resonance, and octaves by which two sections' dampings differ."""
+    gained, unlike = [], []
+    for (levels, errors), (beside, _) in zip(
+        _each(sound, rate, shot, noise), _each(flat, rate, shot, noise), strict=True
+    ):
+        gained.append((levels - beside)[0])
+        numbers = np.arange(1, len(levels) + 1)
+        heard = errors < FAINT_DB
+        if heard.sum() < 6:
+            return [NOTHING, NOTHING]
+        hertz, seen = note_hz(shot.note) * numbers[heard], (levels + 20 * np.log10(numbers))[heard]
+
+        def off(
+            p: np.ndarray, at: np.ndarray = hertz, seen: np.ndarray = seen, sure: np.ndarray = errors[heard]
+        ) -> np.ndarray:
+            ratio = (at / np.exp(p[0])) ** 2
+            sections = [(1 - ratio) ** 2 + np.exp(2 * (p[1] + side * p[2])) * ratio for side in (1, -1)]
+            return (p[3] - 10 * np.log10(sections).sum(0) - seen) / sure
+
+        top = np.log(hertz[int(seen.argmax())])
+        starts = [np.array([top, damping, apart, seen[0]]) for damping in (-1.5, 0.0) for apart in (0.05, 1.0)]
+        fits = [optimize.least_squares(off, start, loss="soft_l1", x_scale=[0.01, 0.1, 0.1, 1.0]) for start in starts]
+        unlike.append(abs(min(fits, key=lambda each: each.cost).x[2]) * 2 / np.log(2))
+    return [estimate(gained, LEAST_DB), estimate(unlike, 0.02)]
+
+
+def silence(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Seconds of the longest silence."""
+    size = round(0.02 * rate)
+    loud = np.sqrt(np.square(sound[: len(sound) // size * size].reshape(-1, size)).mean(1))
+    ends = np.flatnonzero(np.concatenate([[True], loud > 0.03 * np.percentile(loud, 90), [True]]))
+    return [(0.02 * float(np.diff(ends).max() - 1), 0.02)]
 
 
 def chorus(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise, off: np.ndarray) -> Measured:

@@ -10,16 +10,19 @@ from jxemu import Tone, protocol
 from jxemu.app.board import arrivals, whole_tone
 from jxemu.bridge.serial_link import GREETING
 from jxemu.clock import CYCLES_PER_BYTE, CYCLES_PER_SECOND
-from jxemu.patch.parameter import CHORUSES, HPFS, RANGES
+from jxemu.patch.parameter import CHORUSES, HPFS, LFO_WAVES, RANGES
 from jxemu.soundboard.parts import value as constant
 from jxemu.soundboard.tables import LOOP_SECONDS
 
-VERSION = 2
+VERSION = 3
 START = 0.5
 """Seconds before the first marker, in which the board is greeted."""
 
 TOLD = 0.12
 """Seconds that a tone takes on the wire, and a little for the program's loop."""
+
+SET = 0.03
+"""Seconds before a key at which controls are set: after the notes that lead to it have been struck."""
 
 REST = 0.03
 """Seconds between two shots, in which a released voice falls silent."""
@@ -43,6 +46,8 @@ class Shot:
 
     voice : 0..5, that plays.  ratio : of the pitch that is expected to the key's.
     controls : parameters beside the tone's, by number; the next shot finds them as `PLAIN` says.
+    company : other notes (voice, key, seconds from this key on, seconds held), before it or with it; held for 0 s: until this
+    one ends.  traffic : bytes that are sent every so many seconds while the key is down.
     """
 
     value: float
@@ -54,6 +59,13 @@ class Shot:
     ratio: float = 1.0
     controls: tuple[tuple[int, int], ...] = ()
     velocity: int = 100
+    company: tuple[tuple[int, int, float, float], ...] = ()
+    traffic: tuple[float, bytes] | None = None
+
+    @property
+    def lead(self) -> float:
+        """Seconds before the key in which others sound."""
+        return max((-begin for _, _, begin, _ in self.company), default=0.0)
 
 
 PLAIN = {protocol.VOLUME: 127}
@@ -78,7 +90,7 @@ class Step:
     relative : levels are given beside the last shot's.  logarithmic : columns are ratios, and drawn so.
     beside_first : shots are measured beside the first one, which is none of its own.  released : they are measured from
     when the key is let go on.  left : on the left channel alone.  dense : all 128 values are shown, `generate --every`
-    takes fewer.
+    takes fewer.  asked : shown only where it is asked for by name, since someone must do something meanwhile.
     """
 
     about: str
@@ -93,6 +105,7 @@ class Step:
     released: bool = False
     left: bool = False
     dense: bool = False
+    asked: bool = False
 
 
 def _levels(name: str, tone: Tone, values: Sequence[int] = SPREAD) -> list[Shot]:
@@ -132,6 +145,45 @@ _CURVES, _STRUCK = (1, 2, 3), (1, 32, 64, 96, 127)
 _BENT = SAW.replace(dco_mode="env1", env1_a=0, env1_s=127)
 _SWELLED = SECOND.replace(mix_mode="env1", env1_a=0, env1_s=127)
 _SYNCED = SECOND.replace(dco2_tune=100)
+_STAIRS = SAW.replace(env2_a=96)
+_CLIMB = SAW.replace(vcf_freq=58, vcf_mode="env1", vcf_env=22, env1_a=96, env1_s=127)
+_HIGH = 100
+"""A key whose level can be followed through steps of a few milliseconds: 2.6 kHz."""
+
+_STEP = {"note": _HIGH, "hold": 1.5, "seconds": 1.5}
+_VIBRATO = SAW.replace(lfo_wave="square", lfo_rate=44, lfo_delay=0)
+_DELAYED = _SWEPT.replace(lfo_rate=110, vcf_lfo=16)
+_STRUCK_AGAIN = SAW.replace(env2_d=64, env2_s=48, env2_r=96)
+_CHORD = (45, 52, 61, 66, 71, 80)
+_TAUGHT = 0.3
+"""Seconds between two tellings of a tone to a board that may have been switched off."""
+
+
+def _glide(octaves: int, time: int, seconds: float) -> Shot:
+    """From so many octaves below the key."""
+    controls = ((protocol.PORTAMENTO_SWITCH, 127), (protocol.PORTAMENTO_TIME, time))
+    before = (0, 69 - 12 * octaves, -0.6, 0.5)
+    return Shot(1000 * octaves + time, SAW, 69, seconds, seconds, controls=controls, company=(before,))
+
+
+def _filled(share: float) -> Shot:
+    """With a share of the line filled, by what changes nothing."""
+    same = protocol.parameter(protocol.VOLUME, 127)
+    every = (1 + len(same)) * CYCLES_PER_BYTE / CYCLES_PER_SECOND  # a board is selected each time
+    return Shot(100 * share, _STAIRS, **_STEP, traffic=(every / share, same) if share else None)
+
+
+def _chord(voices: int, chorus: int) -> Shot:
+    tone = SAW.replace(vcf_freq=100, chorus=CHORUSES[chorus])
+    others = tuple((voice, _CHORD[voice], 0.0, 0.0) for voice in range(1, voices))
+    return Shot(100 * chorus + voices, tone, _CHORD[0], 2.0, 2.0, company=others)
+
+
+def _again(value: int, check: int, held: float) -> Shot:
+    controls = ((protocol.CHECK_ENV, check),)
+    return Shot(value, _STRUCK_AGAIN, 81, 0.8, 0.8, controls=controls, company=((0, 81, -1.6, held),))
+
+
 _ONE = {"note": _LOW, "hold": 1.2, "seconds": 1.2}
 _LONG = {"note": _LOW, "hold": 2.4, "seconds": 2.4}
 
@@ -268,6 +320,110 @@ STEPS: dict[str, Step] = {
         "how much of DCO2, some semitones above DCO1, has DCO1's pitch", {"xmod": "dB"}, "0 off, 1 SYNC1, 2 SYNC2, 3 XMOD", "xmod-wiring",
         [Shot(code, _SYNCED.replace(dco_xmod=code), 45) for code in range(4)], measures.level,
     ),
+    "loop": Step(
+        "the program's loop, by the steps in which ENV-2 rises", {"loop": "ms"}, "", "loop-time", [_filled(0.0)], measures.loop,
+    ),
+    "stagger": Step(
+        "how much later each voice steps than voice 1", {"stagger": "ms"}, "voice", "loop-time",
+        [Shot(voice + 1, _STAIRS, **_STEP, company=((voice, _HIGH - 5, 0.0, 0.0),)) for voice in _VOICES[1:]], measures.stagger,
+    ),
+    "interrupt": Step(
+        "the loop while the line is filled", {"interrupt": "ms"}, "% of the line", "isr-cycles",
+        [_filled(share) for share in (0.3, 0.6, 0.9)], measures.loop,
+    ),
+    "hold": Step(
+        "how fast a held voltage settles", {"hold": "ms"}, "0 VCA, 1 VCF", "hold-time",
+        [Shot(n, tone, **_STEP) for n, tone in enumerate((_STAIRS, _CLIMB))], measures.settling,
+    ),
+    "glide": Step(
+        "portamento, over one octave and over three", {"glide": "semitones a second"}, "1000 octaves + time", "portamento",
+        [
+            _glide(octaves, time, seconds)
+            for octaves, time, seconds in (
+                (1, 48, 0.8), (1, 64, 1.0), (1, 80, 1.4), (1, 96, 2.2), (1, 112, 4.5), (3, 48, 1.0), (3, 64, 1.6), (3, 80, 2.6),
+            )
+        ],
+        measures.glide, logarithmic=True,
+    ),
+    "lfopitch": Step(
+        "DCO1 under a square LFO", {"lfopitch": "cents"}, "dco1_lfo", "mod-depths",
+        [Shot(value, _VIBRATO.replace(dco1_lfo=value), hold=4.0, seconds=4.0) for value in (16, 32, 64, 96, 127)],
+        measures.vibrato,
+    ),
+    "lfowave": Step(
+        "mean of the LFO's swing beside its greatest: 1 for a square, 0.71 for a sine, 0.58 for a triangle", {"lfowave": ""},
+        "1 square, 2 the third wave", "lfo-rates",
+        [Shot(n, _VIBRATO.replace(lfo_wave=LFO_WAVES[n], dco1_lfo=64), 69, 8.0, 8.0) for n in (1, 2)], measures.crest,
+    ),
+    "lforandom": Step(
+        "how often the random LFO's value changes, at a rate of which a cycle is 0.8 s", {"lforandom": "Hz"}, "lfo_rate", "lfo-rates",
+        [Shot(60, _VIBRATO.replace(lfo_wave=LFO_WAVES[0], lfo_rate=60, dco1_lfo=64), 69, 12.0, 12.0)], measures.changes,
+    ),
+    "lfodelay": Step(
+        "the LFO's delay: until it begins, and until it is whole", {"lfodelay": "s", "lfofade": "s"},
+        "lfo_delay, + 1000 for a key beside a held one", "lfo-delay",
+        [
+            *(
+                Shot(value, _DELAYED.replace(lfo_delay=value), 69, seconds, seconds)
+                for value, seconds in ((32, 1.5), (64, 2.6), (96, 4.5), (127, 7.5))
+            ),
+            Shot(1064, _DELAYED.replace(lfo_delay=64), 69, 2.6, 2.6, company=((1, 88, -2.5, 0.0),)),
+        ],
+        measures.delay,
+    ),
+    "envkey": Step(
+        "decay by the key under ENV-2's key follow", {"envkey": "s"}, "1000 key follow + note", "env-times",
+        [
+            Shot(1000 * code + note, SAW.replace(env2_d=72, env2_s=0, env2_key=code), note, 1.4, 1.4)
+            for code in _CURVES for note in (48, 66, 84)
+        ],
+        measures.fall, logarithmic=True,
+    ),
+    "sustain": Step(
+        "level by ENV-2's sustain: the VCA's linear input", {"sustain": "dB"}, "env2_s", "vca-law",
+        [Shot(value, SAW.replace(env2_s=value, env2_d=0)) for value in SPREAD], measures.level, relative=True,
+    ),
+    "dynfilter": Step(
+        "the filter under ENV-1 with dynamics 2", {"dynfilter": "Hz", "dynfilterdamping": ""}, "velocity", "dynamics-place",
+        [
+            Shot(velocity, _PEAKED.replace(vcf_freq=52, vcf_env=32, vcf_mode="env1", vcf_dyn=2, env1_a=0, env1_s=127), **_ONE, velocity=velocity)
+            for velocity in _STRUCK
+        ],
+        measures.response, logarithmic=True,
+    ),
+    "dyngate": Step(
+        "the VCA's dynamics in gate mode", {"dyngate": "dB"}, "velocity", "dynamics-place",
+        [Shot(velocity, SAW.replace(vca_mode="gate", vca_dyn=2), velocity=velocity) for velocity in _STRUCK], measures.level, relative=True,
+    ),
+    "checkenv": Step(
+        "level after a key is struck again beside its sustain: a new start peaks", {"checkenv": "dB"},
+        "byte BD, for a held key; + 1000 for a released one", "check-env",
+        [_again(0, 0, 0.0), _again(127, 127, 0.0), _again(1000, 0, 1.4), _again(1127, 127, 1.4)], measures.restart,
+    ),
+    "voices": Step(
+        "level of one to six voices", {"voices": "dB"}, "voices, + 100 with the chorus", "level-plan",
+        [_chord(voices, chorus) for chorus in (0, 1) for voices in range(1, 7)], measures.loudness, relative=True,
+    ),
+    "noisevoices": Step(
+        "noise of one voice beside that of two: -6 dB if they share it, -3 dB if not", {"noisevoices": "dB"}, "voices", "noise-source",
+        [Shot(1, NOISE, hold=4.0, seconds=4.0), Shot(2, NOISE, hold=4.0, seconds=4.0, company=((1, 57, 0.0, 0.0),))],
+        measures.loudness, relative=True,
+    ),
+    "noisecorner": Step(
+        "where noise begins to fall", {"noisecorner": "Hz"}, "", "noise-source",
+        [Shot(0, NOISE, hold=6.0, seconds=6.0)], measures.noise_corner, logarithmic=True,
+    ),
+    "topology": Step(
+        "a low saw at high resonance: what it loses in the bass, and how unlike both sections are",
+        {"bass": "dB", "unlike": "octaves of damping"}, "vcf_res", "resonance-topology",
+        [Shot(value, SAW.replace(vcf_freq=64, vcf_res=value, mix_dco1=16), 28, 2.4, 2.4) for value in (0, 64, 96)],
+        measures.topology, beside_first=True,
+    ),
+    "power": Step(
+        "the longest silence while the board is switched off and at once on again: no less than its tune-up", {"power": "s"}, "", "tune-up",
+        [Shot(0, SAW, hold=20.0, seconds=20.0, traffic=(_TAUGHT, GREETING + whole_tone(protocol.SELECT_BOTH, SAW) + protocol.voice_on(0, 57, 100)))],
+        measures.silence, asked=True,
+    ),
     "floor": Step("noise without a note", {"floor": "dB"}, "", "noise-floor", [Shot(0, SAW.replace(mix_dco1=0))], measures.floor),
     "first": Step(
         "DCO1 of each voice", {"first": "dB"}, "voice", "tolerances",
@@ -326,16 +482,16 @@ def sequence(chosen: Sequence[tuple[str, int]], board: str = "only") -> tuple[li
     sent = [(0.0, GREETING)]
     rows, now = [], START
 
-    def play(note: int, voice: int, begins: Sequence[float], hold: float, velocity: int = 100) -> None:
-        for begin in begins:
-            sent.append((now + begin, select + protocol.voice_on(voice, note, velocity)))
-            sent.append((now + begin + hold, select + protocol.voice_off(voice, note)))
+    def strike(voice: int, note: int, begin: float, hold: float, velocity: int = 100) -> None:
+        sent.append((now + begin, select + protocol.voice_on(voice, note, velocity)))
+        sent.append((now + begin + hold, select + protocol.voice_off(voice, note)))
 
     def mark() -> float:
         nonlocal now
         sent.append((now, whole_tone(SELECTS[board], SAW)))
         now += TOLD
-        play(MARK_NOTE, 0, measures.MARKER, measures.MARK)
+        for begin in measures.MARKER:
+            strike(0, MARK_NOTE, begin, measures.MARK)
         began = now
         now += measures.MARKER_SECONDS + REST
         return began
@@ -345,12 +501,19 @@ def sequence(chosen: Sequence[tuple[str, int]], board: str = "only") -> tuple[li
     for name, number in chosen:
         shot = STEPS[name].shots[number]
         plain = [(parameter, PLAIN.get(parameter, 0)) for parameter, _ in held]
-        controls = b"".join(protocol.parameter(*row) for row in (*plain, *shot.controls))
+        back, forth = (b"".join(protocol.parameter(*row) for row in part) for part in (plain, shot.controls))
         held = shot.controls
-        sent.append((now, whole_tone(SELECTS[board], shot.tone) + controls))
-        now += TOLD
+        sent.append((now, whole_tone(SELECTS[board], shot.tone) + back))
+        now += TOLD + shot.lead
+        if forth:
+            sent.append((now - SET, select + forth))
         rows.append({"step": name, "number": number, "at": round(now, 6)})
-        play(shot.note, shot.voice, (0.0,), shot.hold, shot.velocity)
+        for voice, note, begin, hold in shot.company:
+            strike(voice, note, begin, hold or shot.hold - begin)
+        strike(shot.voice, shot.note, 0.0, shot.hold, shot.velocity)
+        if shot.traffic:
+            every, data = shot.traffic
+            sent += [(now + at, select + data) for at in np.arange(every, shot.hold, every)]
         now += shot.seconds + REST
     if held:
         sent.append(
@@ -358,7 +521,7 @@ def sequence(chosen: Sequence[tuple[str, int]], board: str = "only") -> tuple[li
         )
     marks.append(mark())
     about = {"version": VERSION, "board": board, "markers": [round(at, 6) for at in marks], "shots": rows}
-    return arrivals([*sent, (now, select + protocol.silence())]), about
+    return arrivals(sorted([*sent, (now, select + protocol.silence())], key=lambda row: row[0])), about
 
 
 def length(wire: Sequence[tuple[int, int]]) -> float:
