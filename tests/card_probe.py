@@ -69,7 +69,7 @@ def host(port, card, seconds, takes):
 
     names = [row[0] for row in inputs()]
     bench = Patient(  # as the commands have it: a take of which the card lost some is played again
-        lambda: CardBench(Wire(open_port(port, 31_250)), CardRecorder(card, RATE, 2)),
+        lambda: CardBench(Wire(open_port(port, 31_250)), CardRecorder(card, RATE, 2), learn=3.0),
         say=lambda text: print(text, file=sys.stderr),
     )
     found = []

@@ -18,14 +18,14 @@ import jxemu
 from jxemu.app import capture
 from jxemu.bridge.capture import (
     BURST,
-    BURST_SECONDS,
     CaptureError,
+    CardBench,
     Patient,
     RigBench,
     Take,
-    aligned,
+    bursts,
     checked,
-    interpolated,
+    ends,
     runs,
 )  # fmt: skip
 from jxemu.bridge.serial_link import BYTE, BoardError
@@ -34,8 +34,6 @@ from jxemu.render.features import FEATURES
 from jxemu.render.offline import Item
 
 RATE = 48_000
-GAP = 0.01
-LENGTH = 0.06
 
 
 def test_arrivals_are_played_as_runs_without_gaps():
@@ -46,51 +44,135 @@ def test_arrivals_are_played_as_runs_without_gaps():
 # --- a sound card: another clock, an unknown delay ---
 
 
-def wire_wave(bursts, seconds, fine):
-    level = np.ones(round(seconds * fine), np.float32)
-    for at in bursts:
-        for n, byte in enumerate(BURST):
-            for m, bit in enumerate([0, *((byte >> k) & 1 for k in range(8)), 1]):
-                begin = at + n * BYTE + m * 32e-6
-                level[round(begin * fine) : round((begin + 32e-6) * fine)] = bit
-    return level
+class Desk:
+    """A board on a serial port of a computer that is never on time, and a card with a clock and a delay of its own; in virtual time.
+
+    The board clicks when a key's three bytes have arrived. As a wire and a recorder, it is both ends of a `CardBench`.
+    """
+
+    ahead, rate, channels = 0.002, RATE, 2
+
+    def __init__(self, seed=0, ppm=None, jitter=0.001):
+        self.rng = np.random.default_rng(seed)
+        self.ppm = self.rng.uniform(-100, 100) if ppm is None else ppm
+        self.delay, self.polarity = self.rng.uniform(0.0, 0.02), self.rng.choice([-1, 1])
+        self.jitter, self.now, self.free, self.begun = jitter, 0.0, 0.0, 0.0
+        self.origin = self.holes = 0
+        self.bytes, self.keys = [], []
+
+    def clock(self):
+        return self.now
+
+    def pause(self, seconds):
+        self.now += seconds
+
+    @property
+    def room(self):
+        return max(0, int((self.now + self.ahead - self.free) / BYTE))
+
+    def give(self, data, at):
+        begin = max(self.free, self.now + self.rng.uniform(0, self.jitter))  # an adapter takes its time
+        for n, byte in enumerate(data):
+            self.bytes.append((begin + n * BYTE, byte))
+            if byte == 0xC0:
+                self.keys.append(begin + (n + 3) * BYTE)
+        self.free = begin + len(data) * BYTE
+
+    def poll(self):
+        pass
+
+    close = poll
+
+    def frame(self, seconds):
+        """Where the card's own clock stands."""
+        return (seconds + self.delay) * RATE * (1 + self.ppm * 1e-6)
+
+    def start(self):
+        self.origin, self.bytes, self.keys = round(self.frame(self.now)) - 500, [], []
+
+    def stop(self):
+        size = round(self.frame(self.now)) - self.origin
+        line = np.ones(size + 200)
+        for at, byte in self.bytes:
+            bits = [0, *((byte >> n) & 1 for n in range(8)), 1]
+            for n in np.flatnonzero(np.array(bits) == 0):
+                low, high = (self.frame(at + m * BYTE / 10) - self.origin for m in (n, n + 1))
+                places = np.arange(int(low), int(high) + 1)
+                line[places] -= np.clip(np.minimum(places + 1, high) - np.maximum(places, low), 0, 1)
+        line = filters.sosfilt(filters.butter(1, 5, "high", fs=RATE, output="sos"), 0.2 * self.polarity * line)[:size]
+        sound = np.zeros(size)
+        for at in self.keys:
+            place = self.frame(at) - self.origin
+            near = np.arange(max(0, int(place) - 40), min(size, int(place) + 41))
+            sound[near] += 0.5 * np.sinc(near + 0.5 - place) * np.hanning(83)[1 + near - int(place) + 40]
+        return np.stack([sound, line], 1) + self.rng.normal(0, 0.001, (size, 2))
+
+    def bench(self, learn=60.0):
+        return CardBench(self, self, learn, self.clock, self.pause)
 
 
-def recorded(rng, seconds=LENGTH, lead=0.06, burst_level=0.2):
-    """What a card hears between two bursts: a chirp, and the wire through a capacitor; its clock and delay are its own."""
-    ppm, delay, polarity = rng.uniform(-100, 100), rng.uniform(0.0, 0.02), rng.choice([-1, 1])
-    bursts = lead - GAP - BURST_SECONDS, lead + seconds + GAP
-    level = filters.resample_poly(wire_wave(bursts, seconds + 0.16, 16 * RATE), 1, 16)
-
-    def chirp(at):
-        return 0.5 * np.sin(2 * np.pi * (2000 * (at - lead) + 8000 * (at - lead) ** 2)) * (at > lead)
-
-    at = np.arange(round((seconds + 0.12) * RATE)) / RATE / (1 + ppm * 1e-6) + delay
-    line = polarity * burst_level * interpolated((level - 1)[:, None], at * RATE)[:, 0]
-    line = filters.sosfilt(filters.butter(1, 5, "high", fs=RATE, output="sos"), line)
-    noise = rng.normal(0, 0.001, (len(at), 2))
-    track = np.stack([chirp(at), line], 1) + noise
-    return track, ppm, chirp(lead + np.arange(round(seconds * RATE)) / RATE)
+def clicks_of(take):
+    """Where clicks are, in samples: the middle of each peak by its neighbours."""
+    sound = take.sound[:, 0].astype(float)
+    tops = filters.find_peaks(sound, 0.15, distance=100)[0]
+    a, b, c = (sound[tops + n] for n in (-1, 0, 1))
+    return tops + 0.5 * (a - c) / (a - 2 * b + c)
 
 
-def test_a_take_lies_on_the_wires_time_within_a_sample_in_100_recordings_with_drift():
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        track, ppm, expected = recorded(rng)
-        take = aligned(track, RATE, LENGTH, GAP, jitter=0.0)
-        slope = np.gradient(expected)
-        middle = slice(200, -200)
-        off = ((take.sound[:, 0] - expected) * slope)[middle].sum() / np.square(slope[middle]).sum()
-        assert abs(off) < 1.0, f"seed {seed}: {off} samples"
-        assert take.ppm == pytest.approx(ppm, abs=100), f"seed {seed}"
+KEY = [0xC0, 60, 100]
+
+
+def struck(*seconds):
+    """Arrivals of keys whose third byte has come at those seconds."""
+    return [(round((at - (2 - n) * BYTE) * 1e6), byte) for at in seconds for n, byte in enumerate(KEY)]
+
+
+@pytest.mark.parametrize("trials", [3, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_key_lies_on_the_wires_time_within_a_sample_whatever_clock_and_delay_the_card_has(trials):
+    for seed in range(trials):
+        desk = Desk(seed)
+        bench = desk.bench()
+        begin = 0.05 + 0.001 * seed
+        take = bench.perform(struck(begin), 4.0)
+        assert len(take.sound) == 4 * RATE
+        assert clicks_of(take) == pytest.approx([begin * RATE], abs=1.0), f"seed {seed}"
+        assert take.ppm == pytest.approx(desk.ppm, abs=5.2), f"seed {seed}"  # a sample in four seconds
+        assert take.troubles == []
+
+
+def test_a_session_gets_to_know_the_cards_clock_by_its_takes_alone():
+    desk = Desk(3, ppm=80.0)
+    bench = desk.bench(learn=0.0)
+    takes = [bench.perform(struck(0.1), 1.0) for _ in range(50)]
+    assert "clock is not known well yet" in takes[0].troubles[0]
+    assert np.abs([take.ppm - 80 for take in takes[40:]]).max() < 10
+    assert takes[-1].troubles == []
+
+
+def test_a_card_that_loses_count_is_listened_to_anew():
+    desk = Desk(4)
+    bench = desk.bench()
+    bench.perform(struck(0.1), 1.0)
+    desk.holes, desk.delay = 1, desk.delay + 0.5
+    take = bench.perform(struck(0.1), 1.0)
+    assert clicks_of(take) == pytest.approx([0.1 * RATE], abs=1.0)
+    assert "clock is not known well yet" in take.troubles[0]
+
+
+def test_a_burst_leads_the_first_key_and_leaves_the_boards_selected_as_they_were():
+    desk = Desk(1)
+    wire = [(1000, 0xF1), *struck(0.1)]
+    desk.bench(learn=0.0).perform(wire, 0.2)
+    sent = bytes(byte for _, byte in desk.bytes)
+    assert sent == bytes([0xF1]) + BURST + bytes([0xF1, *KEY]) + BURST
 
 
 def test_a_recording_without_bursts_or_with_a_hole_is_refused():
-    track, _, _ = recorded(np.random.default_rng(0))
     with pytest.raises(CaptureError, match="of 2 bursts were found"):
-        aligned(np.random.default_rng(0).normal(0, 0.001, track.shape), RATE, LENGTH, GAP)
+        ends([100.0], RATE, 1.0)
     with pytest.raises(CaptureError, match="sound was lost"):
-        aligned(np.delete(track, slice(4000, 4200), 0), RATE, LENGTH, GAP)
+        ends([100.0, 100.0 + RATE - 400], RATE, 1.0)
+    assert bursts(np.random.default_rng(0).normal(0, 0.001, RATE), RATE) == []
 
 
 def test_what_is_wrong_with_a_take_is_said():

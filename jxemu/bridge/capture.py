@@ -2,8 +2,10 @@
 
 Time 0 of a `Take` is when its first byte may begin. Behind a rig both clocks are one, and every piece of sound says when
 it was heard. A sound card has a clock of its own and a delay that nobody knows, so the wire itself is recorded on one
-of its channels (through a divider, 1:20 or so), with a *burst* before and after: bytes that the boards pass on to MIDI
-OUT and that no receiver takes for anything. Where the two bursts are found in the recording says delay and drift.
+of its channels (through a divider, 1:20 or so), with a *burst* before the first key and after the last sound: bytes that
+the boards pass on to MIDI OUT and that no receiver takes for anything. The first one goes to the port together with the
+key's own bytes, so no computer can put anything between them: where it is found is where the key lies. How fast the
+card's clock runs is told by all bursts of a session, and by many of them before the first take.
 """
 
 import contextlib
@@ -14,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from scipy import signal
+from scipy import optimize, signal
 
 from jxemu.bridge.frames import Audio
 from jxemu.bridge.rig import Rig
 from jxemu.bridge.serial_link import BYTE, RETRY, BoardError, Wire
 from jxemu.clock import BAUD, CYCLES_PER_BYTE, CYCLES_PER_SECOND
-from jxemu.protocol import FORWARD, SELECT_BOTH, silence
+from jxemu.protocol import FORWARD, SELECT_BOTH, SELECT_LOWER, SELECT_UPPER, VOICE_ON, VOICES, silence
 
 CLIP = 0.999
 """Of full scale: what reaches it counts as clipped."""
@@ -45,11 +47,17 @@ PATIENCE = 5.0
 SAMPLES = 50
 """Frames of sound that a message of a rig holds, about: more messages than that come while what has gathered comes."""
 
-BURST_JITTER, MOST_DRIFT, FINE_DRIFT = 0.003, 300e-6, 20e-6
-"""Seconds that a burst from a computer may begin beside its time; how far two clocks may be apart, and how well that is to be known."""
+BURST_JITTER, MOST_DRIFT = 0.003, 300e-6
+"""Seconds that a burst from a computer may begin beside its time; how far two clocks may be apart."""
+
+LEARNING, LEARNING_EVERY, FINE = 10.0, 0.1, 0.5
+"""Seconds for which clocks are listened to at a time, and between their bursts; samples by which a take's end may be off for their drift."""
 
 STANDS = 2.0
 """Seconds without any sound from a rig after which it counts as lost, and that its last bytes are waited for."""
+
+GAP = 0.02
+"""Seconds between a burst and time 0, and between a take's end and its last burst."""
 
 TRAIL = 0.5
 """Seconds that a sound card goes on recording after the last burst: what it has heard comes late."""
@@ -290,58 +298,152 @@ class RigBench:
 
 
 class Recorder(Protocol):
-    """A sound card that records."""
+    """A sound card that records.
+
+    origin : frames that it had heard when what `stop` returned began; it counts on between takes.
+    holes : how often it has lost some since it was opened, so that it counts no more what it did.
+    """
 
     rate: int
     channels: int
+    origin: int
+    holes: int
 
     def start(self) -> None:
-        """Record from now on."""
+        """Keep what is heard from now on."""
 
     def stop(self) -> np.ndarray:
-        """All that was recorded, float32 (n, channels). Raises CaptureError if there is a hole in it."""
+        """All since then, float32 (n, channels). Raises CaptureError if there is a hole in it."""
 
     def close(self) -> None:
         """Let go of the card."""
 
 
-class CardBench:
-    """A board straight on a serial port, heard by a sound card whose last channel records the wire."""
+class Clocks:
+    """How fast a card's clock runs beside the computer's, by when bursts were given and where they were heard."""
 
-    def __init__(self, wire: Wire, recorder: Recorder):
+    KEPT = 4000
+
+    def __init__(self, rate: int):
+        self._rate = rate
+        self._seen: list[tuple[float, float]] = []
+
+    def forget(self) -> None:
+        """Begin anew: the card has lost count."""
+        self._seen.clear()
+
+    def saw(self, seconds: float, frames: float) -> None:
+        """A burst was given at so many seconds and heard at so many frames."""
+        self._seen = [*self._seen[1 - self.KEPT :], (seconds, frames)]
+
+    @property
+    def stretch(self) -> tuple[float, float]:
+        """Frames of the card in one of the computer's, and its standard error: infinite with too few bursts."""
+        if len(self._seen) < 4:
+            return 1.0, math.inf
+        seconds, frames = np.array(self._seen).T
+        at = seconds - seconds.mean()
+        late = frames / self._rate - seconds
+        late -= late.mean()
+        # a burst may be far too late, none is far too early
+        found = optimize.least_squares(lambda p: (p[0] + p[1] * at - late) / 2e-4, [0.0, 0.0], loss="soft_l1").x
+        left = np.abs(late - found[0] - found[1] * at)
+        spread = 1.4826 * float(np.median(left)) / math.sqrt(np.square(at).sum())
+        return 1 + float(found[1]), max(spread, 1e-9)
+
+
+class CardBench:
+    """A board straight on a serial port, heard by a sound card whose last channel records the wire.
+
+    learn : seconds, at most, in which both clocks are listened to before the first take; more is learned from every take.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        recorder: Recorder,
+        learn: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ):
         self._wire, self._recorder = wire, recorder
+        self._left, self._clock, self._pause = learn, clock, pause
+        self._clocks, self._holes = Clocks(recorder.rate), recorder.holes
         self.rate, self.channels = recorder.rate, recorder.channels - 1
 
     def perform(self, wire: Sequence[tuple[int, int]], seconds: float) -> Take:
         """Play and hear, between two bursts. Raises OSError for a lost port, CaptureError where no bursts are found."""
-        lead, gap = LEAD, 0.02
-        first = round((lead - BURST_SECONDS - gap) * CYCLES_PER_SECOND)
-        last = round((lead + seconds + gap) * CYCLES_PER_SECOND)
-        waiting = [
-            (first, BURST),
-            *((at + round(lead * CYCLES_PER_SECOND), data) for at, data in runs(wire)),
-            (last, BURST),
-        ]
+        fine = FINE / (self.rate * seconds)
+        while self._left > 0 and self._clocks.stretch[1] > fine:
+            self._left -= LEARNING
+            count = round(LEARNING / LEARNING_EVERY)
+            self._heard([(round(n * LEARNING_EVERY * CYCLES_PER_SECOND), BURST) for n in range(count)])
+        zero = round(LEAD * CYCLES_PER_SECOND)
+        played = [(zero + at, data) for at, data in runs(wire) if at < seconds * CYCLES_PER_SECOND]
+        first, played = _led(played, zero)
+        last = zero + round((seconds + GAP) * CYCLES_PER_SECOND)
+        recording, found = self._heard([*played, (last, BURST)])
+        begin, _ = ends(found, self.rate, (last - first) / CYCLES_PER_SECOND)
+        stretch, error = self._clocks.stretch
+        take = aligned(
+            recording, self.rate, seconds, begin + (zero - first) / CYCLES_PER_SECOND * self.rate * stretch, stretch
+        )
+        if error > 2 * fine:
+            off = min(error, MOST_DRIFT) * seconds * self.rate
+            take.troubles.append(f"the card's clock is not known well yet: the end may be {off:.0f} samples off")
+        return take
+
+    def _heard(self, sent: Sequence[tuple[int, bytes]]) -> tuple[np.ndarray, list[float]]:
+        """What the card hears while (cycle, bytes) go out, and where in it bursts begin, in samples."""
         self._recorder.start()
-        begun = time.monotonic() + 0.1
-        for at, data in waiting:
-            pieces = [data] if data is BURST else [bytes([byte]) for byte in data]  # a burst must have no gaps
+        begun = self._clock() + 0.1
+        given = []
+        for at, data in sent:
+            led = data.startswith(BURST)  # it, and what it leads, must have no gaps
+            pieces = [data] if led else [bytes([byte]) for byte in data]
             for n, piece in enumerate(pieces):
                 due = begun + at / CYCLES_PER_SECOND + n * BYTE
-                while time.monotonic() < due - self._wire.ahead or not self._wire.room:
-                    time.sleep(0.0003)
+                while self._clock() < due - self._wire.ahead or not self._wire.room:
+                    self._pause(0.0003)
+                if led:
+                    given.append(self._clock())
                 self._wire.give(piece, due)
             self._wire.poll()
-        time.sleep(BURST_SECONDS + gap + TRAIL)
-        return aligned(self._recorder.stop(), self.rate, seconds, gap)
+        self._pause(BURST_SECONDS + GAP + TRAIL)
+        recording = self._recorder.stop()
+        if self._recorder.holes != self._holes:
+            self._clocks.forget()
+            self._holes = self._recorder.holes
+        found = bursts(recording[:, -1].astype(float), self.rate)
+        if len(found) == len(given):
+            for seconds, place in zip(given, found, strict=True):
+                self._clocks.saw(seconds, self._recorder.origin + place)
+        return recording, found
 
     def close(self) -> None:
         """Silence the boards and let go of the port and the card."""
         with contextlib.suppress(OSError):
-            self._wire.give(bytes([SELECT_BOTH]) + silence(), time.monotonic())
-            time.sleep(4 * BYTE)
+            self._wire.give(bytes([SELECT_BOTH]) + silence(), self._clock())
+            self._pause(4 * BYTE)
         self._wire.close()
         self._recorder.close()
+
+
+def _led(played: list[tuple[int, bytes]], zero: int) -> tuple[int, list[tuple[int, bytes]]]:
+    """Runs with a burst at the head of the first one that strikes a key, or before time `zero` where it has no room there; and its cycle."""
+    size = len(BURST) + 1
+    for n, (at, data) in enumerate(played):
+        if any(VOICE_ON <= byte < VOICE_ON + VOICES for byte in data):
+            first = at - size * CYCLES_PER_BYTE
+            if n and played[n - 1][0] + len(played[n - 1][1]) * CYCLES_PER_BYTE > first:
+                break
+            selects = [
+                byte for _, before in played[:n] for byte in before if byte in (SELECT_LOWER, SELECT_UPPER, SELECT_BOTH)
+            ]
+            select = selects[-1] if selects else SELECT_BOTH
+            return first, [*played[:n], (first, BURST + bytes([select]) + data), *played[n + 1 :]]
+    first = zero - round((BURST_SECONDS + GAP) * CYCLES_PER_SECOND)
+    return first, [(first, BURST), *played]
 
 
 def burst_wave(rate: float) -> np.ndarray:
@@ -368,27 +470,30 @@ def bursts(track: np.ndarray, rate: float) -> list[float]:
     return found
 
 
-def aligned(recording: np.ndarray, rate: int, seconds: float, gap: float, jitter: float = BURST_JITTER) -> Take:
-    """A recording (n, channels) whose last channel is the wire, as a `Take`. Raises CaptureError without two bursts.
+def ends(found: Sequence[float], rate: int, apart: float) -> tuple[float, float]:
+    """The first and the last of the bursts that were found, in samples.
 
-    gap : seconds between the first burst and time 0, and between the end and the second burst.
-    jitter : seconds that either may have begun beside its time; drift is corrected where it is more than that.
+    apart : seconds between their beginnings.  Raises CaptureError without two, or where sound was lost between them.
     """
-    found = bursts(recording[:, -1].astype(float), rate)
-    wanted = seconds + 2 * gap + BURST_SECONDS
     if len(found) < 2:
         raise CaptureError(
             f"{len(found)} of 2 bursts were found in the last channel of the recording: does it record the wire, loud enough?"
         )
     begin, end = found[0], found[-1]
-    stretch = (end - begin) / (wanted * rate)
-    if abs(stretch - 1) * wanted > jitter + MOST_DRIFT * wanted:
+    heard = (end - begin) / rate
+    if abs(heard - apart) > BURST_JITTER + MOST_DRIFT * apart:
         raise CaptureError(
-            f"the bursts are {(end - begin) / rate:.4f} s apart and should be {wanted:.4f}: sound was lost in the recording"
+            f"the bursts are {heard:.4f} s apart and should be {apart:.4f}: sound was lost in the recording"
         )
-    if jitter > FINE_DRIFT * wanted:
-        stretch = 1.0  # what the host does to the bursts' times hides the clocks' drift
-    place = begin + (BURST_SECONDS + gap) * rate * stretch + np.arange(round(seconds * rate)) * stretch
+    return begin, end
+
+
+def aligned(recording: np.ndarray, rate: int, seconds: float, zero: float, stretch: float) -> Take:
+    """A recording (n, channels) whose last channel is the wire, as a `Take`.
+
+    zero : sample of the wire's time 0.  stretch : samples of the recording in one of the wire's.
+    """
+    place = zero + np.arange(round(seconds * rate)) * stretch
     return checked(Take(interpolated(recording[:, :-1], place), rate, (stretch - 1) * 1e6))
 
 

@@ -27,7 +27,7 @@ def _sounddevice() -> Any:
 
 
 class CardRecorder:
-    """Records from a card. Raises CaptureError for one that is not there or does not take the rate.
+    """Records from a card, which goes on listening between takes. Raises CaptureError for one that is not there or does not take the rate.
 
     name : part of the card's name, None for the system's choice.  channels : how many, the last one hears the wire.
     """
@@ -35,8 +35,10 @@ class CardRecorder:
     def __init__(self, name: str | None = None, rate: int = 48_000, channels: int = 2):
         self._sd = _sounddevice()
         self.rate, self.channels = rate, channels
+        self.origin = self.holes = 0
         self._parts: list[np.ndarray] = []
-        self._overflows = 0
+        self._heard = self._before = 0
+        self._kept = False
         self._lock = threading.Lock()
         try:
             self._stream = self._sd.InputStream(
@@ -50,30 +52,32 @@ class CardRecorder:
 
     def _take(self, data: np.ndarray, frames: int, times: Any, status: Any) -> None:
         with self._lock:
-            self._overflows += bool(status.input_overflow)
-            self._parts.append(data.copy())
+            self.holes += bool(status.input_overflow)
+            if self._kept:
+                self._parts.append(data.copy())
+            self._heard += frames
 
     def start(self) -> None:
-        """Record from now on."""
+        """Keep what is heard from now on."""
+        try:
+            if not self._stream.active:
+                self._stream.stop()  # one that ended by itself is not stopped yet
+                self._stream.start()
+                self.holes += 1
+        except self._sd.PortAudioError as error:
+            raise OSError(str(error)) from None
         with self._lock:
             self._parts.clear()
-            self._overflows = 0
-        try:
-            self._stream.start()
-        except self._sd.PortAudioError as error:
-            raise OSError(str(error)) from None
+            self._before, self._kept, self.origin = self.holes, True, self._heard
 
     def stop(self) -> np.ndarray:
-        """All that was recorded, float32 (n, channels). Raises CaptureError if the card lost some of it."""
-        try:
-            self._stream.stop()
-        except self._sd.PortAudioError as error:
-            raise OSError(str(error)) from None
+        """All since then, float32 (n, channels). Raises CaptureError if the card lost some of it, OSError for one that is gone."""
+        if not self._stream.active:
+            raise OSError("the card has stopped")
         with self._lock:
-            if self._overflows:
-                raise CaptureError(
-                    f"the card lost sound {self._overflows} times: is the computer busy with something else?"
-                )
+            self._kept = False
+            if lost := self.holes - self._before:
+                raise CaptureError(f"the card lost sound {lost} times: is the computer busy with something else?")
             return np.concatenate(self._parts) if self._parts else np.zeros((0, self.channels), np.float32)
 
     def close(self) -> None:
