@@ -482,6 +482,39 @@ def test_ten_million_bytes_arrive_in_order_over_a_line_that_drops_doubles_and_ga
     assert rig.faults.again > 1000
 
 
+READ_BYTES = """
+import os, sys, tty
+leader, follower = os.openpty()
+tty.setraw(follower)
+print(os.ttyname(follower), flush=True)
+wanted = bytes(range(251)) * 4096
+count, most = 0, int(sys.argv[1])
+while count < most:
+    data = os.read(leader, 65536)
+    at = count % 251
+    if data != wanted[at : at + len(data)]:
+        sys.exit(f"not what was sent, near byte {count}")
+    count += len(data)
+print("whole")
+"""
+
+
+@pytest.mark.parametrize("count", [100_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+def test_bytes_reach_another_process_in_order_through_a_device_file(count, monkeypatch):
+    monkeypatch.setattr("jxemu.bridge.serial_link.BYTE", 2e-6)  # a line that is 160 times as fast
+    other = subprocess.Popen([sys.executable, "-c", READ_BYTES, str(count)], stdout=subprocess.PIPE, text=True)
+    wire = Wire(open_port(other.stdout.readline().strip(), 31_250))
+    wanted, at = bytes(range(251)) * 10, 0
+    while at < count:
+        if room := min(wire.room, count - at, 1000):
+            wire.give(wanted[at % 251 : at % 251 + room], time.monotonic())
+            at += room
+        else:
+            time.sleep(0.0005)
+    assert other.communicate(timeout=60)[0] == "whole\n"
+    wire.close()
+
+
 # --- commands ---
 
 
