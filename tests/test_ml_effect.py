@@ -173,6 +173,24 @@ def test_filters_of_one_effect_serve_another(dry, tmp_path):
         effect.train("lstm", pair(dry, "hpf-2"), tmp_path / "c", schedule, reuse=first)
 
 
+def test_a_training_goes_on_only_with_the_same_sounds_and_controls(dry, tmp_path, monkeypatch):
+    monkeypatch.setattr("jxemu.ml.train.SAVE_EVERY", 0.0)
+    schedule = Schedule(2, 8, 1e-3, 0.0)
+    plain = effect.Pair(dry[:80_000], dry[:80_000, None], RATE)
+
+    def stop(done, steps, loss):
+        if done > steps // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        effect.train("lstm", plain, tmp_path, schedule, shown=stop)
+    assert (tmp_path / "checkpoint.pt").exists()
+    moved = effect.Pair(plain.dry, plain.wet, RATE, np.ones((80_000, 1), np.float32))
+    model = effect.train("lstm", moved, tmp_path, schedule)  # another training: from its beginning
+    assert model.controls == 1
+    assert len(model.card["curve"]) == 2
+
+
 def test_what_cannot_be_learned_from_is_said(dry):
     for other, said in ((dry[:-1, None], "as long"), (np.zeros((len(dry), 1)), "silent")):
         with pytest.raises(effect.EffectError, match=said):

@@ -1,5 +1,7 @@
 """A space of notes: pictures both ways, sizes that are exact, two rungs of training, and all that can be made of a place."""
 
+import time
+
 import numpy as np
 import pytest
 import soundfile
@@ -214,6 +216,26 @@ def test_a_search_goes_on_and_keeps_to_its_caps(groups, tmp_path):
     assert (tmp_path / "best.csv").read_text().startswith("trial,")
 
 
+def test_a_search_that_goes_on_tries_what_was_not_tried_and_other_kinds_stay_apart(groups, tmp_path):
+    caps = tuning.Caps(seconds=20, epochs=1)
+    tuning.tune("outer", samplegen.Outer("conv"), *groups, tmp_path, 2, caps)
+    study = tuning.tune("outer", samplegen.Outer("conv"), *groups, tmp_path, 4, caps)
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 4
+    assert "ratio" not in study.trials[0].params  # a convolution has none
+    other = tuning.tune("outer", samplegen.Outer("flat"), *groups, tmp_path, 1, caps)
+    assert len(other.trials) == 1
+    assert "ratio" in other.trials[0].params
+    grid = tuning.tune("outer", samplegen.Outer("conv"), *groups, tmp_path, 1, caps, grid=True)
+    assert grid.trials[0].params["size"] in tuning.GRID["outer"]["size"]
+
+
+def test_a_trial_ends_when_its_time_is_over_in_the_middle_of_an_epoch(groups, tmp_path):
+    begun = time.monotonic()
+    study = tuning.tune("outer", samplegen.Outer("conv"), *groups, tmp_path, 1, tuning.Caps(seconds=0.0, epochs=5000))
+    assert time.monotonic() - begun < 5
+    assert study.trials[0].state.name == "PRUNED"
+
+
 def test_an_inner_one_is_searched_for_on_a_grid(groups, space, tmp_path):
     caps = tuning.Caps(epochs=2)
     study = tuning.tune("inner", space.inner, *groups, tmp_path, 2, caps, grid=True, encoder=space.encoder)
@@ -249,6 +271,7 @@ def test_the_commands_make_a_space_and_sounds_of_it(tmp_path):
         (["sweep", tmp_path / "s", "--axis", 1], 5),
         (["again", tmp_path / "s", a], 3),
         (["rebuild", tmp_path / "s", folder], 7),
+        (["rebuild", tmp_path / "s", folder, "--axes", 1], 7),
     ):
         out = tmp_path / "-".join(map(str, words[:1])) / str(count)
         done = command(*words, "-o", out)

@@ -134,6 +134,15 @@ def test_a_saved_model_sounds_the_same_and_a_seed_decides(small, tmp_path):
     assert not np.array_equal(small.generate(0.5, 4), small.generate(0.5, 3))
 
 
+def test_a_model_that_learned_conditions_begins_with_what_it_is_given(tmp_path):
+    settings = phase_rnn.Settings(RATE, 512, 10, 20, 1, 2, sequence=10, conditions=1)
+    frames = phase_rnn.rows_of(sine(), settings)
+    model = phase_rnn.train([sine()], settings, tmp_path, QUICK, [np.zeros((len(frames), 1))])
+    told = np.zeros((round(0.2 * RATE / settings.hop), 1))
+    rest, own = (model.generate(0.2, 1, begin=begin, conditions=told) for begin in (None, frames[20:60]))
+    assert not np.array_equal(rest, own)
+
+
 def test_temperature_may_run_a_course(small):
     calm, still = (small.generate(1.0, 1, heat) for heat in ([(0.0, 1e-8), (0.5, 1e-8), (0.6, 4.0)], 1e-8))
     frames = round(0.45 * RATE / 128)

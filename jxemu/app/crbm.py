@@ -59,6 +59,10 @@ def train(
     from dataclasses import replace
 
     crbm = library("crbm")
+    if fourier and (scales or (order, window, start, clamp) != (50, 0.8, Start.linear, True)):
+        fail(
+            "--order, --scales, --window, --start and --no-clamp are of samples; spectra (--fourier) have none of these"
+        )
     data, rate = read_waves(sounds, MOST_SECONDS)
     schedule = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
     schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
@@ -66,7 +70,7 @@ def train(
         with progress() as bar:
             told = shown(bar, "training")
             if fourier:
-                model = crbm.train_fourier(np.concatenate(data), rate, fourier.value, hidden, output, schedule, told)
+                model = crbm.train_fourier(data, rate, fourier.value, hidden, output, schedule, told, steps)
                 text = _about_fourier(model, output, sounds)
             else:
                 sizes = crbm.multiscale(order, scales) if scales else crbm.contiguous(order)
@@ -141,7 +145,7 @@ def poles(
     pitch: PitchOption = None,
     hidden_too: HiddenTooOption = False,
 ) -> None:
-    """List a model's poles, or move them: clamp, scale, pull, rotate and pitch, in this order."""
+    """List a model's poles, or move them: scale, pull, rotate, pitch and clamp, in this order."""
     crbm = library("crbm")
     there = _load(model)
     if isinstance(there, crbm.Fourier):
@@ -187,7 +191,7 @@ def _load(folder: Path) -> "Model | Fourier":
 
 @dataclass(frozen=True)
 class Edit:
-    """What is done to poles, in this order; None leaves them."""
+    """What is done to poles, the clamp at last; None leaves them."""
 
     clamp: float | None
     scale: float | None
@@ -202,11 +206,11 @@ class Edit:
 
     def poles(self, found: "Poles") -> "Poles":
         """Those that were moved."""
-        found = found if self.clamp is None else found.clamped(self.clamp)
         found = found if self.scale is None else found.scaled(self.scale)
         found = found if self.pull is None else found.pulled(self.pull)
         found = found if self.rotate is None else found.rotated(self.rotate, self.rate)
-        return found if self.pitch is None else found.pitched(self.pitch)
+        found = found if self.pitch is None else found.pitched(self.pitch)
+        return found if self.clamp is None else found.clamped(self.clamp)
 
     def model(self, model: "Model") -> "Model":
         """A model whose poles were moved."""

@@ -125,11 +125,14 @@ def interpolate(
     plain: Annotated[bool, typer.Option("--plain", help="Between spectra, without the space.")] = False,
     note: NoteOption = 60,
     velocity: VelocityOption = 100,
+    end_note: Annotated[
+        int | None, typer.Option(min=0, max=127, help="Note of the second sound, if it is another.")
+    ] = None,
 ) -> None:
     """Sounds on the way from one to another."""
     there = _load(space)
     a, b = (_mono(path, there.picture.rate) for path in (first, second))
-    told = _told(there, note, velocity)
+    told = np.concatenate([_told(there, each, velocity) for each in (note, note if end_note is None else end_note)])
     _written(
         output,
         there.plainly_interpolated(a, b, count) if plain else there.interpolated(a, b, count, told),
@@ -203,19 +206,33 @@ def again(
 
 
 @app.command()
-def rebuild(space: SpaceArgument, sounds: SoundsArgument, output: OutputOption) -> None:
-    """Every sound through the space, and a list of them, the worst first."""
+def rebuild(
+    space: SpaceArgument,
+    sounds: SoundsArgument,
+    output: OutputOption,
+    axes: Annotated[int | None, typer.Option(min=1, help="By so many of the main axes; default all.")] = None,
+    note: NoteOption = 60,
+    velocity: VelocityOption = 100,
+) -> None:
+    """Every sound (of a dataset, those of its test split) through the space, and a list of them, the worst first."""
     lib, there = library("samplegen"), _load(space)
-    data, rate = read_waves(sounds, MOST_SECONDS)
+    if len(sounds) == 1 and is_dataset(sounds[0]):
+        data, rate, notes, _ = dataset_notes(sounds[0], "test")
+        names = [f"{n:04d}" for n in range(len(data))]
+        told = np.concatenate([_told(there, *each[:2]) for each in notes])
+    else:
+        data, rate = read_waves(sounds, MOST_SECONDS)
+        names = [path.stem for path in wave_files(sounds)]
+        told = np.tile(_told(there, note, velocity), (len(data), 1))
     if rate != there.picture.rate:
         fail(f"the sounds have {rate} Hz, the space {there.picture.rate}")
-    names = [path.stem for path in wave_files(sounds)]
     try:
-        told = np.tile(_told(there, 60, 100), (len(data), 1))
         given = lib.Sounds.of(data, there.picture, told, names)
     except lib.SpaceError as error:
         fail(str(error))
-    made = [there.picture.sound(each, level) for each, level in zip(there.rebuilt(given), given.levels, strict=True)]
+    made = [
+        there.picture.sound(each, level) for each, level in zip(there.rebuilt(given, axes), given.levels, strict=True)
+    ]
     _written(output, made, rate, names)
     rows = "".join(f"{off:6.2f} %  {name}\n" for name, off in there.losses(given))
     (output / "losses.txt").write_text(rows)

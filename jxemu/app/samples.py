@@ -45,6 +45,8 @@ def train(
     with trained(output):
         names: list[str] = []
         if len(sounds) == 1 and is_dataset(sounds[0]):
+            if held:
+                fail(f"{sounds[0]} has a test split to be judged by: leave --held out")
             parts = []
             for split in ("train", "test"):
                 data, hertz, notes, names = dataset_notes(sounds[0], split)

@@ -24,15 +24,23 @@ def read_wave(path: Path, most: float) -> tuple[np.ndarray, int]:
 
 
 def wave_files(paths: Sequence[Path]) -> list[Path]:
-    """Files, and those in folders by name."""
-    return [file for path in paths for file in (sorted(path.glob("*.wav")) if path.is_dir() else [path])]
+    """Files, and the WAV and FLAC files in folders by name."""
+    return [
+        file
+        for path in paths
+        for file in (
+            sorted(each for each in path.iterdir() if each.suffix.lower() in (".wav", ".flac"))
+            if path.is_dir()
+            else [path]
+        )
+    ]
 
 
 def read_waves(paths: Sequence[Path], most: float) -> tuple[list[np.ndarray], int]:
     """Sounds of files and folders, each mono [shape=(n,)], and their one rate; anything else ends the command."""
     files = wave_files(paths)
     if not files:
-        fail(f"{paths[0]} holds no WAV files")
+        fail(f"{paths[0]} holds no WAV or FLAC files")
     sounds, rates = [], {}
     for file in files:
         data, rate = read_wave(file, most)

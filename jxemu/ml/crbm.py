@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from jxemu.kernel import kernel
 from jxemu.ml import resynthesis
 from jxemu.ml.poles import EPSILON, Poles, burg, covariance
-from jxemu.ml.train import Epoch, Schedule, Shown, fit
+from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
 
 SCHEDULE = Schedule(epochs=30, batch=1000, rate=2e-3, decay=0.0)
 FOURIER_SCHEDULE = Schedule(epochs=40, batch=64, rate=1e-4, decay=0.0)
@@ -413,7 +413,7 @@ def train(
         network.a.data.copy_(torch.from_numpy(back @ Poles.of(a).clamped(EPSILON).coefficients)[:, None])
 
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = json.dumps([asdict(settings), asdict(schedule), len(data), float(data.sound.sum())])
+    recipe = json.dumps([asdict(settings), asdict(schedule), digest(data.sound)])
     curve = fit(
         network,
         data,
@@ -522,10 +522,11 @@ FARTHEST, RIDGE = 8.0, 1e-2
 
 
 class Frames:
-    """Frames [shape=(n, channels)] as the trainer takes them: each after the first follows another."""
+    """Frames of sounds [each shape=(n, channels)] as the trainer takes them: each after a sound's first follows another."""
 
-    def __init__(self, rows: np.ndarray):
-        self.past, self.values = torch.from_numpy(rows[:-1]), torch.from_numpy(rows[1:])
+    def __init__(self, runs: Sequence[np.ndarray]):
+        self.past = torch.from_numpy(np.concatenate([run[:-1] for run in runs]))
+        self.values = torch.from_numpy(np.concatenate([run[1:] for run in runs]))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -538,20 +539,24 @@ class Frames:
 
 
 def train_fourier(
-    sound: np.ndarray, rate: int, code: str, hidden: int, folder: Path, schedule: Schedule = FOURIER_SCHEDULE,
-    shown: Shown = lambda done, steps, loss: None,
+    sounds: Sequence[np.ndarray], rate: int, code: str, hidden: int, folder: Path, schedule: Schedule = FOURIER_SCHEDULE,
+    shown: Shown = lambda done, steps, loss: None, steps: int = 1,
 ) -> Fourier:  # fmt: skip
-    """Train on the spectra of a sound [shape=(n,)], and write the model. Raises CrbmError, OSError."""
+    """Train on the spectra of sounds [each shape=(n,)], and write the model. steps : of CD. Raises CrbmError, OSError."""
     if code not in resynthesis.CODES:
         raise CrbmError(f"there is no code {code!r}; choose one of {', '.join(resynthesis.CODES)}")
-    if len(sound) < 4 * FOURIER_WINDOW or not np.abs(sound).max() > 1e-6:
-        raise CrbmError("the sound is too short or silent: there is nothing to learn from it")
-    rows = resynthesis.CODES[code].encode(
-        resynthesis.analysed(sound, FOURIER_WINDOW, FOURIER_HOP), FOURIER_WINDOW, FOURIER_HOP
-    )
+    if min(map(len, sounds)) < 4 * FOURIER_WINDOW or not max(float(np.abs(sound).max()) for sound in sounds) > 1e-6:
+        raise CrbmError("a sound is too short, or all are silent: there is nothing to learn from them")
+    runs = [
+        resynthesis.CODES[code].encode(
+            resynthesis.analysed(sound, FOURIER_WINDOW, FOURIER_HOP), FOURIER_WINDOW, FOURIER_HOP
+        )
+        for sound in sounds
+    ]
+    rows = np.concatenate(runs)
     mean, deviation = rows.mean(0), np.maximum(rows.std(0), 1e-3 * rows.std())
-    rows = (rows - mean) / deviation
-    data, channels = Frames(rows), rows.shape[1]
+    rows, channels = (rows - mean) / deviation, rows.shape[1]
+    data = Frames([(run - mean) / deviation for run in runs])
     network = Crbm(channels, hidden, channels)
     network.start(torch.Generator().manual_seed(schedule.seed))
     past, values = data.past.numpy(), data.values.numpy()
@@ -560,7 +565,7 @@ def train_fourier(
     network.sigma.copy_(torch.from_numpy(np.maximum((values - past @ first).std(0), 1e-2)))
 
     def loss(network: Crbm, numbers: Tensor) -> Tensor:
-        return network.divergence(data.past[numbers], data.values[numbers])
+        return network.divergence(data.past[numbers], data.values[numbers], steps)
 
     def check(network: Crbm) -> dict[str, float]:
         with torch.no_grad():
@@ -568,7 +573,7 @@ def train_fourier(
         return {"error": float(off.square().mean().sqrt())}
 
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = json.dumps([code, hidden, asdict(schedule), len(data), float(np.abs(rows).sum())])
+    recipe = json.dumps([code, hidden, steps, asdict(schedule), digest(data.past.numpy(), data.values.numpy())])
     curve = fit(network, data, loss, check, schedule, folder / "checkpoint.pt", recipe, shown)
     found = {name: part.detach().numpy() for name, part in network.state_dict().items()}
     loudest = rows[int(np.argmax(np.abs(rows * deviation + mean).sum(1)))]

@@ -22,7 +22,7 @@ from scipy import linalg, signal
 from torch import Tensor, nn
 
 from jxemu.ml.modes import Modes
-from jxemu.ml.train import Epoch, Schedule, Shown, fit
+from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
 
 VERSION = 1
 VALIDATION = 0.25
@@ -720,7 +720,8 @@ def train(
             x, wet = data.rows(places)
             return distance(network.window(x)[..., network.past + network.future :], wet)
 
-        recipe = json.dumps([kind, asdict(schedule), len(pair.dry), float(np.abs(pair.wet).sum()), reuse is not None])
+        taken = reuse.network.analysis.detach().numpy() if reuse is not None else np.zeros(0)
+        recipe = json.dumps([kind, asdict(schedule), digest(pair.dry, pair.wet, pair.controls, taken)])
         curve = fit(
             network, data, loss, lambda network: replace(facts, network=network).errors(part), schedule,
             folder / "checkpoint.pt", recipe, shown,

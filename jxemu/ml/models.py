@@ -244,7 +244,7 @@ def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, ch
     def check(network: nn.Module) -> dict[str, float]:
         return scores(Model(card, network), judged)["all"]
 
-    return made, fit(network, learned, loss, check, schedule, checkpoint, json.dumps(card), shown)
+    return made, fit(network, learned, loss, check, schedule, checkpoint, json.dumps(card), shown, device=DEVICE)
 
 
 def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Schedule, checkpoint: Path, shown: Shown):
@@ -272,7 +272,7 @@ def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Sched
         with torch.no_grad():
             return {"flow loss": velocity.loss(points, told).item()}
 
-    curve = fit(velocity, learned, loss, check, schedule, checkpoint, json.dumps(card), shown)
+    curve = fit(velocity, learned, loss, check, schedule, checkpoint, json.dumps(card), shown, device=DEVICE)
     return Model(card, ear.network, velocity), curve
 
 

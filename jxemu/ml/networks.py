@@ -171,7 +171,7 @@ class Ear(nn.Module):
         fine = x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS)
         pitch = self.pitch(self._from_key(fine, played[:, 0]))
         joined = torch.cat([found, swing, pitch, played], 1).reshape(items, -1)
-        joined = functional.gelu(self.joined(joined))
+        joined = functional.gelu(self.joined(functional.dropout(joined, 0.2, self.training)))
         for block in self.deeper:
             joined = block(joined)
         return joined
@@ -193,7 +193,7 @@ class _Residual(nn.Module):
     def __init__(self, size: int):
         super().__init__()
         self.norm, self.first, self.second = nn.LayerNorm(size), nn.Linear(size, size), nn.Linear(size, size)
-        self.drop = nn.Dropout(0.1)
+        self.drop = nn.Dropout(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(self.drop(functional.gelu(self.first(self.norm(x)))))

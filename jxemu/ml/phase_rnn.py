@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from jxemu.ml.resynthesis import CODES, LEAST, analysed, locked, overlapped
-from jxemu.ml.train import Schedule, Shown, fit
+from jxemu.ml.train import Schedule, Shown, digest, fit
 
 VERSION = 1
 SCHEDULE = Schedule(epochs=60, batch=16, rate=3e-3, decay=0.0)
@@ -326,7 +326,7 @@ class Model:
         if len(heard) > 1:
             past = torch.from_numpy(np.concatenate([heard[:-1], np.repeat(given[:1], len(heard) - 1, 0)], 1)).float()
             _, state = network(past[None], None)
-        if conditions is not None:  # a note begins where there was nothing
+        if conditions is not None and begin is None:  # a note begins where there was nothing
             state, row = None, torch.from_numpy(self.standard(silence(chosen))).float()
         every = max(1, round(period * chosen.rate / chosen.hop))
         source = None if reset is None else self.standard(reset)[len(reset) // 4 : max(1, 3 * len(reset) // 4)]
@@ -430,7 +430,7 @@ def train(
             }
 
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = json.dumps([asdict(settings), asdict(schedule), len(data), float(sum(np.abs(run).sum() for run in runs))])
+    recipe = json.dumps([asdict(settings), asdict(schedule), digest(*runs, *given)])
     curve = fit(
         model.network, data, lambda network, numbers: nll(network, numbers, settings.jitter), check, schedule,
         folder / "checkpoint.pt", recipe, shown,

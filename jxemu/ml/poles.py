@@ -60,12 +60,22 @@ class Poles:
 
     @property
     def polynomial(self) -> np.ndarray:
-        """The monic polynomial [shape=(order + 1,)]: factors are multiplied in Leja's order, so that little is lost."""
-        roots = _leja(self.all)
+        """The monic polynomial [shape=(order + 1,)]."""
+        return self._product.real.astype(float)
+
+    @property
+    def imaginary(self) -> float:
+        """The largest imaginary part that `polynomial` leaves out, beside its largest coefficient: rounding alone."""
+        made = self._product
+        return float(np.abs(made.imag).max() / np.abs(made).max())
+
+    @property
+    def _product(self) -> np.ndarray:
+        """Factors are multiplied in Leja's order, so that little is lost."""
         made = np.ones(1, np.clongdouble)
-        for root in roots:
+        for root in _leja(self.all):
             made = np.concatenate([made, [0]]) - root * np.concatenate([[0], made])
-        return made.real.astype(float)
+        return made
 
     @property
     def coefficients(self) -> np.ndarray:

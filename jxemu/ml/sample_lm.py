@@ -23,7 +23,7 @@ from torch.nn import functional
 from jxemu.ml import crbm
 from jxemu.ml.modes import Modes
 from jxemu.ml.poles import covariance
-from jxemu.ml.train import Schedule, Shown, fit
+from jxemu.ml.train import Schedule, Shown, digest, fit
 
 VERSION = 1
 SCHEDULE = Schedule(epochs=100, batch=8, rate=4e-3, decay=0.0)
@@ -295,7 +295,7 @@ def train(
             return {"bits": float(_cost(network, data, seen)) / math.log(2)}
 
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = json.dumps([asdict(settings), asdict(schedule), len(data), float(sum(np.abs(s).sum() for s in sounds))])
+    recipe = json.dumps([asdict(settings), asdict(schedule), digest(*sounds, *conditions)])
     curve = fit(
         network, data, lambda network, numbers: _cost(network, data, numbers), check, schedule,
         folder / "checkpoint.pt", recipe, shown,

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from jxemu.ml.resynthesis import CODES, analysed, guessed, locked, overlapped
-from jxemu.ml.train import Epoch, Schedule, Shown, fit
+from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
 
 VERSION = 1
 OUTER_SCHEDULE = Schedule(epochs=60, batch=16, rate=2e-3, decay=0.0)
@@ -563,7 +563,9 @@ def train_outer(
             }
 
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = json.dumps([asdict(outer), asdict(learned.picture), asdict(schedule), float(learned.pictures.sum())])
+    recipe = json.dumps(
+        [asdict(outer), asdict(learned.picture), asdict(schedule), digest(learned.pictures, judged.pictures)]
+    )
     curve = fit(
         network, _Places(len(x)), loss, check, schedule, folder / "outer.pt", recipe, shown, ends=ends or ending(),
     )  # fmt: skip
@@ -603,7 +605,7 @@ def train_inner(
         return network.cost(code[places], by[places])
 
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = json.dumps([asdict(inner), asdict(schedule), float(codes.sum())])
+    recipe = json.dumps([asdict(inner), asdict(schedule), digest(codes, told, others, beside)])
     curve = fit(
         network, _Places(len(codes)), loss, check, schedule, folder / "inner.pt", recipe, shown, ends=ends or ending(15)
     )
@@ -666,9 +668,11 @@ class Space:
     def interpolated(
         self, first: np.ndarray, second: np.ndarray, count: int, told: np.ndarray | None = None
     ) -> list[np.ndarray]:
-        """Sounds on the straight way from one to another."""
-        a, b = self.place(first, told), self.place(second, told)
-        return self.at(np.stack([a + (b - a) * x for x in np.linspace(0, 1, count)]), told)
+        """Sounds on the straight way from one to another. told : conditions (1 or 2, k), of both or of each."""
+        way = np.linspace(0, 1, count)[:, None]
+        told = self._told(told, 2)
+        a, b = self.place(first, told[:1]), self.place(second, told[1:])
+        return self.at(a + (b - a) * way, told[:1] + (told[1:] - told[:1]) * way)
 
     def plainly_interpolated(self, first: np.ndarray, second: np.ndarray, count: int) -> list[np.ndarray]:
         """The same between pictures, without any machine: what the space is to be better than."""

@@ -1,5 +1,6 @@
 """The training loop of all networks. It stops and goes on: checkpoints between epochs, nothing drawn that depends on the past."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -53,6 +54,15 @@ Shown = Callable[[int, int, float], None]
 """Called with the steps done, the steps in all and the running loss."""
 
 
+def digest(*arrays: np.ndarray) -> str:
+    """What arrays hold, for a recipe: other sounds, controls or weights are another training."""
+    whole = hashlib.sha256()
+    for array in arrays:
+        whole.update(f"{array.shape} {array.dtype}".encode())
+        whole.update(np.ascontiguousarray(array))
+    return whole.hexdigest()
+
+
 def half(network: nn.Module, *example: Tensor) -> Callable[[], AbstractContextManager]:
     """What a network's work is done under: bf16 where the processor computes in it and the network is right in it, else nothing.
 
@@ -91,16 +101,18 @@ def fit(
     shown: Shown = lambda done, steps, loss: None,
     mended: Callable[[nn.Module], None] = lambda network: None,
     ends: Callable[[list[Epoch]], bool] = lambda curve: False,
+    device: str = "cpu",
 ) -> list[Epoch]:
     """Train `network` in place; it ends with its averaged weights.
 
     loss : of the network and places in the table, a mean.  check : figures of a network on the validation split.
     checkpoint : file to go on from, if it is there and of the same `recipe`: all that the training depends on, as text.
     mended : done to the network after each epoch.  ends : whether a curve is long enough, before all epochs are done.
+    device : that `loss` and `check` work on.
     """
     batch = min(schedule.batch, len(data))
     steps = schedule.epochs * max(len(data) // batch, 1)
-    network.to(DEVICE)
+    network.to(device)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(min(AVERAGE, 1 - SHORT_RUN / (steps + 100))))
     optimiser = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=schedule.decay)
     rise = max(1, round(WARM_UP * steps))
@@ -110,7 +122,7 @@ def fit(
     curve: list[Epoch] = []
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
     if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
+        kept = torch.load(checkpoint, weights_only=True, map_location=device)
         if kept["recipe"] == recipe:
             for name, part in parts.items():
                 part.load_state_dict(kept[name])

@@ -1,6 +1,8 @@
 """Which auto-encoder suits some sounds: a search by a Gaussian process, or over a grid, that goes on where it was stopped."""
 
+import contextlib
 import csv
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,23 +54,34 @@ def adjusted(curve: list[Epoch]) -> float:
     return losses[-1] * (1 - min(max(rate, 0.0), 0.5))
 
 
+class _TimeOverError(Exception):
+    """A trial has had its time, in the middle of an epoch."""
+
+
 def tune(
     what: str, start: Outer | Inner, learned: Sounds, judged: Sounds, folder: Path, trials: int, caps: Caps = Caps(),
     grid: bool = False, seed: int = 1, encoder: nn.Module | None = None, told: Callable[[int, float], None] = lambda n, best: None,
 ) -> optuna.Study:  # fmt: skip
     """Try settings about `start` up to `trials` of them in all, with those of earlier calls on the same folder.
 
-    what : outer or inner; an inner one needs the trained `encoder`.  Writes ``search.sqlite`` and ``best.csv``, the twenty best.
+    what : outer or inner; an inner one needs the trained `encoder`.  Writes ``search.sqlite``, where searches of other kinds
+    stay apart, and ``best.csv``, the twenty best.
     Raises SpaceError, OSError.
     """
     if what == "inner" and encoder is None:
         raise SpaceError("an inner auto-encoder is searched for on a trained outer one")
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    values = GRID[what]
-    sampler = optuna.samplers.GridSampler(values, seed=seed) if grid else optuna.samplers.GPSampler(seed=seed)
+    kind = what if what == "inner" else f"outer {start.kind}"
     study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'search.sqlite'}", study_name=what, sampler=sampler, load_if_exists=True
+        storage=f"sqlite:///{folder / 'search.sqlite'}",
+        study_name=f"{kind}, grid" if grid else kind,
+        load_if_exists=True,
+    )
+    done = len([t for t in study.trials if t.state.is_finished()])
+    # a sampler that began with the same seed again would try the same again; a grid knows what it has tried
+    study.sampler = (
+        optuna.samplers.GridSampler(GRID[what], seed=seed) if grid else optuna.samplers.GPSampler(seed=seed + done)
     )
     codes = [codes_of(encoder, group.pictures) for group in (learned, judged)] if encoder is not None else []
     if codes:
@@ -86,17 +99,28 @@ def tune(
         trial.set_user_attr("weights", size)
         if size > caps.weights:
             raise optuna.TrialPruned
-        ends = capped(caps.seconds, best)
+        ends, begun, curve = capped(caps.seconds, best), time.monotonic(), []
+
+        def kept(sofar: list[Epoch]) -> bool:
+            curve[:] = sofar
+            return ends(sofar)
+
+        def timed(done: int, steps: int, loss: float) -> None:
+            if time.monotonic() - begun > caps.seconds:
+                raise _TimeOverError
+
         first = replace(
             OUTER_SCHEDULE if what == "outer" else INNER_SCHEDULE, epochs=caps.epochs, rate=rate, batch=batch
         )
-        with TemporaryDirectory() as part:
+        with TemporaryDirectory() as part, contextlib.suppress(_TimeOverError):
             if what == "outer":
-                _, curve = train_outer(chosen, learned, judged, Path(part), first, ends=ends)
+                train_outer(chosen, learned, judged, Path(part), first, shown=timed, ends=kept)
             else:
-                _, curve = train_inner(
-                    chosen, codes[0], learned.told, codes[1], judged.told, Path(part), first, ends=ends
+                train_inner(
+                    chosen, codes[0], learned.told, codes[1], judged.told, Path(part), first, shown=timed, ends=kept
                 )
+        if not curve:  # not one epoch in its time
+            raise optuna.TrialPruned
         found = adjusted(curve)
         trial.set_user_attr("epochs", len(curve))
         trial.set_user_attr("stdev %", stdev(curve[-1].figures["test"]))
@@ -109,9 +133,8 @@ def tune(
         done = [t.value for t in study.trials if t.value is not None]
         told(len(study.trials), min(done, default=float("nan")))
 
-    left = trials - len([t for t in study.trials if t.state.is_finished()])
-    if left > 0:
-        study.optimize(objective, n_trials=left, callbacks=[after], catch=(FloatingPointError,))
+    if trials > done:
+        study.optimize(objective, n_trials=trials - done, callbacks=[after], catch=(FloatingPointError,))
     return study
 
 
@@ -122,8 +145,9 @@ def _chosen(trial: optuna.Trial, what: str, start: Outer | Inner, grid: bool) ->
     values = {
         "hidden": trial.suggest_int("hidden", 4, 512, log=True),
         "depth": trial.suggest_int("depth", 1, 5),
-        "ratio": trial.suggest_float("ratio", 0.2, 1.0),
     }
+    if what == "inner" or start.kind in ("flat", "step"):
+        values["ratio"] = trial.suggest_float("ratio", 0.2, 1.0)
     if what == "outer":
         values["size"] = trial.suggest_int("size", 1, 64, log=True)
     rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
