@@ -305,6 +305,19 @@ def test_the_commands_train_list_move_and_sound(percussive, tmp_path):
     before, after = (crbm.Model.load(tmp_path / name).poles for name in ("m", "moved"))
     inner = before.pairs[np.angle(before.pairs) < 2.5]
     assert np.angle(after.pairs)[: len(inner)] == pytest.approx(np.angle(inner) + 2 * np.pi * 100 / RATE, abs=1e-3)
+    moved = command("poles", tmp_path / "m", "--move", "0:1500:0.9", "--polynomial", "-o", tmp_path / "one")
+    assert "polynomial" in moved.output
+    assert 0.9 * np.exp(2j * np.pi * 1500 / RATE) == pytest.approx(
+        min(
+            crbm.Model.load(tmp_path / "one").poles.pairs,
+            key=lambda pole: abs(np.angle(pole) - 2 * np.pi * 1500 / RATE),
+        ),
+        abs=1e-6,
+    )
+    assert "20 poles" in command("poles", tmp_path / "m", "--of", "total").output
+    assert "20 poles" in command("poles", tmp_path / "m", "--of", "hidden:3").output
+    for words in (["--move", "nothing"], ["--of", "hidden:99"], ["--move", "99:440:0.9"]):
+        assert command("poles", tmp_path / "m", *words).exit_code == 2
     wide = command("poles", tmp_path / "m", "--scale", 1.5, "--clamp", 0.02, "-o", tmp_path / "wide")
     assert "all inside the unit circle" in wide.output  # the clamp comes at last
     made = command(

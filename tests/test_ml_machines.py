@@ -72,6 +72,16 @@ def test_the_table_trains_what_is_missing_measures_it_and_does_so_once(tmp_path)
     assert (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("study", [name for name in machines.STUDIES if name != "phase"])
+def test_every_study_trains_and_measures_what_it_names(study, tmp_path):
+    done = CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path), "--quick", "--only", study])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "quick/machines.json").read_text())[study]
+    assert len(rows) >= 2
+    assert all(row["found"] == row["found"] for row in rows)  # none is NaN
+
+
 def test_the_benchmark_says_which_options_go_with_what(tmp_path):
     for words, said in ((["--model", "x"], "give its folder"), ([str(tmp_path), "--quick"], "leave the dataset out")):
         done = CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path / "out"), *words])

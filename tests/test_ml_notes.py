@@ -244,6 +244,16 @@ def test_an_inner_one_is_searched_for_on_a_grid(groups, space, tmp_path):
         tuning.tune("inner", space.inner, *groups, tmp_path, 2, caps)
 
 
+def test_a_turn_in_a_quiet_bin_counts_for_nothing():
+    shape = samplegen.Picture(RATE, 256, 128, 24, "phase")
+    wanted = np.zeros((1, *shape.shape), np.float32)
+    wanted[:, 0, :, 5] = 1.0
+    quiet, loud = wanted.copy(), wanted.copy()
+    quiet[:, 1, :, 9], loud[:, 1, :, 5] = 0.5, 0.5
+    assert shape.error(quiet, wanted) == 0
+    assert shape.error(loud, wanted) > 0
+
+
 # --- the commands --------------------------------------------------------------------------------
 
 
@@ -278,11 +288,31 @@ def test_the_commands_make_a_space_and_sounds_of_it(tmp_path):
         assert done.exit_code == 0, done.output
         assert len(list(out.glob("*.wav"))) == count
         assert (out / "sounds.png").exists()
+    kept = command("train", folder, "-o", tmp_path / "kept", "--window", 256, "--seconds", 0.4, "--latents", 1, "--space", tmp_path / "s",
+                   "--inner-epochs", 1, "--inner-hidden", 16, "--inner-depth", 2, "--inner-rate", 0.01, "--inner-batch", 3)  # fmt: skip
+    assert kept.exit_code == 0, kept.output
+    first, second = (samplegen.Space.load(tmp_path / name) for name in ("s", "kept"))
+    assert all(torch.equal(a, b) for a, b in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True))
+    assert (second.inner.latents, second.inner.hidden, second.inner.depth) == (1, 16, 2)
     done = command(
-        "search", folder, "-o", tmp_path / "t", "--trials", 1, "--epochs", 1, "--window", 256, "--seconds", 0.4
+        "search",
+        folder,
+        "-o",
+        tmp_path / "t",
+        "--trials",
+        1,
+        "--epochs",
+        1,
+        "--window",
+        256,
+        "--seconds",
+        0.4,
+        "--weights",
+        10**8,
     )
     assert done.exit_code == 0, done.output
     assert "1 trials" in done.output
+    assert (tmp_path / "t/search.png").exists()
 
 
 def test_the_commands_say_what_is_wrong_in_a_sentence(tmp_path):

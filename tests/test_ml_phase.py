@@ -239,6 +239,17 @@ def test_a_dataset_teaches_notes_and_tones(tmp_path):
     assert soundfile.info(tmp_path / "a.wav").duration == pytest.approx(0.5, abs=0.03)
 
 
+def test_a_stretched_sound_keeps_only_the_bins_that_are_asked_for(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sine(440) + 0.4 * sine(6_000), RATE)
+    done = command("stretch", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "--factor", 1.5, "--bins", 100)
+    assert done.exit_code == 0, done.output
+    sound = soundfile.read(tmp_path / "b.wav")[0]
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+    high, low = (spectrum[round(hertz * len(sound) / RATE) - 20 :][:40].max() for hertz in (6_000, 440))
+    assert high < 1e-3 * low
+    assert command("stretch", tmp_path / "a.wav", "-o", tmp_path / "c.wav", "--bins", 5000).exit_code == 2
+
+
 def test_the_commands_say_what_is_wrong_in_a_sentence(tmp_path, small):
     soundfile.write(tmp_path / "a.wav", sine(440, 0.5), 22_050)
     small.save(tmp_path / "m")

@@ -84,7 +84,7 @@ def train(
 @app.command()
 def generate(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="WAV file; a picture goes beside it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="WAV file; a picture and its settings go beside it.")],
     seconds: Annotated[float, typer.Option(min=0.01, max=600.0, help="Length.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same sound.")] = 0,
     begin: Annotated[
@@ -127,6 +127,11 @@ def generate(
     peak = float(np.abs(made).max(initial=0.0))
     write_wave(output, made / max(peak, 1.0), rate)
     draw_sound(output.with_suffix(".png"), made, rate, active)
+    told = {"model": model, "seconds": seconds, "seed": seed, "from": begin, "at": at, "clip": clip, "linear": linear, "clamp": clamp,
+            "scale": scale, "pull": pull, "rotate": rotate, "pitch": pitch, "hidden too": hidden_too}  # fmt: skip
+    output.with_suffix(".txt").write_text(
+        "".join(f"{name}: {value}\n" for name, value in told.items() if value is not None)
+    )
     typer.echo(
         f"{output}: {len(made) / rate:.2f} s, {rate} Hz, peak {peak:.3g}{' (turned down to 1)' if peak > 1 else ''}"
     )
@@ -144,6 +149,12 @@ def poles(
     rotate: RotateOption = None,
     pitch: PitchOption = None,
     hidden_too: HiddenTooOption = False,
+    move: Annotated[
+        list[str] | None,
+        typer.Option(help="One pair elsewhere, PAIR:HZ:RADIUS, pairs counted from 0 as listed; repeat."),
+    ] = None,
+    of: Annotated[str, typer.Option(help="List those of linear, total (with hidden units), or hidden:N.")] = "linear",
+    polynomial: Annotated[bool, typer.Option("--polynomial", help="List their polynomial too.")] = False,
 ) -> None:
     """List a model's poles, or move them: scale, pull, rotate, pitch and clamp, in this order."""
     crbm = library("crbm")
@@ -152,8 +163,10 @@ def poles(
         fail(f"{model} learned spectra: it has no poles")
     rate = there.settings.rate
     try:
+        for text in move or []:
+            there = there.edited(_one_moved(there.poles, text, rate))
         there = Edit(clamp, scale, pull, rotate, pitch, rate, hidden_too).model(there)
-        found, total = there.poles, there.total_poles
+        found, total = _poles_of(there, of), there.total_poles
     except crbm.CrbmError as error:
         fail(str(error))
     if output:
@@ -171,6 +184,9 @@ def poles(
         typer.echo(f"{np.angle(pole) * rate / (2 * np.pi):8.1f}  {radius:.6f}  {decay}")
     for pole in found.real:
         typer.echo(f"    real  {pole:+.6f}")
+    if polynomial:
+        typer.echo("polynomial, the highest power first:")
+        typer.echo(" ".join(f"{number:.8g}" for number in found.polynomial))
     if output:
         typer.echo(f"{output}: the model with these poles")
 
@@ -187,6 +203,23 @@ def _load(folder: Path) -> "Model | Fourier":
             return crbm.Fourier.load(folder)
         except crbm.CrbmError:
             fail(str(error))
+
+
+def _one_moved(found: "Poles", text: str, rate: int) -> "Poles":
+    try:
+        number, hertz, radius = (kind(part) for kind, part in zip((int, float, float), text.split(":"), strict=True))
+        return found.moved(number, radius * np.exp(2j * np.pi * hertz / rate))
+    except ValueError as error:
+        fail(f"--move {text}: {error}; it is PAIR:HZ:RADIUS, such as 3:440:0.99")
+
+
+def _poles_of(model: "Model", what: str) -> "Poles":
+    kind, _, number = what.partition(":")
+    if kind == "hidden" and number.isdecimal():
+        return model.hidden_poles(int(number))
+    if what not in ("linear", "total"):
+        fail(f"--of {what}: choose linear, total or hidden:N")
+    return model.poles if what == "linear" else model.total_poles
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from jxemu.app.waves import dataset_notes, is_dataset, read_wave, read_waves, wa
 
 if TYPE_CHECKING:
     from jxemu.ml.samplegen import Sounds, Space
+    from jxemu.ml.train import Schedule
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="A space of notes: what lies between, about and beyond them."
@@ -54,8 +56,19 @@ def train(
     window: Annotated[int, typer.Option(min=64, max=8192, help="Samples of a frame; the hop is half.")] = 2048,
     seconds: Annotated[float, typer.Option(min=0.1, max=8.0, help="Of each sound; the rest is cut.")] = 1.9,
     most: Annotated[int | None, typer.Option(min=2, help="Learn from the so many that differ most.")] = None,
+    ratio: Annotated[float, typer.Option(min=0.1, max=2.0, help="How its layers shrink (step, flat): 1 evenly.")] = 0.5,
     outer_epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    outer_rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0)] = None,
+    outer_batch: Annotated[int | None, typer.Option(min=1)] = None,
+    inner_hidden: Annotated[int, typer.Option(min=1, help="Units of the inner auto-encoder.")] = 256,
+    inner_depth: Annotated[int, typer.Option(min=1, max=8, help="Its layers.")] = 3,
+    inner_ratio: Annotated[float, typer.Option(min=0.1, max=2.0, help="How they shrink.")] = 0.5,
     inner_epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    inner_rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0)] = None,
+    inner_batch: Annotated[int | None, typer.Option(min=1)] = None,
+    known: Annotated[
+        Path | None, typer.Option("--space", help="A space whose outer auto-encoder is kept as it is.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=1, help="The same seed gives the same space.")] = 1,
 ) -> None:
     """Train both auto-encoders, one after another; the same command goes on where it was stopped."""
@@ -63,14 +76,15 @@ def train(
     with trained(output):
         learned, judged = _sounds(lib, sounds, picture.value, window, seconds, most)
         schedules = (
-            replace(lib.OUTER_SCHEDULE, epochs=outer_epochs or lib.OUTER_SCHEDULE.epochs, seed=seed),
-            replace(lib.INNER_SCHEDULE, epochs=inner_epochs or lib.INNER_SCHEDULE.epochs, seed=seed),
+            _schedule(lib.OUTER_SCHEDULE, outer_epochs, outer_rate, outer_batch, seed),
+            _schedule(lib.INNER_SCHEDULE, inner_epochs, inner_rate, inner_batch, seed),
         )
-        inner = lib.Inner(latents, conditions=learned.told.shape[1])
+        inner = lib.Inner(latents, inner_hidden, inner_depth, inner_ratio, learned.told.shape[1])
+        kept = lib.Space.load(known) if known else None
         with progress() as bar:
             space = lib.train(
-                lib.Outer(outer.value, size, hidden, depth), inner, learned, judged, output, schedules,
-                lambda what: shown(bar, what),
+                lib.Outer(outer.value, size, hidden, depth, ratio), inner, learned, judged, output, schedules,
+                lambda what: shown(bar, what), kept,
             )  # fmt: skip
         text = _about(space, learned, judged, output, sounds)
         (output / "README.md").write_text(text)
@@ -112,6 +126,7 @@ def search(
     good = [trial for trial in study.trials if trial.value is not None]
     typer.echo(f"{output}: {len(study.trials)} trials, {len(good)} whole; see {output / 'best.csv'}")
     if good:
+        typer.echo(f"how it went: {output / 'search.png'}")
         typer.echo("best: " + " ".join(f"{name}={value:g}" for name, value in study.best_params.items()))
 
 
@@ -242,6 +257,11 @@ def rebuild(
 # --- parts ---------------------------------------------------------------------------------------
 
 
+def _schedule(usual: "Schedule", epochs: int | None, rate: float | None, batch: int | None, seed: int) -> "Schedule":
+    given = {name: value for name, value in (("epochs", epochs), ("rate", rate), ("batch", batch)) if value is not None}
+    return replace(usual, seed=seed, **given)
+
+
 def _load(path: Path) -> "Space":
     lib = library("samplegen")
     try:
@@ -348,26 +368,29 @@ def _draw_curves(space: "Space", path: Path) -> None:
 
 
 def _draw_latents(space: "Space", learned: "Sounds", path: Path) -> None:
-    """Bars of each axis, the two largest against each other with an ellipse a category, and how normal they are."""
+    """Bars of each axis and what categories mean on it, the largest by pairs with an ellipse a category, and how normal they are."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
 
     lib = library("samplegen")
     z = space.latents(learned.pictures, learned.told)
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    bars, plane, shape = figure.subplots(1, 3)
+    pairs = list(combinations(range(min(z.shape[1], 4)), 2)) or [(0, 0)]
+    figure = Figure(figsize=(4.4 * (3 + len(pairs)), 4), layout="constrained")
+    bars, means, shape, *planes = figure.subplots(1, 3 + len(pairs))
     bars.bar(range(z.shape[1]), space.spread, color="#1f5f8b")
     bars.set(title="deviation of each axis", xlabel="axis")
     kinds = [lib.category_of(name) for name in learned.names]
-    second = z[:, 1] if z.shape[1] > 1 else np.zeros(len(z))
     for n, kind in enumerate(sorted(set(kinds))):
-        own = np.array([each == kind for each in kinds])
+        own = z[np.array([each == kind for each in kinds])]
         colour = f"C{n % 10}"
-        plane.plot(z[own, 0], second[own], ".", color=colour, label=kind)
-        centre, size = (z[own, 0].mean(), second[own].mean()), (2 * z[own, 0].std(), 2 * second[own].std())
-        plane.add_patch(Ellipse(centre, *size, fill=False, color=colour))
-    plane.set(title="the two largest axes", xlabel="axis 0", ylabel="axis 1")
-    plane.legend(fontsize=7)
+        means.plot(own.mean(0), "o-", color=colour, label=kind)
+        for plane, (across, up) in zip(planes, pairs, strict=True):
+            plane.plot(own[:, across], own[:, up], ".", color=colour)
+            centre, size = own.mean(0), 2 * own.std(0)
+            plane.add_patch(Ellipse((centre[across], centre[up]), size[across], size[up], fill=False, color=colour))
+            plane.set(xlabel=f"axis {across}", ylabel=f"axis {up}")
+    means.set(title="mean of each category", xlabel="axis")
+    means.legend(fontsize=7)
     at = np.linspace(-4, 4, 81)
     shape.hist(z.ravel(), at, density=True, color="#b9c0c6")
     shape.plot(at, np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi), color="#c2571a")

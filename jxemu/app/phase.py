@@ -32,6 +32,7 @@ SoundsArgument = Annotated[
     typer.Argument(help="WAV or FLAC files of one rate, a folder of them, or a rendered dataset with audio."),
 ]
 WindowOption = Annotated[int, typer.Option(min=16, max=16_384, help="Samples of a frame; the hop is a quarter.")]
+BinsOption = Annotated[int | None, typer.Option(min=1, help="Only the lowest bins of the spectrum; default all.")]
 OutputOption = Annotated[Path, typer.Option("-o", "--output", help="WAV file; a picture goes beside it.")]
 
 MOST_SECONDS = 600.0
@@ -132,11 +133,12 @@ def stretch(
     output: OutputOption,
     factor: Annotated[float, typer.Option(min=0.1, max=10.0, help="How many times as long.")] = 2.0,
     window: WindowOption = 2048,
+    bins: BinsOption = None,
 ) -> None:
     """Make a sound longer or shorter at its pitch."""
     phase = library("phase_rnn")
     data, rate = read_wave(sound, MOST_SECONDS)
-    settings = phase.Settings(rate, window, window // 2 + 1)
+    settings = phase.Settings(rate, window, _bins(bins, window))
     _written(output, phase.stretched(data.mean(1), settings, factor), rate)
 
 
@@ -146,6 +148,7 @@ def cross(
     frequencies: Annotated[Path, typer.Argument(help="WAV whose frequencies are taken.")],
     output: OutputOption,
     window: WindowOption = 2048,
+    bins: BinsOption = None,
     held: Annotated[
         bool, typer.Option("--held", help="Hold the second sound's loudest frame, as loud as the first sound is.")
     ] = False,
@@ -153,11 +156,17 @@ def cross(
     """Put the levels of one sound on the frequencies of another."""
     phase = library("phase_rnn")
     data, rate = read_wave(levels, MOST_SECONDS)
-    settings = phase.Settings(rate, window, window // 2 + 1)
+    settings = phase.Settings(rate, window, _bins(bins, window))
     _written(output, phase.crossed(data.mean(1), _mono(frequencies, rate), settings, held), rate)
 
 
 # --- parts ---------------------------------------------------------------------------------------
+
+
+def _bins(asked: int | None, window: int) -> int:
+    if asked is not None and asked > window // 2 + 1:
+        fail(f"a frame of {window} samples has {window // 2 + 1} bins, not {asked}")
+    return asked or window // 2 + 1
 
 
 def _settings(

@@ -439,7 +439,7 @@ def _effect(folder: Path, quick: bool) -> Iterator[Row]:
     apart = float(np.abs(effect.Model.load(path).apply(sound) - tcn.apply(sound)).max())
     yield Row("effects", "a .nam file read again differs by", apart, 1e-5, command=study.trained_by("effect/lowpass-tcn/card.json"))  # fmt: skip
     joins = _joins(tcn, sound)
-    yield Row("effects", "windows of 2,048 samples and one whole sound differ by", joins, 1e-5, seed="its half seconds click",
+    yield Row("effects", "windows of 2,048 samples, each from silence with its past, and the stream differ by", joins, 1e-5, seed="its half seconds click",
               command=study.trained_by("effect/lowpass-tcn/card.json"))  # fmt: skip
     fresh, again = (effect.Model.load(folder / f"effect/hpf-2-conv{kind}").card["curve"] for kind in ("", "-reused"))
     goal = min(epoch["figures"]["ESR"] for epoch in fresh)

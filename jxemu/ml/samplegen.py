@@ -119,6 +119,11 @@ class Picture:
         rows = np.concatenate([np.log(np.maximum(amplitudes, 1e-12)), picture[1] * np.pi], 1)
         return overlapped(locked(rows, self.window, self.hop), self.window, self.hop) * level
 
+    def error(self, made: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Mean square of what pictures (n, channels, frames, bins) are off, each number as much as it counts: (n,)."""
+        counts = self.weights(torch.from_numpy(wanted)).numpy()
+        return (np.square(made - wanted) * counts).sum((1, 2, 3)) / counts.sum((1, 2, 3))
+
     def weights(self, pictures: Tensor) -> Tensor:
         """What each number's error counts: a turn as much as its amplitude is loud."""
         if self.kind != "phase":
@@ -714,7 +719,7 @@ class Space:
 
     def losses(self, sounds: Sounds) -> list[tuple[str, float]]:
         """Each sound's name and RMS error in per cent, the worst first."""
-        off = np.square(self.rebuilt(sounds) - sounds.pictures).mean((1, 2, 3))
+        off = self.picture.error(self.rebuilt(sounds), sounds.pictures)
         return sorted(((name, stdev(x)) for name, x in zip(sounds.names, off, strict=True)), key=lambda row: -row[1])
 
     # --- files ---
@@ -758,16 +763,26 @@ _ARRAYS = ("mean", "deviation", "axes", "centre", "spread")
 
 def train(
     outer: Outer, inner: Inner, learned: Sounds, judged: Sounds, folder: Path, schedules: tuple[Schedule, Schedule] = (OUTER_SCHEDULE, INNER_SCHEDULE),
-    shown: Callable[[str], Shown] = lambda what: lambda done, steps, loss: None,
+    shown: Callable[[str], Shown] = lambda what: lambda done, steps, loss: None, known: "Space | None" = None,
 ) -> Space:  # fmt: skip
-    """Both rungs; what was begun in the folder goes on. Raises SpaceError, OSError, FloatingPointError."""
+    """Both rungs; what was begun in the folder goes on. known : a space whose outer auto-encoder is taken as it is.
+
+    Raises SpaceError, OSError, FloatingPointError.
+    """
+    if known and known.picture != learned.picture:
+        raise SpaceError("the space whose outer auto-encoder is taken has pictures of another shape")
     if inner.conditions != learned.told.shape[1]:
         raise SpaceError(
             f"{learned.told.shape[1]} conditions are there, the inner auto-encoder takes {inner.conditions}"
         )
     if len(learned) < 2 or not len(judged):
         raise SpaceError("at least two sounds to learn from and one to be judged by are needed")
-    encoder, outer_curve = train_outer(outer, learned, judged, folder, schedules[0], True, shown("outer auto-encoder"))
+    if known:
+        outer, encoder, outer_curve = known.outer, known.encoder, known.card["outer_curve"]
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        encoder, found = train_outer(outer, learned, judged, folder, schedules[0], True, shown("outer auto-encoder"))
+        outer_curve = [asdict(epoch) for epoch in found]
     codes, others = codes_of(encoder, learned.pictures), codes_of(encoder, judged.pictures)
     mean, deviation = codes.mean(0), np.full(codes.shape[1], max(float(codes.std()), 1e-6), np.float32)
     codes, others = ((each - mean) / deviation for each in (codes, others))
@@ -785,7 +800,7 @@ def train(
     spread[: len(sizes)] = np.maximum(sizes / math.sqrt(len(means)), 1e-6)
     space = Space(learned.picture, outer, inner, encoder, vae, mean, deviation, axes, centre, spread)
     space.card.update(_figures(space, encoder, learned, judged, carried(found, spreads).numpy()))
-    space.card.update(outer_curve=[asdict(e) for e in outer_curve], inner_curve=[asdict(e) for e in inner_curve])
+    space.card.update(outer_curve=outer_curve, inner_curve=[asdict(e) for e in inner_curve])
     space.save(folder)
     for name in ("outer.pt", "inner.pt"):
         (folder / name).unlink(missing_ok=True)
@@ -810,7 +825,7 @@ def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, 
     truth = judged.pictures
 
     def off(made: np.ndarray, wanted: np.ndarray) -> float:
-        return stdev(float(np.square(made - wanted).mean()))
+        return stdev(float(learned.picture.error(made, wanted).mean()))
 
     counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= space.inner.latents]
     return {

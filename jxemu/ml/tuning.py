@@ -65,7 +65,7 @@ def tune(
     """Try settings about `start` up to `trials` of them in all, with those of earlier calls on the same folder.
 
     what : outer or inner; an inner one needs the trained `encoder`.  Writes ``search.sqlite``, where searches of other kinds
-    stay apart, and ``best.csv``, the twenty best.
+    stay apart, ``best.csv``, the twenty best, and ``search.png``.
     Raises SpaceError, OSError.
     """
     if what == "inner" and encoder is None:
@@ -114,9 +114,9 @@ def tune(
         )
         with TemporaryDirectory() as part, contextlib.suppress(_TimeOverError):
             if what == "outer":
-                train_outer(chosen, learned, judged, Path(part), first, shown=timed, ends=kept)
+                _, curve[:] = train_outer(chosen, learned, judged, Path(part), first, shown=timed, ends=kept)
             else:
-                train_inner(
+                _, curve[:] = train_inner(
                     chosen, codes[0], learned.told, codes[1], judged.told, Path(part), first, shown=timed, ends=kept
                 )
         if not curve:  # not one epoch in its time
@@ -130,6 +130,7 @@ def tune(
 
     def after(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         _write(study, folder / "best.csv")
+        _draw(study, folder / "search.png")
         done = [t.value for t in study.trials if t.value is not None]
         told(len(study.trials), min(done, default=float("nan")))
 
@@ -152,6 +153,31 @@ def _chosen(trial: optuna.Trial, what: str, start: Outer | Inner, grid: bool) ->
         values["size"] = trial.suggest_int("size", 1, 64, log=True)
     rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
     return replace(start, **values), rate, trial.suggest_int("batch", 4, 64, log=True)
+
+
+def _draw(study: optuna.Study, path: Path) -> None:
+    """How the search went: losses by trial and the best so far, and what each setting did."""
+    from matplotlib.figure import Figure
+
+    good = [trial for trial in study.trials if trial.value is not None]
+    if not good:
+        return
+    names = sorted({name for trial in good for name in trial.params})
+    figure = Figure(figsize=(3.2 * (1 + len(names)), 3.2), layout="constrained")
+    course, *axes = figure.subplots(1, 1 + len(names), squeeze=False)[0]
+    losses = [trial.value for trial in good]
+    course.semilogy([trial.number for trial in good], losses, ".", color="#1f5f8b")
+    course.semilogy([trial.number for trial in good], np.minimum.accumulate(losses), color="#c2571a")
+    course.set(xlabel="trial", ylabel="loss, adjusted", title="all, and the best so far")
+    for axis, name in zip(axes, names, strict=True):
+        axis.semilogy(
+            [t.params[name] for t in good if name in t.params],
+            [t.value for t in good if name in t.params],
+            ".",
+            color="#1f5f8b",
+        )
+        axis.set(xlabel=name)
+    figure.savefig(path, dpi=100)
 
 
 def _write(study: optuna.Study, path: Path) -> None:
