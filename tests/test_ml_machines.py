@@ -83,7 +83,11 @@ def test_every_study_trains_and_measures_what_it_names(study, tmp_path):
 
 
 def test_the_benchmark_says_which_options_go_with_what(tmp_path):
-    for words, said in ((["--model", "x"], "give its folder"), ([str(tmp_path), "--quick"], "leave the dataset out")):
+    for words, said in (
+        (["--model", "x"], "give its folder"),
+        (["-n", "5"], "give its folder"),
+        ([str(tmp_path), "--quick"], "leave the dataset out"),
+    ):
         done = CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path / "out"), *words])
         assert done.exit_code == 2
         assert said in done.output

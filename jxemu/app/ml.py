@@ -38,6 +38,9 @@ Network = StrEnum(
 )
 Machine = StrEnum("Machine", {name: name for name in ("crbm", "phase", "notes", "effect", "samples")})
 Method = StrEnum("Method", {name: name for name in ("avo", "spiral", "enhanced")})
+COUNT = 100
+"""Sounds to find, where nothing else is asked for."""
+
 _EXTRA = "networks need more libraries: pip install 'jxemu[ml]'"
 
 DataArgument = Annotated[Path, typer.Argument(help="Folder of a rendered dataset.")]
@@ -148,7 +151,7 @@ def bench(
     bank: Annotated[list[Path] | None, typer.Option(help="Sysex bank whose tones are targets too; repeat.")] = None,
     count: Annotated[
         int, typer.Option("-n", "--count", min=2, help="Sounds to find, of the test split and of each bank.")
-    ] = 100,
+    ] = COUNT,
     seed: Annotated[int, typer.Option(min=0, help="Of random tones and of flows.")] = 0,
     only: Annotated[
         list[Machine] | None, typer.Option(help="Without a dataset: measure this machine only; repeat.")
@@ -163,8 +166,8 @@ def bench(
     What is not yet trained in the folder is trained by the command that the table names; stop it, and it goes on.
     """
     if data is None:
-        if model or bank:
-            fail("models and banks are compared on a dataset: give its folder")
+        if model or bank or count != COUNT or seed:
+            fail("--model, --bank, -n and --seed are for a comparison on a dataset: give its folder")
         root = context.find_root().command
         typer.echo(machines.table(root, output, [each.value for each in only or []], quick))
         return

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -62,8 +63,8 @@ GAP = 0.02
 TRAIL = 0.5
 """Seconds that a sound card goes on recording after the last burst: what it has heard comes late."""
 
-TAPS = 64
-"""Of the interpolator that brings sound onto the wire's time."""
+TAPS, PHASES = 64, 2048
+"""Of the interpolator that brings sound onto the wire's time; between phases it is a straight line, 130 dB down."""
 
 
 class CaptureError(RuntimeError):
@@ -271,12 +272,11 @@ class RigBench:
 
     def _cut(self, begin: int, seconds: float) -> tuple[np.ndarray, int]:
         heard = [audio for audio in self._heard if audio.time > begin - 200_000]
-        sound = np.frombuffer(b"".join(audio.data for audio in heard), "<i2").reshape(-1, self.channels) / 32768.0
+        sound = np.frombuffer(b"".join(audio.data for audio in heard), "<i2").reshape(-1, self.channels)
         positions = np.cumsum([0] + [len(audio.data) // (2 * self.channels) for audio in heard[:-1]])
         times = np.array([audio.time for audio in heard], float) - begin
         slope, first = np.polyfit(positions, times, 1) if len(heard) > 20 else (1e6 / self.rate, times[0])
-        place = -first / slope + np.arange(round(seconds * self.rate)) * (1e6 / self.rate / slope)
-        return interpolated(sound, place), self.rate
+        return interpolated(sound, -first / slope, 1e6 / self.rate / slope, round(seconds * self.rate)), self.rate
 
     def close(self) -> None:
         """Silence the boards and let go of the rig."""
@@ -493,20 +493,32 @@ def aligned(recording: np.ndarray, rate: int, seconds: float, zero: float, stret
 
     zero : sample of the wire's time 0.  stretch : samples of the recording in one of the wire's.
     """
-    place = zero + np.arange(round(seconds * rate)) * stretch
-    return checked(Take(interpolated(recording[:, :-1], place), rate, (stretch - 1) * 1e6))
+    sound = interpolated(recording[:, :-1], zero, stretch, round(seconds * rate))
+    return checked(Take(sound, rate, (stretch - 1) * 1e6))
 
 
-def interpolated(sound: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The sound (n, channels) at fractional places, float32 (len(place), channels); zeros beyond its ends."""
-    whole = np.floor(place).astype(np.int64)
-    reach = np.arange(TAPS) - TAPS // 2 + 1
-    padded = np.pad(np.asarray(sound, np.float64), ((TAPS, TAPS), (0, 0)))
-    out = np.empty((len(place), sound.shape[1]), np.float32)
-    for begin in range(0, len(place), 4096):
-        part = slice(begin, begin + 4096)
-        off = (place[part] - whole[part])[:, None] - reach
-        kernel = np.sinc(off) * (0.5 + 0.5 * np.cos(np.pi * off / (TAPS // 2)))
-        at = np.clip(whole[part, None] + reach + TAPS, 0, len(padded) - 1)
-        out[part] = np.einsum("ij,ijc->ic", kernel, padded[at])
+@cache
+def _kernels() -> np.ndarray:
+    """Taps of a windowed sinc for `PHASES` places between two samples, and the next sample itself [shape=(PHASES + 1, TAPS)]."""
+    off = np.linspace(0, 1, PHASES + 1)[:, None] - (np.arange(TAPS) - TAPS // 2 + 1)
+    return np.sinc(off) * (0.5 + 0.5 * np.cos(np.pi * off / (TAPS // 2)))
+
+
+def interpolated(sound: np.ndarray, begin: float, stretch: float, count: int) -> np.ndarray:
+    """The sound (n, channels) at `count` fractional places from `begin` on, `stretch` apart, float32; zeros beyond its ends.
+
+    int16 stands for full scale 1. A long take is worked on piece by piece: hours of it need no more memory than they are.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(sound, ((TAPS, TAPS), (0, 0))), TAPS, 0)
+    full = 32768.0 if sound.dtype == np.int16 else 1.0
+    out = np.empty((count, sound.shape[1]), np.float32)
+    for first in range(0, count, 4096):
+        place = begin + np.arange(first, min(first + 4096, count)) * stretch
+        whole = np.floor(place)
+        phase = (place - whole) * PHASES
+        low = phase.astype(int)
+        share = (phase - low)[:, None]
+        kernel = _kernels()[low] * (1 - share) + _kernels()[low + 1] * share
+        at = np.clip(whole.astype(np.int64) + TAPS // 2 + 1, 0, len(windows) - 1)
+        out[first : first + 4096] = np.einsum("ij,icj->ic", kernel, windows[at].astype(np.float64)) / full
     return out
