@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from test_panel import ask, browser, chromium, instrument, opened  # noqa: F401 - fixtures
+from test_panel import ask, browser, chromium, instrument, opened, panel, wait_for  # noqa: F401 - fixtures
 from test_panel import pytestmark as live
 
 pytestmark = live
@@ -112,3 +112,14 @@ def test_what_cannot_be_learned_or_moved_is_said_in_a_sentence(instrument):  # n
     assert ask(instrument, "poles/x/edit", "POST", b"[" * 70_000, **own)[0] == 413
     status, said = ask(instrument, "poles/nothing/sound", "POST", json.dumps({"real": [], "pairs": []}).encode(), **own)
     assert (status, said) == (400, b"there is no sound 'nothing' here")
+
+
+def test_learning_ends_with_the_page_that_asked_for_it(chromium, tmp_path, bell):  # noqa: F811
+    with panel(tmp_path, "--machine", "jx8p") as (address, said):
+        page = opened(chromium, address)
+        page.click("#tab-poles")
+        page.set_input_files("#poles-file", str(bell))
+        page.wait_for_timeout(800)
+        page.close()
+        wait_for(lambda: "learning is given up" in said.read_text(), 30)
+        assert json.loads(ask(address, "poles")[1]) == []

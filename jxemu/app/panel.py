@@ -34,7 +34,7 @@ from jxemu.app.matching import LARGEST_SOUND, MatchingError, matched
 from jxemu.app.poles import PolesPage
 from jxemu.app.recorder import Recorder
 from jxemu.app.session import LARGEST_UPLOAD, RequestError, Session
-from jxemu.app.upload import body
+from jxemu.app.upload import GivenUpError, awaited, body
 from jxemu.app.wire import WireWords
 from jxemu.app.words import midi_words, parameter_words, setting_words
 from jxemu.live.arpeggiator import DIVISIONS, MODES
@@ -95,10 +95,6 @@ def tables() -> dict[str, Any]:
         "formats": list(FORMATS),
         "arpeggiator": {"mode": list(MODES), "division": list(DIVISIONS)},
     }
-
-
-LISTENING = 0.3
-"""Seconds between two looks at whether a page that asked for a search is still there."""
 
 
 class Guard:
@@ -280,14 +276,9 @@ class Panel:
         async with self._matching:
             name = request.query_params.get("name", "sound.wav")[-80:]
             self._say(f"{name}: looking for tones that sound like it")
-            search = asyncio.create_task(matched(data, name))
-            while not search.done():
-                await asyncio.wait([search], timeout=LISTENING)
-                if not search.done() and await request.is_disconnected():
-                    search.cancel()  # its page is closed: nobody waits for it
             try:
-                said, tones = await search
-            except asyncio.CancelledError:
+                said, tones = await awaited(request, matched(data, name))
+            except GivenUpError:
                 self._say(f"{name}: its page was closed, the search is given up")
                 return PlainTextResponse("given up", 400)
             except (MatchingError, OSError) as error:

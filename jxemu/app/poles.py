@@ -22,7 +22,7 @@ from jxemu.app.crbm import Edit
 from jxemu.app.home import POLES, home
 from jxemu.app.matching import LARGEST_SOUND
 from jxemu.app.process import CommandError, plain_stem, run
-from jxemu.app.upload import body
+from jxemu.app.upload import GivenUpError, awaited, body
 
 if TYPE_CHECKING:
     from jxemu.ml.crbm import Model
@@ -230,7 +230,11 @@ class PolesPage:
             return PlainTextResponse("a sound is being learned; give the next one when it is done", 409)
         async with self._learning:
             self._say(f"{name}: it is being learned, about half a minute")
-            return await _answer(learn(data, name))
+            try:
+                return await _answer(awaited(request, learn(data, name)))
+            except GivenUpError:
+                self._say(f"{name}: its page was closed, learning is given up")
+                return PlainTextResponse("given up", 400)
 
     async def _show(self, request: Request) -> Response:
         name = request.path_params["name"]
