@@ -207,13 +207,14 @@ def fitted(
     state, remarks, kept, sure = State.of(known or Unit()), [], [], {}
     unknowns = _unknowns(place, set(tables))
     times = [column for column in ("attack", "decay", "lfo") if column in tables]
-    if not unknowns and not times:
+    if not unknowns and not times and "limit" not in tables:
         raise ValueError("the recording has no step that says anything about a unit")
     shown("the model plays what the recording is of")
     known_numbers = dict(state.numbers)
     model = Model(board, noise)
     first = model.tables(shots, state.unit())
-    before = {column: _off(tables, first, column) for column in tables}
+    nominal = first
+    before = {column: _off(tables, nominal, column) for column in tables}
     meant = {column for unknown in unknowns for column in unknown.columns} | {"limit"} & set(tables)
     shown("how hard the mixer drives the filter")
     if "limit" in tables and (said := _drive(tables, shots, model, state)):
@@ -226,7 +227,7 @@ def fitted(
         tables = _levelled(tables, free)
         model = Model(board, noise * 10 ** (-free / 20))  # its noise stands beside levels that were brought back, too
         first = model.tables(shots, state.unit())
-        before = {column: _off(tables, first, column) for column in tables}
+        before = {column: _off(tables, nominal, column) for column in tables}
     if silent := [column for column, rows in tables.items() if not np.isfinite([row.measured for row in rows]).any()]:
         remarks.append(f"nothing can be said of: {', '.join(silent)}")
     for unknown in unknowns:  # every unit has its own; constants wait for evidence

@@ -210,9 +210,9 @@ def response(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Meas
 def corner(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise, flat: np.ndarray) -> Measured:
     """Corner of a first-order high pass in Hz, by the partials beside those of the flat position."""
     found, known = [], []
-    for (levels, errors), (beside, theirs) in zip(
-        _each(sound, rate, shot, noise), _each(flat, rate, shot, noise), strict=True
-    ):
+    for seen, plain in zip(_each(sound, rate, shot, noise), _each(flat, rate, shot, noise), strict=True):
+        count = min(seen.shape[1], plain.shape[1])
+        (levels, errors), (beside, theirs) = seen[:, :count], plain[:, :count]
         hertz = note_hz(shot.note) * shot.ratio * np.arange(1, len(levels) + 1)
 
         def off(
@@ -310,20 +310,28 @@ STAIR = 0.00025
 LOOPS = (0.004, 0.08)
 """Seconds among which a loop is looked for."""
 
-STAIRS_DB = (-24.0, -2.0)
-"""Between these, beside its end, a rise is looked at."""
+STAIRS_DB = -20.0
+"""Below its loudest by more than this a tone is not looked at."""
+
+STAGGER_MS, SETTLING_MS = 0.2, 0.25
+"""Below these nothing is claimed: the model's own tables are so far off what it was made of."""
+
+CLEAR_LINE = 4.0
+"""How far the loop's line must stand above what lies beside it, in amplitude, to count."""
 
 
-def _stairs(sound: np.ndarray, rate: float, hertz: float, fastest: float) -> tuple[np.ndarray, int]:
-    """Slope of a tone's level while it rises, in dB a point of `STAIR` seconds, and the point at which that part begins."""
+def _stairs(sound: np.ndarray, rate: float, hertz: float, fastest: float) -> np.ndarray:
+    """How steeply a tone's level moves, either way, in dB a point of `STAIR` seconds; 0 where it is faint."""
     heard = 20 * np.log10(course(sound, rate, hertz, 1, fastest, STAIR) + 1e-9)
-    heard = heard - np.median(heard[-round(0.05 / STAIR) : -round(0.01 / STAIR)])
-    begin, end = (int(np.argmax(heard > level)) for level in STAIRS_DB)
-    return np.diff(heard[begin:end]), begin
+    edge = round(0.05 / STAIR)
+    heard = heard[edge:-edge]
+    slope = np.abs(np.diff(heard))
+    slope[heard[1:] < np.percentile(heard, 98) + STAIRS_DB] = 0.0
+    return slope
 
 
 def _period(slope: np.ndarray) -> float:
-    """Seconds between a slope's pulses; NaN where there are none."""
+    """Seconds between a slope's pulses; NaN where there are none that stand clear."""
     if len(slope) < 3 * LOOPS[1] / STAIR:
         return float("nan")
     left = signal.detrend(slope) * np.hanning(len(slope))
@@ -331,40 +339,59 @@ def _period(slope: np.ndarray) -> float:
     first, last = (round(seconds / STAIR) for seconds in LOOPS)
     tops = signal.find_peaks(alike[:last])[0]
     tops = tops[tops >= first]
-    if not len(tops) or alike[tops].max() < 0.2 * alike[0]:
+    if not len(tops) or not alike[tops].max() > 0:
         return float("nan")
-    top = tops[alike[tops] > 0.8 * alike[tops].max()][0]
-    return 1 / fundamental(left, 1 / STAIR, 1 / ((top + _between(alike, top)) * STAIR))
+    top = tops[alike[tops] > 0.7 * alike[tops].max()][0]
+    hertz = fundamental(left, 1 / STAIR, 1 / ((top + _between(alike, top)) * STAIR))
+    return 1 / hertz if _line_of(slope, hertz) > CLEAR_LINE * _beside(slope, hertz) else float("nan")
 
 
-def _turn(slope: np.ndarray, begin: int, hertz: float) -> complex:
-    """Amplitude of a line in a slope that begins at a point."""
-    at = (begin + np.arange(len(slope))) * STAIR
-    return complex((slope * np.hanning(len(slope)) * np.exp(-2j * np.pi * hertz * at)).sum())
+def _line_of(slope: np.ndarray, hertz: float) -> complex:
+    """Amplitude of a line in a slope."""
+    at = np.arange(len(slope)) * STAIR
+    return abs(_turn(slope, at, hertz))
+
+
+def _turn(slope: np.ndarray, at: np.ndarray, hertz: float) -> complex:
+    window = np.hanning(len(slope))
+    return complex(((slope - slope.mean()) * window * np.exp(-2j * np.pi * hertz * at)).sum() / window.sum())
+
+
+def _beside(slope: np.ndarray, hertz: float) -> float:
+    """What stands beside a line, where no cycle of the LFO has a line of its own."""
+    away = np.linspace(0.3, 0.7, 21) * min(hertz, 100.0)
+    return float(np.sqrt(np.mean([_line_of(slope, hertz + side) ** 2 for side in (*away, *-away)])))
 
 
 def loop(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
-    """Milliseconds between the steps in which a voice's level rises."""
-    slope, _ = _stairs(sound, rate, note_hz(shot.note), 300.0)
+    """Milliseconds between the steps in which a tone's level moves."""
+    slope = _stairs(sound, rate, note_hz(shot.note), 300.0)
     half = len(slope) // 2
     each = [1000 * _period(part) for part in (slope[:half], slope[half:], slope)]
-    return [(each[2], max(abs(each[0] - each[1]) / 2, 0.002))] if np.isfinite(each).all() else [NOTHING]
+    apart = abs(each[0] - each[1])
+    return [(each[2], max(apart / 2, 0.002))] if apart < 0.02 * each[2] else [NOTHING]
 
 
 def stagger(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
     """Milliseconds by which the steps of the other voice come after those of this one."""
     mine, others = (_stairs(sound, rate, note_hz(note), 200.0) for note in (shot.note, shot.company[0][1]))
-    period = _period(mine[0])
-    if not np.isfinite(period) or len(others[0]) < len(mine[0]) / 2:
+    period, its = _period(mine), _period(others)
+    if not abs(period - its) < 0.01 * period:
         return [NOTHING]
-    turned = np.angle(_turn(*mine, 1 / period) / _turn(*others, 1 / period)) / (2 * np.pi)
-    return [(1000 * period * (turned % 1), 0.05)]
+    turns = []
+    for part in np.array_split(np.arange(len(mine)), PARTS):
+        at = part * STAIR
+        turns.append(_turn(mine[part], at, 1 / period) / _turn(others[part], at, 1 / period))
+    turns = np.array(turns) / np.abs(turns)
+    middle = np.angle(turns.mean())
+    late, error = estimate(1000 * period * np.angle(turns * np.exp(-1j * middle)) / (2 * np.pi), STAGGER_MS)
+    return [(1000 * period * (middle / (2 * np.pi) % 1) + late, error)]
 
 
 def settling(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
-    """Time constant in milliseconds with which the steps of a rise are rounded, by the multiples of the loop's rate in it."""
-    hertz, fastest = note_hz(shot.note), 1000.0
-    slope, begin = _stairs(sound, rate, hertz, fastest)
+    """Time constant in milliseconds with which steps are rounded, by the multiples of the loop's rate in them."""
+    fastest = 1000.0
+    slope = _stairs(sound, rate, note_hz(shot.note), fastest)
     period = _period(slope)
     if not np.isfinite(period):
         return [NOTHING]
@@ -372,14 +399,19 @@ def settling(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Meas
     low = signal.sosfreqz(signal.butter(4, fastest, fs=rate, output="sos"), lines, fs=rate)[1]
     passed = np.abs(low) ** 2 * np.sinc(lines * STAIR)
     found = []
-    for part in np.array_split(np.arange(len(slope)), PARTS):
-        seen = np.log([abs(_turn(slope[part], begin + part[0], line)) for line in lines]) - np.log(passed)
+    for part in np.array_split(slope, PARTS):
+        beside = np.array([_beside(part, line) ** 2 for line in lines])
+        power = np.array([_line_of(part, line) ** 2 for line in lines]) - beside
+        clear = power > 100 * beside  # noise makes lines of its own, the higher the more
+        if clear.sum() < 3:
+            return [NOTHING]
+        at, seen = lines[clear], 0.5 * np.log(power[clear]) - np.log(passed[clear])
 
-        def off(p: np.ndarray, seen: np.ndarray = seen) -> np.ndarray:
-            return p[1] - 0.5 * np.log1p((2 * np.pi * lines * np.exp(p[0])) ** 2) - seen
+        def off(p: np.ndarray, at: np.ndarray = at, seen: np.ndarray = seen) -> np.ndarray:
+            return p[1] - 0.5 * np.log1p((2 * np.pi * at * np.exp(p[0])) ** 2) - seen
 
         found.append(1000 * np.exp(optimize.least_squares(off, [np.log(0.001), seen[0]], loss="soft_l1").x[0]))
-    return [estimate(found, 0.01)]
+    return [estimate(found, SETTLING_MS)]
 
 
 def restart(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
@@ -395,7 +427,7 @@ def delay(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measure
     size = round(SWING / STEP)
     swing = ndimage.maximum_filter1d(heard, size) - ndimage.minimum_filter1d(heard, size)
     whole = np.median(swing[-len(swing) // 4 : -size])
-    if whole < 0.1 * np.median(heard):
+    if whole <= 0.1 * np.median(heard):
         return [NOTHING, NOTHING]
     low, high = (float(np.argmax(swing[size // 2 :] > share * whole)) * STEP for share in (0.2, 0.8))
     fade = (high - low) / 0.6
@@ -410,6 +442,9 @@ SWING = 0.12
 
 TRACK, TRACK_WINDOW = 0.005, 0.046
 """Seconds between the points of a track, and those that each looks at."""
+
+WIDEST = 15.0
+"""Semitones each way in which a swing of the pitch is looked for."""
 
 
 def track(sound: np.ndarray, rate: float, lowest: float, highest: float) -> np.ndarray:
@@ -437,8 +472,11 @@ def glide(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measure
 
 def _swings(sound: np.ndarray, rate: float, shot: "Shot") -> tuple[np.ndarray, float]:
     """A tone's pitch about the middle of its swing, in semitones, and how far it swings each way."""
-    notes = track(sound[round(BEGIN * rate) : round((shot.hold - 0.01) * rate)], rate, shot.note - 7, shot.note + 7)
+    part = sound[round(BEGIN * rate) : round((shot.hold - 0.01) * rate)]
+    notes = track(part, rate, shot.note - WIDEST, shot.note + WIDEST)
     low, high = np.percentile(notes, (1, 99))
+    if max(high - shot.note, shot.note - low) > WIDEST - 0.5:  # it may go beyond
+        return np.zeros(0), float("nan")
     return notes - (low + high) / 2, float(high - low) / 2
 
 
@@ -488,7 +526,11 @@ def noise_corner(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> 
         def off(p: np.ndarray, at: np.ndarray = hertz[heard], seen: np.ndarray = seen) -> np.ndarray:
             return p[1] - 10 * np.log10(1 + (at / np.exp(p[0])) ** 2) - seen
 
-        found.append(np.exp(optimize.least_squares(off, [np.log(4000.0), seen[0]], loss="soft_l1").x[0]))
+        low, high = (np.log(500.0), -300.0), (np.log(40_000.0), 100.0)
+        fitted = optimize.least_squares(off, [np.log(4000.0), seen[0]], bounds=(low, high), loss="soft_l1")
+        if fitted.active_mask[0]:
+            return [NOTHING]
+        found.append(np.exp(fitted.x[0]))
     return [estimate(found, 20.0)]
 
 
@@ -498,7 +540,7 @@ def topology(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise, flat: n
     for (levels, errors), (beside, _) in zip(
         _each(sound, rate, shot, noise), _each(flat, rate, shot, noise), strict=True
     ):
-        gained.append((levels - beside)[0])
+        gained.append(levels[0] - beside[0])
         numbers = np.arange(1, len(levels) + 1)
         heard = errors < FAINT_DB
         if heard.sum() < 6:
@@ -522,8 +564,13 @@ def topology(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise, flat: n
 def silence(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
     """Seconds of the longest silence."""
     size = round(0.02 * rate)
-    loud = np.sqrt(np.square(sound[: len(sound) // size * size].reshape(-1, size)).mean(1))
-    ends = np.flatnonzero(np.concatenate([[True], loud > 0.03 * np.percentile(loud, 90), [True]]))
+    loud = np.sqrt(np.square(sound[: len(sound) // size * size].reshape(-1, size)).mean(1)) + 1e-9
+    usual, least = np.percentile(loud, 90), loud.min()
+    if least > 0.3 * usual:
+        return [(0.0, 0.02)]
+    ends = np.flatnonzero(
+        np.concatenate([[True], loud > np.sqrt(usual * least), [True]])
+    )  # a board that is off may hiss
     return [(0.02 * float(np.diff(ends).max() - 1), 0.02)]
 
 
@@ -629,3 +676,17 @@ def _between(scores: np.ndarray, top: int) -> float:
     a, b, c = scores[top - 1 : top + 2]
     bend = a - 2 * b + c
     return 0.5 * (a - c) / bend if bend else 0.0
+
+
+# --- whether there is anything -------------------------------------------------------------------
+
+OF_SILENCE = (level, loudness, floor, silence)
+"""Measures to which no sound is an answer, too."""
+
+
+def sounds(part: np.ndarray, rate: float, noise: Noise) -> bool:
+    """Whether a part of a recording holds more than its noise."""
+    if len(part) < 0.1 * rate:
+        return False
+    high = signal.sosfilt(signal.butter(4, 200, "high", fs=rate, output="sos"), part)
+    return bool(np.sqrt(np.square(high[round(0.02 * rate) :]).mean()) > 1.6 * noise.heard + 1e-7)

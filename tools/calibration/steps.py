@@ -47,7 +47,7 @@ class Shot:
     voice : 0..5, that plays.  ratio : of the pitch that is expected to the key's.
     controls : parameters beside the tone's, by number; the next shot finds them as `PLAIN` says.
     company : other notes (voice, key, seconds from this key on, seconds held), before it or with it; held for 0 s: until this
-    one ends.  traffic : bytes that are sent every so many seconds while the key is down.
+    one ends.  traffic : what is sent every so many seconds while the key is down, by the byte that selects the board.
     """
 
     value: float
@@ -60,7 +60,7 @@ class Shot:
     controls: tuple[tuple[int, int], ...] = ()
     velocity: int = 100
     company: tuple[tuple[int, int, float, float], ...] = ()
-    traffic: tuple[float, bytes] | None = None
+    traffic: tuple[float, Callable[[int], bytes]] | None = None
 
     @property
     def lead(self) -> float:
@@ -145,12 +145,14 @@ _CURVES, _STRUCK = (1, 2, 3), (1, 32, 64, 96, 127)
 _BENT = SAW.replace(dco_mode="env1", env1_a=0, env1_s=127)
 _SWELLED = SECOND.replace(mix_mode="env1", env1_a=0, env1_s=127)
 _SYNCED = SECOND.replace(dco2_tune=100)
-_STAIRS = SAW.replace(env2_a=96)
-_CLIMB = SAW.replace(vcf_freq=58, vcf_mode="env1", vcf_env=22, env1_a=96, env1_s=127)
+_SWUNG = SAW.replace(dco1_wave="square", vcf_freq=65, vcf_lfo=40, lfo_wave="sine", lfo_rate=60, lfo_delay=0)
+"""The LFO moves the filter's slope over the tone, in steps of the program's loop: a decibel each, where an envelope's are far less."""
+
+_PASS = {"note": 81, "hold": 3.0, "seconds": 3.0}
+_BESIDE = 88
 _HIGH = 100
 """A key whose level can be followed through steps of a few milliseconds: 2.6 kHz."""
 
-_STEP = {"note": _HIGH, "hold": 1.5, "seconds": 1.5}
 _VIBRATO = SAW.replace(lfo_wave="square", lfo_rate=44, lfo_delay=0)
 _DELAYED = _SWEPT.replace(lfo_rate=110, vcf_lfo=16)
 _STRUCK_AGAIN = SAW.replace(env2_d=64, env2_s=48, env2_r=96)
@@ -170,7 +172,8 @@ def _filled(share: float) -> Shot:
     """With a share of the line filled, by what changes nothing."""
     same = protocol.parameter(protocol.VOLUME, 127)
     every = (1 + len(same)) * CYCLES_PER_BYTE / CYCLES_PER_SECOND  # a board is selected each time
-    return Shot(100 * share, _STAIRS, **_STEP, traffic=(every / share, same) if share else None)
+    traffic = (every / share, lambda select: bytes([select]) + same) if share else None
+    return Shot(100 * share, _SWUNG, **_PASS, traffic=traffic)
 
 
 def _chord(voices: int, chorus: int) -> Shot:
@@ -321,11 +324,11 @@ STEPS: dict[str, Step] = {
         [Shot(code, _SYNCED.replace(dco_xmod=code), 45) for code in range(4)], measures.level,
     ),
     "loop": Step(
-        "the program's loop, by the steps in which ENV-2 rises", {"loop": "ms"}, "", "loop-time", [_filled(0.0)], measures.loop,
+        "the program's loop, by the steps in which the LFO moves the filter", {"loop": "ms"}, "", "loop-time", [_filled(0.0)], measures.loop,
     ),
     "stagger": Step(
         "how much later each voice steps than voice 1", {"stagger": "ms"}, "voice", "loop-time",
-        [Shot(voice + 1, _STAIRS, **_STEP, company=((voice, _HIGH - 5, 0.0, 0.0),)) for voice in _VOICES[1:]], measures.stagger,
+        [Shot(voice + 1, _SWUNG, **_PASS, company=((voice, _BESIDE, 0.0, 0.0),)) for voice in _VOICES[1:]], measures.stagger,
     ),
     "interrupt": Step(
         "the loop while the line is filled", {"interrupt": "ms"}, "% of the line", "isr-cycles",
@@ -333,7 +336,11 @@ STEPS: dict[str, Step] = {
     ),
     "hold": Step(
         "how fast a held voltage settles", {"hold": "ms"}, "0 VCA, 1 VCF", "hold-time",
-        [Shot(n, tone, **_STEP) for n, tone in enumerate((_STAIRS, _CLIMB))], measures.settling,
+        [
+            Shot(0, SAW.replace(dco1_wave="square", env2_a=80), _HIGH, 0.8, 0.8),
+            Shot(1, _SWUNG.replace(vcf_freq=76), _HIGH, 3.0, 3.0),
+        ],
+        measures.settling,
     ),
     "glide": Step(
         "portamento, over one octave and over three", {"glide": "semitones a second"}, "1000 octaves + time", "portamento",
@@ -421,7 +428,7 @@ STEPS: dict[str, Step] = {
     ),
     "power": Step(
         "the longest silence while the board is switched off and at once on again: no less than its tune-up", {"power": "s"}, "", "tune-up",
-        [Shot(0, SAW, hold=20.0, seconds=20.0, traffic=(_TAUGHT, GREETING + whole_tone(protocol.SELECT_BOTH, SAW) + protocol.voice_on(0, 57, 100)))],
+        [Shot(0, SAW, hold=20.0, seconds=20.0, traffic=(_TAUGHT, lambda select: GREETING + whole_tone(select, SAW) + protocol.voice_on(0, 57, 100)))],
         measures.silence, asked=True,
     ),
     "floor": Step("noise without a note", {"floor": "dB"}, "", "noise-floor", [Shot(0, SAW.replace(mix_dco1=0))], measures.floor),
@@ -513,7 +520,7 @@ def sequence(chosen: Sequence[tuple[str, int]], board: str = "only") -> tuple[li
         strike(shot.voice, shot.note, 0.0, shot.hold, shot.velocity)
         if shot.traffic:
             every, data = shot.traffic
-            sent += [(now + at, select + data) for at in np.arange(every, shot.hold, every)]
+            sent += [(now + at, data(SELECTS[board])) for at in np.arange(every, shot.hold, every)]
         now += shot.seconds + REST
     if held:
         sent.append(
@@ -608,7 +615,10 @@ def analysed(
             continue
         beside = (flat[row["step"]],) if step.beside_first else ()
         noise = measures.Noise(heard, heard if known is None else known)
-        found = step.measure(part, rate * place.stretch, shot, noise, *beside)
+        if step.measure in measures.OF_SILENCE or measures.sounds(part, rate, noise):
+            found = step.measure(part, rate * place.stretch, shot, noise, *beside)
+        else:
+            found = [measures.NOTHING] * len(step.columns)
         for column, (measured, error) in zip(step.columns, found, strict=True):
             tables.setdefault(column, []).append(Row(shot.value, float(measured), float(error)))
         shown(done + 1, len(about["shots"]))
