@@ -316,7 +316,14 @@ def test_the_commands_train_list_move_and_sound(percussive, tmp_path):
     )
     assert "20 poles" in command("poles", tmp_path / "m", "--of", "total").output
     assert "20 poles" in command("poles", tmp_path / "m", "--of", "hidden:3").output
-    for words in (["--move", "nothing"], ["--of", "hidden:99"], ["--move", "99:440:0.9"]):
+    both = command("poles", tmp_path / "m", "--move", "0:7000:0.5", "--move", "1:100:0.4", "-o", tmp_path / "two")
+    assert both.exit_code == 0, both.output
+    found = crbm.Model.load(tmp_path / "two").poles.pairs
+    for hertz, radius in ((7000, 0.5), (100, 0.4)):
+        assert np.abs(found - radius * np.exp(2j * np.pi * hertz / RATE)).min() < 1e-6
+    stay = crbm.Model.load(tmp_path / "m").poles.pairs[2:]
+    assert all(np.abs(found - pole).min() < 1e-6 for pole in stay)
+    for words in (["--move", "0:440:nan"], ["--move", "nothing"], ["--of", "hidden:99"], ["--move", "99:440:0.9"]):
         assert command("poles", tmp_path / "m", *words).exit_code == 2
     wide = command("poles", tmp_path / "m", "--scale", 1.5, "--clamp", 0.02, "-o", tmp_path / "wide")
     assert "all inside the unit circle" in wide.output  # the clamp comes at last

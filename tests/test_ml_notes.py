@@ -232,7 +232,7 @@ def test_a_search_that_goes_on_tries_what_was_not_tried_and_other_kinds_stay_apa
 def test_a_trial_ends_when_its_time_is_over_in_the_middle_of_an_epoch(groups, tmp_path):
     begun = time.monotonic()
     study = tuning.tune("outer", samplegen.Outer("conv"), *groups, tmp_path, 1, tuning.Caps(seconds=0.0, epochs=5000))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
     assert study.trials[0].state.name == "PRUNED"
 
 

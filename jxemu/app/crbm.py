@@ -163,8 +163,10 @@ def poles(
         fail(f"{model} learned spectra: it has no poles")
     rate = there.settings.rate
     try:
+        moved = there.poles
         for text in move or []:
-            there = there.edited(_one_moved(there.poles, text, rate))
+            moved = _one_moved(moved, text, rate)
+        there = there.edited(moved) if move else there
         there = Edit(clamp, scale, pull, rotate, pitch, rate, hidden_too).model(there)
         found, total = _poles_of(there, of), there.total_poles
     except crbm.CrbmError as error:
@@ -208,6 +210,8 @@ def _load(folder: Path) -> "Model | Fourier":
 def _one_moved(found: "Poles", text: str, rate: int) -> "Poles":
     try:
         number, hertz, radius = (kind(part) for kind, part in zip((int, float, float), text.split(":"), strict=True))
+        if not (np.isfinite([hertz, radius]).all() and 0 <= radius <= 2):
+            raise ValueError("a radius is 0 to 2, and Hz a number")
         return found.moved(number, radius * np.exp(2j * np.pi * hertz / rate))
     except ValueError as error:
         fail(f"--move {text}: {error}; it is PAIR:HZ:RADIUS, such as 3:440:0.99")

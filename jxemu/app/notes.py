@@ -249,7 +249,7 @@ def rebuild(
         there.picture.sound(each, level) for each, level in zip(there.rebuilt(given, axes), given.levels, strict=True)
     ]
     _written(output, made, rate, names)
-    rows = "".join(f"{off:6.2f} %  {name}\n" for name, off in there.losses(given))
+    rows = "".join(f"{off:6.2f} %  {name}\n" for name, off in there.losses(given, axes))
     (output / "losses.txt").write_text(rows)
     typer.echo(rows.rstrip())
 

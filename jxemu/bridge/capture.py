@@ -322,14 +322,16 @@ class Recorder(Protocol):
 class Clocks:
     """How fast a card's clock runs beside the computer's, by when bursts were given and where they were heard."""
 
-    KEPT = 4000
+    KEPT, FEW = 4000, 20
 
     def __init__(self, rate: int):
         self._rate = rate
         self._seen: list[tuple[float, float]] = []
+        self._known = 1.0, math.inf
 
     def forget(self) -> None:
-        """Begin anew: the card has lost count."""
+        """Count anew: the card has lost some. What was known of its clock stays until more is."""
+        self._known = self.stretch
         self._seen.clear()
 
     def saw(self, seconds: float, frames: float) -> None:
@@ -339,8 +341,8 @@ class Clocks:
     @property
     def stretch(self) -> tuple[float, float]:
         """Frames of the card in one of the computer's, and its standard error: infinite with too few bursts."""
-        if len(self._seen) < 4:
-            return 1.0, math.inf
+        if len(self._seen) < self.FEW:
+            return self._known
         seconds, frames = np.array(self._seen).T
         at = seconds - seconds.mean()
         late = frames / self._rate - seconds
@@ -349,7 +351,8 @@ class Clocks:
         found = optimize.least_squares(lambda p: (p[0] + p[1] * at - late) / 2e-4, [0.0, 0.0], loss="soft_l1").x
         left = np.abs(late - found[0] - found[1] * at)
         spread = 1.4826 * float(np.median(left)) / math.sqrt(np.square(at).sum())
-        return 1 + float(found[1]), max(spread, 1e-9)
+        now = 1 + float(np.clip(found[1], -MOST_DRIFT, MOST_DRIFT)), max(spread, 1e-9)
+        return min(now, self._known, key=lambda each: each[1])
 
 
 class CardBench:
@@ -377,10 +380,14 @@ class CardBench:
         while self._left > 0 and self._clocks.stretch[1] > fine:
             self._left -= LEARNING
             count = round(LEARNING / LEARNING_EVERY)
-            self._heard([(round(n * LEARNING_EVERY * CYCLES_PER_SECOND), BURST) for n in range(count)])
+            _, found = self._heard([(round(n * LEARNING_EVERY * CYCLES_PER_SECOND), BURST) for n in range(count)])
+            if len(found) < count / 2:
+                raise CaptureError(
+                    f"{len(found)} of {count} bursts were found in the last channel of the recording: does it record the wire, loud enough?"
+                )
         zero = round(LEAD * CYCLES_PER_SECOND)
-        played = [(zero + at, data) for at, data in runs(wire) if at < seconds * CYCLES_PER_SECOND]
-        first, played = _led(played, zero)
+        played = [(zero + at, data) for at, data in runs([row for row in wire if row[0] < seconds * CYCLES_PER_SECOND])]
+        first, led, played = _led(played, zero)
         last = zero + round((seconds + GAP) * CYCLES_PER_SECOND)
         recording, found = self._heard([*played, (last, BURST)])
         begin, _ = ends(found, self.rate, (last - first) / CYCLES_PER_SECOND)
@@ -391,6 +398,8 @@ class CardBench:
         if error > 2 * fine:
             off = min(error, MOST_DRIFT) * seconds * self.rate
             take.troubles.append(f"the card's clock is not known well yet: the end may be {off:.0f} samples off")
+        if not led:
+            take.troubles.append("bytes too near before the first key: it lies on its time within some 2 ms only")
         return take
 
     def _heard(self, sent: Sequence[tuple[int, bytes]]) -> tuple[np.ndarray, list[float]]:
@@ -429,21 +438,25 @@ class CardBench:
         self._recorder.close()
 
 
-def _led(played: list[tuple[int, bytes]], zero: int) -> tuple[int, list[tuple[int, bytes]]]:
-    """Runs with a burst at the head of the first one that strikes a key, or before time `zero` where it has no room there; and its cycle."""
-    size = len(BURST) + 1
+def _led(played: list[tuple[int, bytes]], zero: int) -> tuple[int, bool, list[tuple[int, bytes]]]:
+    """The cycle of a burst, whether it leads the first run that strikes a key, if any does, and the runs with it.
+
+    Where there is no room for it there, it comes before time `zero`.
+    """
+    led, size = True, len(BURST) + 1
     for n, (at, data) in enumerate(played):
         if any(VOICE_ON <= byte < VOICE_ON + VOICES for byte in data):
             first = at - size * CYCLES_PER_BYTE
             if n and played[n - 1][0] + len(played[n - 1][1]) * CYCLES_PER_BYTE > first:
+                led = False
                 break
             selects = [
                 byte for _, before in played[:n] for byte in before if byte in (SELECT_LOWER, SELECT_UPPER, SELECT_BOTH)
             ]
             select = selects[-1] if selects else SELECT_BOTH
-            return first, [*played[:n], (first, BURST + bytes([select]) + data), *played[n + 1 :]]
+            return first, True, [*played[:n], (first, BURST + bytes([select]) + data), *played[n + 1 :]]
     first = zero - round((BURST_SECONDS + GAP) * CYCLES_PER_SECOND)
-    return first, [(first, BURST), *played]
+    return first, led, [(first, BURST), *played]
 
 
 def burst_wave(rate: float) -> np.ndarray:

@@ -74,11 +74,12 @@ class CardRecorder:
         """All since then, float32 (n, channels). Raises CaptureError if the card lost some of it, OSError for one that is gone."""
         if not self._stream.active:
             raise OSError("the card has stopped")
-        with self._lock:
-            self._kept = False
-            if lost := self.holes - self._before:
-                raise CaptureError(f"the card lost sound {lost} times: is the computer busy with something else?")
-            return np.concatenate(self._parts) if self._parts else np.zeros((0, self.channels), np.float32)
+        with self._lock:  # which the card's own thread waits for: only for a moment
+            self._kept, parts, self._parts = False, self._parts, []
+            lost = self.holes - self._before
+        if lost:
+            raise CaptureError(f"the card lost sound {lost} times: is the computer busy with something else?")
+        return np.concatenate(parts) if parts else np.zeros((0, self.channels), np.float32)
 
     def close(self) -> None:
         """Let go of the card."""

@@ -542,11 +542,15 @@ def train_fourier(
     sounds: Sequence[np.ndarray], rate: int, code: str, hidden: int, folder: Path, schedule: Schedule = FOURIER_SCHEDULE,
     shown: Shown = lambda done, steps, loss: None, steps: int = 1,
 ) -> Fourier:  # fmt: skip
-    """Train on the spectra of sounds [each shape=(n,)], and write the model. steps : of CD. Raises CrbmError, OSError."""
+    """Train on the spectra of sounds [each shape=(n,)], and write the model. steps : of CD. Raises CrbmError, OSError.
+
+    Sounds of less than four frames are left out.
+    """
     if code not in resynthesis.CODES:
         raise CrbmError(f"there is no code {code!r}; choose one of {', '.join(resynthesis.CODES)}")
-    if min(map(len, sounds)) < 4 * FOURIER_WINDOW or not max(float(np.abs(sound).max()) for sound in sounds) > 1e-6:
-        raise CrbmError("a sound is too short, or all are silent: there is nothing to learn from them")
+    sounds = [sound for sound in sounds if len(sound) >= 4 * FOURIER_WINDOW]
+    if not sounds or not max(float(np.abs(sound).max()) for sound in sounds) > 1e-6:
+        raise CrbmError("all sounds are too short or silent: there is nothing to learn from them")
     runs = [
         resynthesis.CODES[code].encode(
             resynthesis.analysed(sound, FOURIER_WINDOW, FOURIER_HOP), FOURIER_WINDOW, FOURIER_HOP

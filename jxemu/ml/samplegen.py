@@ -717,9 +717,9 @@ class Space:
         latents[:, axes if axes is not None else self.inner.latents :] = 0.0
         return self.pictures(latents, sounds.told)
 
-    def losses(self, sounds: Sounds) -> list[tuple[str, float]]:
+    def losses(self, sounds: Sounds, axes: int | None = None) -> list[tuple[str, float]]:
         """Each sound's name and RMS error in per cent, the worst first."""
-        off = self.picture.error(self.rebuilt(sounds), sounds.pictures)
+        off = self.picture.error(self.rebuilt(sounds, axes), sounds.pictures)
         return sorted(((name, stdev(x)) for name, x in zip(sounds.names, off, strict=True)), key=lambda row: -row[1])
 
     # --- files ---
