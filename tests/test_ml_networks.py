@@ -51,7 +51,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ear(toy):
-    return models.train("ear", toy, toy.parent / "ear", Schedule(40, 32, 3e-3, 0.02))
+    return models.train("ear", toy, toy.parent / "ear", Schedule(60, 32, 3e-3, 0.02))
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_a_card_tells_data_seed_curve_and_table(toy, ear):
     card = json.loads((toy.parent / "ear/card.json").read_text())
     assert card["data"]["spec"] == json.loads((toy / "manifest.json").read_text())["spec_sha256"]
     assert card["schedule"]["seed"] == 1
-    assert len(card["curve"]) == 40
+    assert len(card["curve"]) == 60
     assert set(card["table"]) == {"all", *card["names"]}
     assert (toy.parent / "ear/curve.png").stat().st_size > 5000
 
