@@ -51,7 +51,7 @@ SAMPLES = 50
 BURST_JITTER, MOST_DRIFT = 0.003, 300e-6
 """Seconds that a burst from a computer may begin beside its time; how far two clocks may be apart."""
 
-LEARNING, LEARNING_EVERY, FINE = 10.0, 0.1, 0.5
+LEARNING, LEARNING_EVERY, FINE = 10.0, 0.1, 0.25
 """Seconds for which clocks are listened to at a time, and between their bursts; samples by which a take's end may be off for their drift."""
 
 STANDS = 2.0
