@@ -58,7 +58,7 @@ class Desk:
         self.delay, self.polarity = self.rng.uniform(0.0, 0.02), self.rng.choice([-1, 1])
         self.jitter, self.now, self.free, self.begun = jitter, 0.0, 0.0, 0.0
         self.origin = self.holes = 0
-        self.bytes, self.keys = [], []
+        self.bytes, self.keys, self.said = [], [], []
 
     def clock(self):
         return self.now
@@ -108,7 +108,7 @@ class Desk:
         return np.stack([sound, line], 1) + self.rng.normal(0, 0.001, (size, 2))
 
     def bench(self, learn=60.0):
-        return CardBench(self, self, learn, self.clock, self.pause)
+        return CardBench(self, self, learn, self.said.append, self.clock, self.pause)
 
 
 def clicks_of(take):
@@ -138,6 +138,7 @@ def test_a_key_lies_on_the_wires_time_within_a_sample_whatever_clock_and_delay_t
         assert clicks_of(take) == pytest.approx([begin * RATE], abs=1.0), f"seed {seed}"
         assert take.ppm == pytest.approx(desk.ppm, abs=5.2), f"seed {seed}"  # a sample in four seconds
         assert take.troubles == []
+        assert desk.said == ["listening to the sound card's clock, for up to 60 s"]
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def opened(port: str, card: str | None, channels: int, rate: int, tune_up: float
     def connect() -> "Bench":
         if port.startswith(RIG):
             return RigBench(port.removeprefix(RIG))
-        return CardBench(Wire(open_port(port, BAUD)), CardRecorder(card or None, rate, channels))
+        return CardBench(Wire(open_port(port, BAUD)), CardRecorder(card or None, rate, channels), say=say)
 
     try:
         return Patient(connect, lambda made: greeted(made, TUNE_UP if tune_up is None else tune_up), say)

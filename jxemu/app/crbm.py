@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from jxemu.app.files import fail
+from jxemu.app.files import fail, whole_file
 from jxemu.app.training import library, progress, shown, trained
 from jxemu.app.waves import draw_sound, read_waves, write_wave
 
@@ -129,9 +129,8 @@ def generate(
     draw_sound(output.with_suffix(".png"), made, rate, active)
     told = {"model": model, "seconds": seconds, "seed": seed, "from": begin, "at": at, "clip": clip, "linear": linear, "clamp": clamp,
             "scale": scale, "pull": pull, "rotate": rotate, "pitch": pitch, "hidden too": hidden_too}  # fmt: skip
-    output.with_suffix(".txt").write_text(
-        "".join(f"{name}: {value}\n" for name, value in told.items() if value is not None)
-    )
+    with whole_file(output.with_suffix(".txt")) as part:
+        part.write_text("".join(f"{name}: {value}\n" for name, value in told.items() if value is not None))
     typer.echo(
         f"{output}: {len(made) / rate:.2f} s, {rate} Hz, peak {peak:.3g}{' (turned down to 1)' if peak > 1 else ''}"
     )
@@ -179,11 +178,11 @@ def poles(
             fail(f"cannot write {output}: {error.strerror}")
     typer.echo(f"{found.order} poles: {len(found.pairs)} pairs, {len(found.real)} real; {'all inside' if found.stable else 'NOT all inside'} the unit circle"
                f" (with hidden units: {'all inside' if total.stable else 'not all inside'})")  # fmt: skip
-    typer.echo("      Hz    radius  decay (60 dB)")
-    for pole in found.pairs:
+    typer.echo("pair       Hz    radius  decay (60 dB)")
+    for number, pole in enumerate(found.pairs):
         radius = abs(pole)
         decay = f"{-3 * np.log(10) / np.log(radius) / rate * 1000:.1f} ms" if 0 < radius < 1 else "grows"
-        typer.echo(f"{np.angle(pole) * rate / (2 * np.pi):8.1f}  {radius:.6f}  {decay}")
+        typer.echo(f"{number:4}  {np.angle(pole) * rate / (2 * np.pi):7.1f}  {radius:.6f}  {decay}")
     for pole in found.real:
         typer.echo(f"    real  {pole:+.6f}")
     if polynomial:

@@ -359,6 +359,7 @@ class CardBench:
     """A board straight on a serial port, heard by a sound card whose last channel records the wire.
 
     learn : seconds, at most, in which both clocks are listened to before the first take; more is learned from every take.
+    say : takes a sentence before that.
     """
 
     def __init__(
@@ -366,17 +367,20 @@ class CardBench:
         wire: Wire,
         recorder: Recorder,
         learn: float = 60.0,
+        say: Callable[[str], None] = lambda sentence: None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ):
         self._wire, self._recorder = wire, recorder
-        self._left, self._clock, self._pause = learn, clock, pause
+        self._left, self._say, self._clock, self._pause = learn, say, clock, pause
         self._clocks, self._holes = Clocks(recorder.rate), recorder.holes
         self.rate, self.channels = recorder.rate, recorder.channels - 1
 
     def perform(self, wire: Sequence[tuple[int, int]], seconds: float) -> Take:
         """Play and hear, between two bursts. Raises OSError for a lost port, CaptureError where no bursts are found."""
         fine = FINE / (self.rate * seconds)
+        if self._left > 0 and self._clocks.stretch[1] > fine:
+            self._say(f"listening to the sound card's clock, for up to {self._left:.0f} s")
         while self._left > 0 and self._clocks.stretch[1] > fine:
             self._left -= LEARNING
             count = round(LEARNING / LEARNING_EVERY)

@@ -58,8 +58,8 @@ METHODS = {
     "spiral": Method(False, False, 0.5),
     "enhanced": Method(False, True, 0.1),
 }
-"""By name. Source: THESIS, ch. 5: proposals begin at 0.5 with deviation 0.5; "wide" for the enhanced one is PLACEHOLDER:
-about what a good regressor is off. From 0.25, fewer targets came nearer than the guess that it begins with."""
+"""By name. Source: THESIS, ch. 5: proposals begin at 0.5 with deviation 0.5; "wide" for the enhanced one is this
+project's choice, about what a good regressor is off. From 0.25, fewer targets came nearer than the guess that it begins with."""
 
 
 @dataclass(frozen=True)

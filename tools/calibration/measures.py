@@ -313,11 +313,11 @@ LOOPS = (0.004, 0.08)
 STAIRS_DB = -20.0
 """Below its loudest by more than this a tone is not looked at."""
 
-STAGGER_MS, SETTLING_MS = 0.2, 0.25
+STAGGER_MS, SETTLING_MS = 0.3, 0.25
 """Below these nothing is claimed: the model's own tables are so far off what it was made of."""
 
-CLEAR_LINE = 4.0
-"""How far the loop's line must stand above what lies beside it, in amplitude, to count."""
+CLEAR_LINE, CLEAR_LINES = 4.0, 10.0
+"""How far the loop's line must stand above what lies beside it, in amplitude, to count; and its multiples, which noise lifts the more the higher they are."""
 
 
 def _stairs(sound: np.ndarray, rate: float, hertz: float, fastest: float) -> np.ndarray:
@@ -346,7 +346,7 @@ def _period(slope: np.ndarray) -> float:
     return 1 / hertz if _line_of(slope, hertz) > CLEAR_LINE * _beside(slope, hertz) else float("nan")
 
 
-def _line_of(slope: np.ndarray, hertz: float) -> complex:
+def _line_of(slope: np.ndarray, hertz: float) -> float:
     """Amplitude of a line in a slope."""
     at = np.arange(len(slope)) * STAIR
     return abs(_turn(slope, at, hertz))
@@ -402,7 +402,7 @@ def settling(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Meas
     for part in np.array_split(slope, PARTS):
         beside = np.array([_beside(part, line) ** 2 for line in lines])
         power = np.array([_line_of(part, line) ** 2 for line in lines]) - beside
-        clear = power > 100 * beside  # noise makes lines of its own, the higher the more
+        clear = power > CLEAR_LINES**2 * beside
         if clear.sum() < 3:
             return [NOTHING]
         at, seen = lines[clear], 0.5 * np.log(power[clear]) - np.log(passed[clear])
