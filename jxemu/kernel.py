@@ -508,6 +508,65 @@ def _(value):
 
 
 @intrinsic
+def _beside(typingctx, a, b):
+    if not isinstance(a, Vec) or a != b:
+        return None
+
+    def codegen(context, builder, sig, args):
+        return builder.shuffle_vector(*args, _lanes_of(0, 2 * sig.args[0].width))
+
+    return Vec(a.element, 2 * a.width)(a, b), codegen
+
+
+def beside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Twice as many lanes: those of `a`, and behind them those of `b`."""
+    return np.concatenate([a, b])
+
+
+@overload(beside, inline="always")
+def _(a, b):
+    return lambda a, b: _beside(a, b)
+
+
+def _half(behind: bool):
+    @intrinsic
+    def half(typingctx, value):
+        if not isinstance(value, Vec):
+            return None
+
+        def codegen(context, builder, sig, args):
+            width = sig.args[0].width // 2
+            return builder.shuffle_vector(args[0], args[0], _lanes_of(behind * width, width))
+
+        return Vec(value.element, value.width // 2)(value), codegen
+
+    return half
+
+
+_front, _back = _half(False), _half(True)
+
+
+def front(value: np.ndarray) -> np.ndarray:
+    """The first half of some lanes."""
+    return value[: len(value) // 2]
+
+
+@overload(front, inline="always")
+def _(value):
+    return lambda value: _front(value)
+
+
+def back(value: np.ndarray) -> np.ndarray:
+    """The second half of some lanes."""
+    return value[len(value) // 2 :]
+
+
+@overload(back, inline="always")
+def _(value):
+    return lambda value: _back(value)
+
+
+@intrinsic
 def _select(typingctx, mask, a, b):
     vec = a if isinstance(a, Vec) else b
     if not isinstance(vec, Vec):
@@ -687,8 +746,8 @@ def clipped_and_secant(x):
 
     Minimax rational, exact slope at 0.
     """
-    z = smaller(x * x, 25.0)  # not of c, which would be known two steps later
     c = smaller(larger(x, -5.0), 5.0)
+    z = c * c
     return c, fma(z, fma(z, 0.052338, 7.9844590), 77.903145) / fma(z, z + 33.931429, 77.903145)
 
 

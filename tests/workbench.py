@@ -6,38 +6,37 @@ import numpy as np
 
 from jxemu.kernel import kernel, load, peek, poke, store, struct, tan, tanh, zeros
 from jxemu.soundboard.decimator import OUT, SLICE, decimate_rows, first_row
-from jxemu.soundboard.vcf import TOP_ANGLE, control_step, load_section, section_state, section_step, store_section
+from jxemu.soundboard.vcf import SECTION_DELAY, TOP_ANGLE, control_step, load_vcf, twice, vcf_state, vcf_step
 
 _F = (np.float32, (8,))
-FILTER = struct(first=section_state(8), second=section_state(8), cv=_F, scale=_F, offset=_F, top=_F, q=_F, x=_F)
+FILTER = struct(vcf=vcf_state(8), x=_F, y=_F)
 TILE = struct(tile=(np.float32, (OUT + SLICE, 8)))
 
 
 @kernel
 def _run_filter(bench, signal, out):
-    b = bench[0]
-    angle, warp, correction, lean, secant = control_step(load(b.cv), load(b.scale), load(b.offset), load(b.top))
-    q = load(b.q)
-    first, second = load_section(b.first), load_section(b.second)
+    vcf = bench[0].vcf
+    angle, warp, correction, lean, secant = control_step(load(vcf.cv), load(vcf.scale), load(vcf.offset), load(vcf.top))
+    store(vcf.correction, correction)
+    store(vcf.lean, lean)
+    store(vcf.secant, secant)
+    state, setting = load_vcf(vcf)
     for n in range(signal.shape[0]):
-        store(b.x, signal[n])
-        middle, first = section_step(load(b.x), first, angle, warp, q, q * correction, lean, secant, True)
-        y, second = section_step(middle, second, angle, warp, q, q * correction, lean, secant, True)
-        store(b.x, y)
-        out[n] = b.x[0]
-    store_section(b.first, first)
-    store_section(b.second, second)
+        store(bench[0].x, signal[n])
+        y, state = vcf_step(load(bench[0].x), state, setting, twice(angle), twice(warp), True)
+        store(bench[0].x, y)
+        out[n] = bench[0].x[0]
 
 
 def run_filter(signal: np.ndarray, cutoff: float, q: float, rate: int) -> np.ndarray:
-    """Both sections at `cutoff` Hz and damping `q`, fed with `signal` in units of 2 VT."""
+    """Both sections at `cutoff` Hz and damping `q`, fed with `signal` in units of 2 VT; aligned to it."""
     bench = zeros(FILTER, 1)
-    bench.offset[:] = math.log2(math.pi * cutoff / rate)
-    bench.top[:] = TOP_ANGLE
-    bench.q[:] = q
-    out = np.empty(len(signal), np.float32)
-    _run_filter(bench, signal.astype(np.float32), out)
-    return out
+    bench.vcf.offset[:] = math.log2(math.pi * cutoff / rate)
+    bench.vcf.top[:] = TOP_ANGLE
+    bench.vcf.q1[:] = bench.vcf.q2[:] = q
+    out = np.empty(len(signal) + SECTION_DELAY, np.float32)
+    _run_filter(bench, np.pad(signal, (0, SECTION_DELAY)).astype(np.float32), out)
+    return out[SECTION_DELAY:]
 
 
 @kernel
@@ -64,10 +63,10 @@ def _run_function(bench, x, out_tanh, out_tan):
     for n in range(x.shape[0]):
         store(b.x, x[n])
         v = load(b.x)
-        store(b.q, tanh(v))
-        out_tanh[n] = b.q[0]
-        store(b.q, tan(v))
-        out_tan[n] = b.q[0]
+        store(b.y, tanh(v))
+        out_tanh[n] = b.y[0]
+        store(b.y, tan(v))
+        out_tan[n] = b.y[0]
 
 
 def run_polynomials(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

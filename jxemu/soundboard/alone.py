@@ -17,7 +17,7 @@ from jxemu.soundboard.parts import value
 from jxemu.soundboard.render import hold_voltages, render_output
 from jxemu.soundboard.state import SLICE
 from jxemu.soundboard.vca import vca_step
-from jxemu.soundboard.vcf import load_section, section_step, store_section
+from jxemu.soundboard.vcf import SECTION_DELAY, load_vcf, store_vcf, twice, vcf_step
 
 OVERSAMPLE = 4
 _WIDTH = 8
@@ -37,12 +37,11 @@ def voice(
     sound : (n,), 1 is a DCO at full level.  cutoff : Hz, a number or (n,).  resonance : 0..127.  level : of the VCA's envelope,
     0..1.  drive : how much louder than that the filter gets it; it is taken back behind.
     """
-    count = len(sound) + -len(sound) % SLICE
+    count = len(sound) + SLICE + -len(sound) % SLICE
     padded = np.pad(np.asarray(sound, np.float64), (0, count - len(sound)))
     groups = zeros(state.lanes(_WIDTH), 1)
     solder_voice(groups[0], 0, circuit, 0, 0, sample_rate, OVERSAMPLE)
-    for section in (groups.vcf.first, groups.vcf.second):
-        section.slope_in = section.slope_b = 1.0
+    groups.vcf.slope_in = groups.vcf.slope_b = 1.0
     groups.noise.thermal[:] = 0.0
     groups.vca.level_cv[:] = value("VCA_LEVEL_UNITY")
     octaves = np.log2(np.maximum(_by_slice(cutoff, count), 1.0) / circuit.value("VCF_BASE"))
@@ -57,7 +56,7 @@ def voice(
     _voice(groups, hold_share(sample_rate), OVERSAMPLE, between, voltages, filtered, amplified)
     gains = unit, unit * circuit.value("OUTPUT_GAIN")
     return tuple(
-        (_without_between(each) / gain).astype(np.float32)[: len(sound)]
+        (_without_between(np.roll(each, -SECTION_DELAY)) / gain).astype(np.float32)[: len(sound)]
         for each, gain in zip((filtered, amplified), gains, strict=True)
     )
 
@@ -133,31 +132,25 @@ def _voice(groups, hold, oversample, sound, voltages, filtered, amplified):
             vca.cv_held[0], vca.level_held[0] = voltages[2, 0], vca.level_cv[0]
             hold_voltages(group, 0, hold, count)
         hold_voltages(group, s, hold, count)
-        angle, warp, amp = load(vcf.angle), load(vcf.warp), load(vca.amplitude)
-        angle_step, warp_step, amp_step = load(vcf.angle_step), load(vcf.warp_step), load(vca.amplitude_step)
-        lean, secant, feedback = load(vcf.lean), load(vcf.secant), load(vcf.feedback)
-        damping_1, damping_2, correction = load(vcf.q1), load(vcf.q2), load(vcf.correction)
-        first, second = load_section(vcf.first), load_section(vcf.second)
-        middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
+        angle, warp, amp = twice(load(vcf.angle)), twice(load(vcf.warp)), load(vca.amplitude)
+        angle_step, warp_step = twice(load(vcf.angle_step)), twice(load(vcf.warp_step))
+        amp_step, feedback = load(vca.amplitude_step), load(vcf.feedback)
+        state, setting = load_vcf(vcf)
+        out, out_before = load(vcf.output), load(vcf.output_before)
         for n in range(count):
-            x = angle * 0.0 + sound[s * count + n]
+            x = amp * 0.0 + sound[s * count + n]
             if group.global_feedback != 0:
-                x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
+                x = x - feedback * tanh(out * 4.0 - out_before * 3.0)
                 out_before = out
-            out, second = section_step(
-                middle, second, angle, warp, damping_2, damping_2 * correction, lean, secant, True
-            )
-            middle, first = section_step(x, first, angle, warp, damping_1, damping_1 * correction, lean, secant, True)
+            out, state = vcf_step(x, state, setting, angle, warp, True)
             store(vcf.output, out)
             filtered[s * count + n] = vcf.output[0]
             store(vcf.output, vca_step(out, amp))
             amplified[s * count + n] = vcf.output[0]
             angle, warp, amp = angle + angle_step, warp + warp_step, amp + amp_step
-        store(vcf.middle, middle)
         store(vcf.output, out)
         store(vcf.output_before, out_before)
-        store_section(vcf.first, first)
-        store_section(vcf.second, second)
+        store_vcf(vcf, state)
     restore_denormals(mode)
 
 

@@ -70,8 +70,7 @@ class Engine:
         self.groups.board = self.stages.board = -1
         for part in (self.groups.dco1, self.groups.dco2):
             part.high_units = part.low_units = FAR_UNITS
-        for section in (self.groups.vcf.first, self.groups.vcf.second):
-            section.slope_in = section.slope_b = 1.0
+        self.groups.vcf.slope_in = self.groups.vcf.slope_b = 1.0
         self._wire(slots, roles, circuits, width)
 
     def _wire(

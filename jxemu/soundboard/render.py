@@ -14,6 +14,7 @@ from jxemu.kernel import (
     any_lane,
     exp2,
     flush_denormals,
+    front,
     kernel,
     load,
     load_row,
@@ -57,7 +58,7 @@ from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
 from jxemu.soundboard.vca import amplitude, vca_step
-from jxemu.soundboard.vcf import control_step, load_section, section_step, store_section
+from jxemu.soundboard.vcf import control_step, load_vcf, store_vcf, twice, vcf_step
 
 FAR_UNITS = 1 << 30
 SYNC_2, SYNC_1 = 1, 2
@@ -264,33 +265,28 @@ def _render_dcos(group, counter, first, count, sample_units):
 def _filter_run(group, first, count, bent):
     global_feedback = group.global_feedback != 0
     vcf, vca = group.vcf, group.vca
-    angle, angle_step, warp, warp_step = load(vcf.angle), load(vcf.angle_step), load(vcf.warp), load(vcf.warp_step)
-    lean, secant, feedback = load(vcf.lean), load(vcf.secant), load(vcf.feedback)
-    damping_1, damping_2 = load(vcf.q1), load(vcf.q2)
-    damping_warp_1, damping_warp_2 = damping_1 * load(vcf.correction), damping_2 * load(vcf.correction)
-    section_1, section_2 = load_section(vcf.first), load_section(vcf.second)
-    middle, out, out_before = load(vcf.middle), load(vcf.output), load(vcf.output_before)
+    state, setting = load_vcf(vcf)
+    angle, angle_step = twice(load(vcf.angle)), twice(load(vcf.angle_step))
+    warp, warp_step = twice(load(vcf.warp)), twice(load(vcf.warp_step))
+    feedback, out, out_before = load(vcf.feedback), load(vcf.output), load(vcf.output_before)
     amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
 
     for row in range(first, first + count):
         x = load_row(group.tile, row)
         if global_feedback:
-            x = x - feedback * tanh(out * 3.0 - out_before * 2.0)
+            x = x - feedback * tanh(out * 4.0 - out_before * 3.0)
             out_before = out
-        out, section_2 = section_step(middle, section_2, angle, warp, damping_2, damping_warp_2, lean, secant, bent)
-        middle, section_1 = section_step(x, section_1, angle, warp, damping_1, damping_warp_1, lean, secant, bent)
+        out, state = vcf_step(x, state, setting, angle, warp, bent)
         angle = angle + angle_step
         warp = warp + warp_step
         store_row(group.tile, row, vca_step(out, amp))
         amp = amp + amp_step
 
-    store(vcf.angle, angle)
-    store(vcf.warp, warp)
-    store(vcf.middle, middle)
+    store(vcf.angle, front(angle))
+    store(vcf.warp, front(warp))
     store(vcf.output, out)
     store(vcf.output_before, out_before)
-    store_section(vcf.first, section_1)
-    store_section(vcf.second, section_2)
+    store_vcf(vcf, state)
     store(vca.amplitude, amp)
 
 
@@ -298,8 +294,7 @@ def _filter_run(group, first, count, bent):
 def _render_filters(group, first, count):
     """VCF and VCA of all lanes: the tile's samples are replaced by what leaves the voice.
 
-    The second section takes the first one's output a sample late, so that neither waits for the
-    other. Loops apart for filters that are open far and those that are not: a choice inside costs both.
+    Loops apart for filters that are open far and those that are not: a choice inside costs both.
     """
     if any_lane(load(group.vcf.secant) > 0.0):
         _filter_run(group, first, count, True)

@@ -36,5 +36,5 @@ def amplitude(cv, level_cv, gain, level_law, level_norm):
 @step
 def vca_step(x, amplitude_now):
     """One sample through the amplifier; `x` in units of 2 VT at the filter's output."""
-    c = smaller(larger(x * (1 / PAD), -1.5), 1.5)
-    return fma(c * c, c * (-4 / 27), c) * (PAD * amplitude_now)
+    c = smaller(larger(x, -1.5 * PAD), 1.5 * PAD)
+    return fma(c * c, -4 / 27 / PAD**2, 1.0) * (c * amplitude_now)

@@ -11,12 +11,14 @@ One section, voltages in units of 2 VT (52 mV), w0 the cutoff::
     d lp/dt = w0 tanh(bp)
 
 Trapezoidal rule, each capacitor's charge carried from sample to sample (topology preserving), with
-one Newton step from the extrapolated state, both unknowns in closed form, the slopes of its matrix
-taken from the sample before.
+one Newton step from a guess, both unknowns in closed form. The guess is made two samples ahead, from a
+voltage, its current and the current before (Adams-Bashforth), and the slopes of the matrix are a sample
+old: so what takes long, the tanh and the divisions, never waits for the last sample. The second
+section takes the first one's output two samples late, so that both stand side by side in one vector.
 The rule's own error is taken out to second order: the prewarp and the damping follow the slope of
 the OTAs (a driven filter rings lower), and the output takes a little of the band-pass current,
 which restores the response the rule loses near half the sampling rate. At cutoffs far above the audible the
-slopes become secants, which cannot ring by themselves.
+slopes become secants of this sample, which cannot ring by themselves, and the guess reaches less far.
 
 Topologies (`circuit`): "dual" damps both sections, "single" the first only, "feedback" leaves both
 at q = 2 and feeds the output back round the whole filter. Source: THESIS, BOO, ATO, WM20;
@@ -29,24 +31,41 @@ import math
 
 import numpy as np
 
-from jxemu.kernel import clipped_and_secant, exp2, fma, larger, load, smaller, step, store, struct, tan
+from jxemu.kernel import (
+    back,
+    beside,
+    clipped_and_secant,
+    exp2,
+    fma,
+    front,
+    larger,
+    load,
+    smaller,
+    step,
+    store,
+    struct,
+    tan,
+    where,
+)  # fmt: skip
 
 TOP_ANGLE = 0.82
 """Highest cutoff, as pi fc / fs: 50 kHz at 192 kHz; at 2x oversampling the cutoff ends at 25 kHz."""
 
-
-def section_state(width: int) -> np.dtype:
-    """Lanes of one section: where both voltages are expected next, how they move, their charges, OTA slopes."""
-    f = (np.float32, (width,))
-    return struct(b_guess=f, l_guess=f, b_move=f, l_move=f, b_charge=f, l_charge=f, slope_in=f, slope_b=f)
+SECTION_DELAY = 2
+"""Samples that the first section's output takes to the second."""
 
 
 def vcf_state(width: int) -> np.dtype:
-    """Lanes of the filter: both sections, control voltages as held, and the circuit's laws."""
-    f = (np.float32, (width,))
+    """Lanes of the filter: both sections, control voltages as held, and the circuit's laws.
+
+    What belongs to a section has twice as many lanes: the first section's, and behind them the second's.
+    """
+    f, both = (np.float32, (width,)), (np.float32, (2 * width,))
     return struct(
-        first=section_state(width), second=section_state(width),
-        middle=f, output=f, output_before=f,
+        b_guess=both, l_guess=both, b_guess_next=both, l_guess_next=both,  # where both voltages are expected
+        b_charge=both, l_charge=both, b_half=both, l_half=both,  # charges, and what half a sample adds
+        slope_in=both, slope_b=both,  # of the OTAs
+        middle=f, middle_next=f, output=f, output_before=f,
         cv=f, cv_held=f, resonance_cv=f, resonance_held=f,
         scale=f, offset=f, top=f,  # octaves per DAC step, log2 of the angle at 0, largest angle
         q_open=f, q_law=f, q1_fixed=f, q1_share=f, q2_fixed=f, q2_share=f, feedback_law=f,
@@ -61,7 +80,7 @@ def response(hz: np.ndarray, cutoff: float, q1: float, q2: float, feedback: floa
     cutoff : Hz.  q1, q2 : damping of the sections (2 is none).  feedback : of the "feedback" topology.
     """
     r = np.asarray(hz) / cutoff
-    # `feedback` is of tanh(3 out - 2 before), which for slow signals is the output.
+    # `feedback` is of tanh(4 out - 3 before), which for slow signals is the output.
     open_loop = 1 / ((1 - r * r + 1j * q1 * r) * (1 - r * r + 1j * q2 * r))
     return open_loop / (1 + feedback * open_loop)
 
@@ -82,60 +101,89 @@ def control_step(cv, scale, offset, top):
 
 
 @step
-def load_section(section):
-    """State of a section as a tuple of lanes, for `section_step`."""
-    return (
-        load(section.b_guess), load(section.l_guess), load(section.b_move), load(section.l_move),
-        load(section.b_charge), load(section.l_charge), load(section.slope_in), load(section.slope_b),
+def twice(value):
+    """Lanes of both sections that are the same in both."""
+    return beside(value, value)
+
+
+@step
+def load_vcf(vcf):
+    """``(state, setting)`` of the filter as tuples of lanes, for `vcf_step`.
+
+    setting : damping, its growth with the slope, share of the band-pass current in the output, `secant`, and how
+        far the guesses reach ahead.
+    """
+    state = (
+        load(vcf.middle), load(vcf.middle_next),
+        load(vcf.b_guess), load(vcf.l_guess), load(vcf.b_guess_next), load(vcf.l_guess_next),
+        load(vcf.b_charge), load(vcf.l_charge), load(vcf.b_half), load(vcf.l_half),
+        load(vcf.slope_in), load(vcf.slope_b),
+    )  # fmt: skip
+    damping, secant = beside(load(vcf.q1), load(vcf.q2)), twice(load(vcf.secant))
+    return state, (
+        damping, damping * twice(load(vcf.correction)), twice(load(vcf.lean)), secant,
+        fma(secant, -4.5, 8.0), fma(secant, 2.5, -4.0),
     )  # fmt: skip
 
 
 @step
-def store_section(section, state):
-    """Write a section's state back."""
-    store(section.b_guess, state[0])
-    store(section.l_guess, state[1])
-    store(section.b_move, state[2])
-    store(section.l_move, state[3])
-    store(section.b_charge, state[4])
-    store(section.l_charge, state[5])
-    store(section.slope_in, state[6])
-    store(section.slope_b, state[7])
+def store_vcf(vcf, state):
+    """Write back what the steps changed."""
+    store(vcf.middle, state[0])
+    store(vcf.middle_next, state[1])
+    store(vcf.b_guess, state[2])
+    store(vcf.l_guess, state[3])
+    store(vcf.b_guess_next, state[4])
+    store(vcf.l_guess_next, state[5])
+    store(vcf.b_charge, state[6])
+    store(vcf.l_charge, state[7])
+    store(vcf.b_half, state[8])
+    store(vcf.l_half, state[9])
+    store(vcf.slope_in, state[10])
+    store(vcf.slope_b, state[11])
 
 
 @step
-def section_step(x, state, angle, warp, damping, damping_warp, lean, secant, bent):
-    """Advance one section by one sample: ``(output, state)``.
+def vcf_step(x, state, setting, angle, warp, bent):
+    """Advance both sections by one sample: ``(output, state)``.
 
+    x : the voices' lanes.  angle, warp : of both sections (`twice`).
     bent : whether `secant` is above 0 in any lane (a literal, so that no branch is left).
-    The slopes of the matrix are a sample old, so that all but the two tanh and a few products is
-    known before `x` and the last sample's voltages are; what the low-pass capacitor takes is
-    reckoned with this sample's.
     """
-    b_guess, l_guess, b_move, l_move, b_charge, l_charge, slope_in, slope_b = state
+    middle, middle_next, b_guess, l_guess, b_next, l_next, b_charge, l_charge, b_half, l_half, slope_in, slope_b = state
+    damping, damping_warp, lean, secant, ahead, behind = setting
     slope = slope_in * slope_b
     g = fma(warp, slope, angle)
-    g_in = g * slope_in
-    pull = g * (fma(damping_warp, slope, damping) + g_in)
-    inverse = 1.0 / fma(slope_b, pull, 1.0)
-    still = fma(g_in, l_guess - l_charge, b_charge - b_guess)
+    damped = g * fma(damping_warp, slope, damping)
 
-    d_in, r_in = clipped_and_secant(x - l_guess)
+    d_in, r_in = clipped_and_secant(beside(x, middle) - l_guess)
     d_b, r_b = clipped_and_secant(b_guess)
     t_in = d_in * r_in
     t_b = d_b * r_b
-    more_b = fma(r_in, d_in * (g * inverse), fma(-(pull * inverse), t_b, still * inverse))
-    slope_in = fma(-t_in, t_in, 1.0)
-    slope_b = fma(-t_b, t_b, 1.0)
     if bent:
-        slope_in = fma(secant, r_in - slope_in, slope_in)
-        slope_b = fma(secant, r_b - slope_b, slope_b)
-    current = fma(slope_b, more_b, t_b)
+        tangent = 1.0 - secant
+        new_in = fma(-(tangent * t_in), t_in, fma(secant, r_in, tangent))
+        new_b = fma(-(tangent * t_b), t_b, fma(secant, r_b, tangent))
+        slope_in = where(secant > 0.0, new_in, slope_in)
+        slope_b = where(secant > 0.0, new_b, slope_b)
+    else:
+        new_in = fma(-t_in, t_in, 1.0)
+        new_b = fma(-t_b, t_b, 1.0)
+    pull = fma(g * g, slope_in, damped)
+    inverse = 1.0 / fma(slope_b, pull, 1.0)
+    still = fma(g * slope_in, l_guess - l_charge, b_charge - b_guess)
+    more_b = inverse * fma(g, t_in, fma(-pull, t_b, still))
     b = b_guess + more_b
-    l = fma(g, current, l_charge)  # noqa: E741
-    b_move = b_move + more_b
-    l_next = fma(g + g, current, fma(2.0, l_charge, l_move - l_guess))
-    l_move = l_move + (l - l_guess)
-    half_way = b - b_charge
-    output = fma(-lean, half_way, l)
-    return output, (b + b_move, l_next, b_move, l_move, b + half_way, fma(2.0, l, -l_charge), slope_in, slope_b)
+    b_next_but_one = fma(ahead + 1.0, b, fma(behind, b_half, -(ahead * b_charge)))
+    b_half = b - b_charge
+    l_next_but_one = fma(behind, l_half, l_charge)
+    l_half = g * fma(new_b, more_b, t_b)
+    l_next_but_one = fma(ahead + 1.0, l_half, l_next_but_one)
+    l = l_charge + l_half  # noqa: E741
+    output = fma(-lean, b_half, l)
+    state = (
+        middle_next, front(output),
+        b_next, l_next, b_next_but_one, l_next_but_one,
+        b + b_half, l + l_half, b_half, l_half, new_in, new_b,
+    )  # fmt: skip
+    return back(output), state
