@@ -425,8 +425,8 @@ def _store_window(typingctx, field, row, start, value):
 
 
 def store_window(field: np.ndarray, row: int, start: int, value: np.ndarray) -> None:
-    """Write what `load_window` reads."""
-    field[row, start : start + WINDOW] = value
+    """Write lanes to neighbouring columns of one row of a float field; they must lie inside the field."""
+    field[row, start : start + len(value)] = value
 
 
 @overload(store_window, inline="always")
@@ -481,30 +481,47 @@ def _lanes_of(first: int, count: int) -> ir.Constant:
     return ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
 
 
+_EVEN_ROWS_FIRST = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
 @intrinsic
-def _sum_lanes(typingctx, value):
+def _sum_rows(typingctx, field, row, start):
+    vec = Vec("f32", WINDOW)
+
     def codegen(context, builder, sig, args):
-        total, width = args[0], sig.args[0].width
-        while width > 1:
-            width //= 2
-            parts = (builder.shuffle_vector(total, total, _lanes_of(first, width)) for first in (0, width))
-            total = builder.fadd(*parts)
-        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        length = ir.Constant(ir.IntType(64), sig.args[0].shape[1])
+        sums = []
+        for n in _EVEN_ROWS_FIRST:
+            at = builder.add(builder.mul(builder.add(args[1], ir.Constant(args[1].type, n)), length), args[2])
+            sums.append(_load(builder, builder.gep(data, [at]), vec))
+        while len(sums) > 1:
+            groups = np.arange(2 * WINDOW).reshape(2 * WINDOW // len(sums), 2, -1)
+            halves = [ir.Constant(ir.VectorType(ir.IntType(32), WINDOW), groups[:, n].ravel().tolist()) for n in (0, 1)]
+            sums = [
+                builder.fadd(*(builder.shuffle_vector(a, b, half) for half in halves))
+                for a, b in zip(sums[::2], sums[1::2], strict=True)
+            ]
+        return sums[0]
 
-    return types.float32(value), codegen
+    return vec(field, types.intp, types.intp), codegen
 
 
-def sum_lanes(value: np.ndarray) -> np.float32:
-    """Sum of float lanes, halves added to halves until one is left."""
-    while len(value) > 1:
-        half = len(value) // 2
-        value = value[:half] + value[half:]
-    return value[0]
+def sum_rows(field: np.ndarray, row: int, start: int) -> np.ndarray:
+    """Sums of `WINDOW` neighbouring columns in each of eight rows: those of rows 0, 2, 4, 6 and then of 1, 3, 5, 7.
+
+    Halves are added to halves until one is left.
+    """
+    value = field[row + np.array(_EVEN_ROWS_FIRST), start : start + WINDOW]
+    while value.shape[1] > 1:
+        half = value.shape[1] // 2
+        value = value[:, :half] + value[:, half:]
+    return value[:, 0]
 
 
-@overload(sum_lanes, inline="always")
-def _(value):
-    return lambda value: _sum_lanes(value)
+@overload(sum_rows, inline="always")
+def _(field, row, start):
+    return lambda field, row, start: _sum_rows(field, row, start)
 
 
 @intrinsic

@@ -9,7 +9,9 @@ import numpy as np
 
 from jxemu.kernel import (
     WINDOW,
+    back,
     fma,
+    front,
     load_row,
     load_window,
     poke,
@@ -18,6 +20,7 @@ from jxemu.kernel import (
     store_row,
     store_window,
     struct,
+    sum_rows,
 )  # fmt: skip
 
 SLICE = 8
@@ -130,6 +133,18 @@ def put(state, behind, lane, pair, even, odd):
     """Input samples 2 * `pair` and 2 * `pair` + 1 of the slice."""
     poke(state.even, lane, behind + pair, even)
     poke(state.odd, lane, behind + pair, odd)
+
+
+@step
+def put_sums(tile, row, lane, state, behind, to, pair, pairs):
+    """Input samples from 2 * `pair` on: the sums of a board's voices, of which the slice's begin at `row` of the tile.
+
+    Whole runs of eight rows; those that are not there yet are put in again when they are.
+    """
+    for run in range(pair // 4, (pair + pairs - 1) // 4 + 1):
+        sums = sum_rows(tile, row + 8 * run, lane)
+        store_window(state.even, to, behind + 4 * run, front(sums))
+        store_window(state.odd, to, behind + 4 * run, back(sums))
 
 
 @step

@@ -18,13 +18,11 @@ from jxemu.kernel import (
     kernel,
     load,
     load_row,
-    load_window,
     peek,
     restore_denormals,
     step,
     store,
     store_row,
-    sum_lanes,
     tanh,
     where,
 )  # fmt: skip
@@ -44,6 +42,9 @@ from jxemu.soundboard.dco import (
     wave_step,
 )  # fmt: skip
 from jxemu.soundboard.decimator import (
+    FIRST_2,
+    FIRST_4,
+    FIRST_8,
     HISTORY_2,
     HISTORY_4,
     HISTORY_8,
@@ -52,7 +53,7 @@ from jxemu.soundboard.decimator import (
     decimate_line,
     decimate_rows,
     first_row,
-    put,
+    put_sums,
 )  # fmt: skip
 from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
@@ -306,15 +307,7 @@ def _render_filters(group, first, count):
 
 
 @step
-def _sum_into(group, state, behind, lane, to, row, pair, pairs):
-    """A whole board's eight lanes, added up, into its first decimator."""
-    for n in range(pairs):
-        even = sum_lanes(load_window(group.tile, row + 2 * n, lane))
-        put(state, behind, to, pair + n, even, sum_lanes(load_window(group.tile, row + 2 * n + 1, lane)))
-
-
-@step
-def _gather(group, stages, oversample, row, first, frames):
+def _gather(group, stages, oversample, first, frames):
     """Bring the voices of each board to the output rate, into the rows of its output stage's `left`.
 
     Boards of one voice stand in the same lanes there; whole boards are added up first.
@@ -330,11 +323,11 @@ def _gather(group, stages, oversample, row, first, frames):
             stage = stages[group.to_output[lane]]
             to = int(group.to_lane[lane])
             if oversample == 8:
-                _sum_into(group, stage.from_8, HISTORY_8, lane, to, row, first * pairs, frames * pairs)
+                put_sums(group.tile, FIRST_8, lane, stage.from_8, HISTORY_8, to, first * pairs, frames * pairs)
             elif oversample == 4:
-                _sum_into(group, stage.from_4, HISTORY_4, lane, to, row, first * pairs, frames * pairs)
+                put_sums(group.tile, FIRST_4, lane, stage.from_4, HISTORY_4, to, first * pairs, frames * pairs)
             else:
-                _sum_into(group, stage.from_2, HISTORY_2, lane, to, row, first * pairs, frames * pairs)
+                put_sums(group.tile, FIRST_2, lane, stage.from_2, HISTORY_2, to, first * pairs, frames * pairs)
             decimate_line(stage, to, oversample, first, frames)
 
 
@@ -430,7 +423,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
         for g in range(groups.shape[0]):
             _render_dcos(groups[g], (frame * oversample) & 0x7FFFFFFF, row, count, sample_units)
             _render_filters(groups[g], row, count)
-            _gather(groups[g], stages, oversample, row, frame % SLICE, frames)
+            _gather(groups[g], stages, oversample, frame % SLICE, frames)
         for o in range(stages.shape[0]):
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)
