@@ -545,6 +545,12 @@ def _(a, b):
     return lambda a, b: _beside(a, b)
 
 
+@step
+def twice(value):
+    """Twice as many lanes: `value`, and behind it the same again."""
+    return beside(value, value)
+
+
 def _half(behind: bool):
     @intrinsic
     def half(typingctx, value):

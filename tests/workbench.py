@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from jxemu.kernel import kernel, load, peek, poke, store, struct, tan, tanh, zeros
+from jxemu.kernel import kernel, load, peek, poke, store, struct, tan, tanh, twice, zeros
 from jxemu.soundboard.decimator import OUT, SLICE, decimate_rows, first_row
-from jxemu.soundboard.vcf import SECTION_DELAY, TOP_ANGLE, control_step, load_vcf, twice, vcf_state, vcf_step
+from jxemu.soundboard.vcf import SECTION_DELAY, TOP_ANGLE, control_step, load_vcf, vcf_state, vcf_step
 
 _F = (np.float32, (8,))
 FILTER = struct(vcf=vcf_state(8), x=_F, y=_F)

@@ -10,14 +10,14 @@ The same steps as in `render`, with an outside sound where the mixer's, or the v
 
 import numpy as np
 
-from jxemu.kernel import flush_denormals, kernel, load, peek, poke, restore_denormals, store, tanh, zeros
+from jxemu.kernel import flush_denormals, kernel, load, peek, poke, restore_denormals, store, tanh, twice, zeros
 from jxemu.soundboard import state
 from jxemu.soundboard.circuit import Circuit, hold_share, solder_output, solder_voice
 from jxemu.soundboard.parts import value
 from jxemu.soundboard.render import hold_voltages, render_output
 from jxemu.soundboard.state import SLICE
 from jxemu.soundboard.vca import vca_step
-from jxemu.soundboard.vcf import SECTION_DELAY, load_vcf, store_vcf, twice, vcf_step
+from jxemu.soundboard.vcf import SECTION_DELAY, load_vcf, store_vcf, vcf_step
 
 OVERSAMPLE = 4
 _WIDTH = 8

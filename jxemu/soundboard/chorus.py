@@ -44,9 +44,9 @@ def chorus_state(width: int) -> np.dtype:
         input=COEFFICIENTS, output=COEFFICIENTS,
         line=(np.float32, (width, LINE + WINDOW + 4)), at=np.int64, phase=u,  # the first columns stand again at the end
         steps=(np.uint32, (WINDOW,)), run=(np.float32, (WINDOW,)),
-        wet_1=(np.float32, (WINDOW, width)), wet_2=(np.float32, (WINDOW, width)),
+        wet_runs=(np.float32, (WINDOW, 2 * width)),  # of the first BBDs, and behind them of the second
         rate=u, rates=(np.uint32, (3, width)), on=i, wet=f, shortest=f, span=f,
-        before=filter_state(width), behind_1=filter_state(width), behind_2=filter_state(width),
+        before=filter_state(width), behind=filter_state(2 * width),
     )  # fmt: skip
 
 
@@ -97,8 +97,8 @@ def triangle(phase):
 
 
 @step
-def read_line(chorus, lane, inverted, target):
-    """What one BBD puts out in the next `WINDOW` frames of a lane, into column `lane` of `target`.
+def read_line(chorus, lane, inverted):
+    """What one BBD puts out in the next `WINDOW` frames of a lane, into its column of `wet_runs`.
 
     Third-order Lagrange interpolation about the whole delay that the run begins with.
     """
@@ -120,8 +120,9 @@ def read_line(chorus, lane, inverted, target):
     store(
         chorus.run, (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5
     )
+    column = lane + chorus.rate.shape[0] if inverted else lane
     for n in range(WINDOW):
-        poke(target, n, lane, chorus.run[n])
+        poke(chorus.wet_runs, n, column, chorus.run[n])
 
 
 @step

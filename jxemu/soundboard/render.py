@@ -12,6 +12,7 @@ from jxemu.chips.i8253 import fraction, high_clocks, low_clocks
 from jxemu.clock import UNITS_PER_CLOCK, UNITS_PER_CYCLE
 from jxemu.kernel import (
     any_lane,
+    back,
     exp2,
     flush_denormals,
     front,
@@ -24,6 +25,7 @@ from jxemu.kernel import (
     store,
     store_row,
     tanh,
+    twice,
     where,
 )  # fmt: skip
 from jxemu.soundboard import firmware
@@ -59,7 +61,7 @@ from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
 from jxemu.soundboard.vca import amplitude, vca_step
-from jxemu.soundboard.vcf import control_step, load_vcf, store_vcf, twice, vcf_step
+from jxemu.soundboard.vcf import control_step, load_vcf, store_vcf, vcf_step
 
 FAR_UNITS = 1 << 30
 SYNC_2, SYNC_1 = 1, 2
@@ -357,13 +359,12 @@ def render_output(stage, frame, frames, any_on):
     if first == 0:
         for lane in range(stage.board.shape[0]):
             if chorus.on[lane]:
-                read_line(chorus, lane, False, chorus.wet_1)
-                read_line(chorus, lane, True, chorus.wet_2)
+                read_line(chorus, lane, False)
+                read_line(chorus, lane, True)
     hpf_low, hpf_pole = load(hpf.low), load(hpf.pole)
     wet, on = load(chorus.wet), load(chorus.on) > 0
     before = load_filter(chorus.before)
-    behind_1 = muted(load_filter(chorus.behind_1), on)
-    behind_2 = muted(load_filter(chorus.behind_2), on)
+    behind = muted(load_filter(chorus.behind), twice(on))
     for n in range(frames):
         dry, hpf_low = hpf_step(load_row(stage.left, n), hpf_low, hpf_pole)
         dark, before = filter_step(dry, chorus.input, before)
@@ -371,16 +372,14 @@ def render_output(stage, frame, frames, any_on):
         left = dry + 0.0  # a plain zero, never a negative one
         right = left
         if any_on:
-            wet_1, behind_1 = filter_step(load_row(chorus.wet_1, first + n), chorus.output, behind_1)
-            wet_2, behind_2 = filter_step(load_row(chorus.wet_2, first + n), chorus.output, behind_2)
-            left = where(on, dry + wet_1 * wet, dry) + 0.0
-            right = where(on, dry + wet_2 * wet, dry) + 0.0
+            both, behind = filter_step(load_row(chorus.wet_runs, first + n), chorus.output, behind)
+            left = where(on, dry + front(both) * wet, dry) + 0.0
+            right = where(on, dry + back(both) * wet, dry) + 0.0
         store_row(stage.left, n, left)
         store_row(stage.right, n, right)
     store(hpf.low, hpf_low)
     store_filter(chorus.before, before)
-    store_filter(chorus.behind_1, muted(behind_1, on))
-    store_filter(chorus.behind_2, muted(behind_2, on))
+    store_filter(chorus.behind, muted(behind, twice(on)))
     for lane in range(stage.board.shape[0]):
         if stage.board[lane] >= 0:
             for n in range(frames):

@@ -45,6 +45,7 @@ from jxemu.kernel import (
     store,
     struct,
     tan,
+    twice,
     where,
 )  # fmt: skip
 
@@ -98,12 +99,6 @@ def control_step(cv, scale, offset, top):
     tangent = tan(angle)
     correction = smaller(angle * angle * (2 / 3), 0.25)
     return angle, tangent - angle, correction, correction / tangent, secant
-
-
-@step
-def twice(value):
-    """Lanes of both sections that are the same in both."""
-    return beside(value, value)
 
 
 @step
