@@ -19,12 +19,17 @@ def mixer_state(width: int) -> np.dtype:
 
 
 @step
-def mix_step(dco1, dco2, level1, level2, am):
-    """Sum of both DCOs at their levels; with `am` DCO2 is gated by DCO1, 0 at -1 and whole at +1."""
-    return fma(dco1, level1, dco2 * fma(am, fma(dco1, 0.5, -0.5), 1.0) * level2)
+def mix_step(dco1, dco2, level1, level2, am, modulated):
+    """Sum of both DCOs at their levels; with `am` DCO2 is gated by DCO1, 0 at -1 and whole at +1.
+
+    modulated : whether `am` is above 0 in any lane.
+    """
+    if modulated:
+        dco2 = dco2 * fma(am, fma(dco1, 0.5, -0.5), 1.0)
+    return fma(dco1, level1, dco2 * level2)
 
 
 @step
-def flatten_step(mixed, before_1, before_2):
-    """Undo the droop of the band-limited steps: +0.6 dB at 20 kHz, one sample late."""
-    return fma(mixed + before_2, -1 / 6, before_1 * (4 / 3))
+def flatten_step(mixed, before_1, before_2, noise):
+    """Undo the droop of the band-limited steps: +0.6 dB at 20 kHz, one sample late; `noise` comes on top."""
+    return fma(mixed + before_2, -1 / 6, fma(before_1, 4 / 3, noise))

@@ -21,6 +21,7 @@ from jxemu.kernel import (
     load_row,
     peek,
     restore_denormals,
+    smaller,
     step,
     store,
     store_row,
@@ -212,6 +213,7 @@ def _render_dcos(group, counter, first, count, sample_units):
     hissing = any_lane(hiss_1 + hiss_2 > 0.0)
     low = where(hiss_1 + hiss_2 > 0.0, load(noise.low), 0.0)  # a source nobody listens to starts from rest
     before_1, before_2, am = load(mixer.before_1), load(mixer.before_2), load(mixer.am)
+    modulated = any_lane(am > 0.0)
     level_1, rise_1 = load(mixer.level_1), load(mixer.step_1)
     level_2, rise_2 = load(mixer.level_2), load(mixer.step_2)
     zero = level_1 * 0.0
@@ -222,23 +224,24 @@ def _render_dcos(group, counter, first, count, sample_units):
         motion_1 = advance_step(motion_1, sample_units)
         motion_2 = advance_step(motion_2, sample_units)
         a3, b3 = zero, zero
-        master = never
-        if any_lane(motion_1[0] < 1):
-            motion_1, rising_1, since_1, jump_1 = edge_step(motion_1, setting_1, no_limit)
-            a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, fraction(since_1, per_sample))
-            if sync_2:
-                master = where(rising_1 & (synced_2 > 0), since_1, never)
-        if any_lane((motion_2[0] < 1) | (master >= 0)):
-            limit = where((master >= 0) & (restart > 0), -master, no_limit)
-            motion_2, rising_2, since_2, jump_2 = edge_step(motion_2, setting_2, limit)
-            age_2 = fraction(since_2, per_sample)
-            b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, age_2)
-            if sync_2:
-                motion_2, jump_2 = sync_step(motion_2, setting_2, master >= 0, restart, master)
-                b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, fraction(master, per_sample))
-            if sync_1:
-                motion_1, jump_1 = sync_step(motion_1, setting_1, rising_2 & (synced_1 > 0), restart, since_2)
-                a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, age_2)
+        if any_lane(smaller(motion_1[0], motion_2[0]) < 1):
+            master = never
+            if any_lane(motion_1[0] < 1):
+                motion_1, rising_1, since_1, jump_1 = edge_step(motion_1, setting_1, no_limit)
+                a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, fraction(since_1, per_sample))
+                if sync_2:
+                    master = where(rising_1 & (synced_2 > 0), since_1, never)
+            if any_lane((motion_2[0] < 1) | (master >= 0)):
+                limit = where((master >= 0) & (restart > 0), -master, no_limit)
+                motion_2, rising_2, since_2, jump_2 = edge_step(motion_2, setting_2, limit)
+                age_2 = fraction(since_2, per_sample)
+                b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, age_2)
+                if sync_2:
+                    motion_2, jump_2 = sync_step(motion_2, setting_2, master >= 0, restart, master)
+                    b0, b1, b2, b3 = bandlimited_jump((b0, b1, b2, b3), jump_2, fraction(master, per_sample))
+                if sync_1:
+                    motion_1, jump_1 = sync_step(motion_1, setting_1, rising_2 & (synced_1 > 0), restart, since_2)
+                    a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, age_2)
 
         a2 = a2 + wave_step(motion_1, setting_1[0])
         b2 = b2 + wave_step(motion_2, setting_2[0])
@@ -246,12 +249,12 @@ def _render_dcos(group, counter, first, count, sample_units):
             low = noise_step(white(counter + n, key), low, pole)
             a2 = a2 + low * hiss_1
             b2 = b2 + low * hiss_2
-        mixed = mix_step(a0, b0, level_1, level_2, am)
+        mixed = mix_step(a0, b0, level_1, level_2, am, modulated)
         a0, a1, a2 = a1, a2, a3
         b0, b1, b2 = b1, b2, b3
         level_1 = level_1 + rise_1
         level_2 = level_2 + rise_2
-        store_row(group.tile, first + n, flatten_step(mixed, before_1, before_2) + thermal)
+        store_row(group.tile, first + n, flatten_step(mixed, before_1, before_2, thermal))
         before_2 = before_1
         before_1 = mixed
 
