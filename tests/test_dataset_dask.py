@@ -46,9 +46,9 @@ def worker(port):
 def test_two_workers_of_a_scheduler_write_the_bytes_of_one_process_though_one_is_killed_and_the_scheduler_restarts(
     tmp_path,
 ):
-    found = spec(400, 20)
+    found = spec(240, 12)
     toml = tmp_path / "t.toml"
-    toml.write_text(TINY.format(items=400, shard=20))
+    toml.write_text(TINY.format(items=240, shard=12))
     jxemu = sys.executable.replace("python", "jxemu")
     with contextlib.ExitStack() as cluster:
         first = cluster.enter_context(scheduler(PORT))
