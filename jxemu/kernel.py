@@ -389,6 +389,8 @@ def _(field, row, value):
 WINDOW = 8
 """Length of the runs that `load_window` reads."""
 
+_LANE_NUMBERS = ir.VectorType(ir.IntType(32), WINDOW)
+
 
 @intrinsic
 def _load_window(typingctx, field, row, start):
@@ -438,6 +440,47 @@ def _element(context, builder, array_type, array, row, column):
     data = context.make_array(array_type)(context, builder, array).data
     length = ir.Constant(ir.IntType(64), array_type.shape[1])
     return builder.gep(data, [builder.add(builder.mul(row, length), column)])
+
+
+@intrinsic
+def _transpose(typingctx, source, source_row, source_column, target, target_row, target_column):
+    vec = Vec("f32", WINDOW)
+
+    def codegen(context, builder, sig, args):
+        def place(array, row, column, n):
+            down = builder.add(row, ir.Constant(row.type, n))
+            return _element(context, builder, sig.args[array], args[array], down, column)
+
+        rows = [_load(builder, place(0, args[1], args[2], n), vec) for n in range(WINDOW)]
+        for size in (1, 2, 4):
+            lanes = np.arange(WINDOW)
+            behind = (lanes & size) > 0
+            first = ir.Constant(_LANE_NUMBERS, np.where(behind, lanes - size + WINDOW, lanes).tolist())
+            second = ir.Constant(_LANE_NUMBERS, np.where(behind, lanes + WINDOW, lanes + size).tolist())
+            for n in range(WINDOW):
+                if not n & size:
+                    a, b = rows[n], rows[n + size]
+                    rows[n], rows[n + size] = (builder.shuffle_vector(a, b, each) for each in (first, second))
+        for n, row in enumerate(rows):
+            _store(builder, place(3, args[4], args[5], n), vec, row)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), codegen
+
+
+def transpose(
+    source: np.ndarray, source_row: int, source_column: int, target: np.ndarray, target_row: int, target_column: int
+) -> None:
+    """`WINDOW` rows and columns of one float field become columns and rows of another; both must lie inside."""
+    square = source[source_row : source_row + WINDOW, source_column : source_column + WINDOW]
+    target[target_row : target_row + WINDOW, target_column : target_column + WINDOW] = square.T
+
+
+@overload(transpose, inline="always")
+def _(source, source_row, source_column, target, target_row, target_column):
+    return lambda source, source_row, source_column, target, target_row, target_column: _transpose(
+        source, source_row, source_column, target, target_row, target_column
+    )
 
 
 @intrinsic
@@ -497,7 +540,7 @@ def _sum_rows(typingctx, field, row, start):
             sums.append(_load(builder, builder.gep(data, [at]), vec))
         while len(sums) > 1:
             groups = np.arange(2 * WINDOW).reshape(2 * WINDOW // len(sums), 2, -1)
-            halves = [ir.Constant(ir.VectorType(ir.IntType(32), WINDOW), groups[:, n].ravel().tolist()) for n in (0, 1)]
+            halves = [ir.Constant(_LANE_NUMBERS, groups[:, n].ravel().tolist()) for n in (0, 1)]
             sums = [
                 builder.fadd(*(builder.shuffle_vector(a, b, half) for half in halves))
                 for a, b in zip(sums[::2], sums[1::2], strict=True)

@@ -14,12 +14,29 @@ and its clipping at 10 Vpp are not modelled; its hold is part of the output filt
 
 import numpy as np
 
-from jxemu.kernel import WINDOW, as_signed, fma, larger, load, load_window, poke, step, store, struct, to_float, where
+from jxemu.kernel import (
+    WINDOW,
+    as_signed,
+    fma,
+    larger,
+    load,
+    load_window,
+    step,
+    store,
+    store_window,
+    struct,
+    to_float,
+    transpose,
+    where,
+)
 
 LINE = 512
 LONGEST = LINE - 4
 SHORTEST = WINDOW + 2
 """Limits of the delay in output frames: a run of `WINDOW` frames is read before it is written."""
+
+REPEATED = 2 * WINDOW
+"""Columns of the line that stand again at its end, so that a run never has to turn round there."""
 
 
 def biquad_state(width: int) -> np.dtype:
@@ -42,9 +59,10 @@ def chorus_state(width: int) -> np.dtype:
     f, i, u = ((t, (width,)) for t in (np.float32, np.int32, np.uint32))
     return struct(
         input=COEFFICIENTS, output=COEFFICIENTS,
-        line=(np.float32, (width, LINE + WINDOW + 4)), at=np.int64, phase=u,  # the first columns stand again at the end
+        line=(np.float32, (width, LINE + REPEATED)), at=np.int64, phase=u,
         steps=(np.uint32, (WINDOW,)), run=(np.float32, (WINDOW,)),
-        wet_runs=(np.float32, (WINDOW, 2 * width)),  # of the first BBDs, and behind them of the second
+        # Runs of the first BBDs, and behind them of the second: a row a lane, and a row a frame.
+        read=(np.float32, (2 * width, WINDOW)), wet_runs=(np.float32, (WINDOW, 2 * width)),
         rate=u, rates=(np.uint32, (3, width)), on=i, wet=f, shortest=f, span=f,
         before=filter_state(width), behind=filter_state(2 * width),
     )  # fmt: skip
@@ -98,7 +116,7 @@ def triangle(phase):
 
 @step
 def read_line(chorus, lane, inverted):
-    """What one BBD puts out in the next `WINDOW` frames of a lane, into its column of `wet_runs`.
+    """What one BBD puts out in the next `WINDOW` frames of a lane, into its row of `read`.
 
     Third-order Lagrange interpolation about the whole delay that the run begins with.
     """
@@ -117,17 +135,29 @@ def read_line(chorus, lane, inverted):
     up = f + 1.0
     down = f - 1.0
     far = f - 2.0
-    store(
-        chorus.run, (d * up * down * f - a * f * down * far) * (1 / 6) + (b * up * down * far - c * up * f * far) * 0.5
-    )
-    column = lane + chorus.rate.shape[0] if inverted else lane
-    for n in range(WINDOW):
-        poke(chorus.wet_runs, n, column, chorus.run[n])
+    row = lane + chorus.rate.shape[0] if inverted else lane
+    near = (b * up * down * far - c * up * f * far) * 0.5
+    store_window(chorus.read, row, 0, (d * up * down * f - a * f * down * far) * (1 / 6) + near)
 
 
 @step
-def write_line(line, lane, at, value):
-    """Put one sample of a lane into the line."""
-    poke(line, lane, at, value)
-    if at < WINDOW + 4:
-        poke(line, lane, LINE + at, value)
+def read_lines(chorus):
+    """What the BBDs of all lanes that are on put out in the next `WINDOW` frames, into `wet_runs`."""
+    for lane in range(chorus.on.shape[0]):
+        if chorus.on[lane]:
+            read_line(chorus, lane, False)
+            read_line(chorus, lane, True)
+    for first in range(0, chorus.read.shape[0], WINDOW):
+        transpose(chorus.read, first, 0, chorus.wet_runs, 0, first)
+
+
+@step
+def write_lines(chorus, rows, at):
+    """Put `WINDOW` rows of lanes into the lines from column `at` on, a multiple of `WINDOW`.
+
+    Those that are not there yet are put in again when they are.
+    """
+    for first in range(0, chorus.on.shape[0], WINDOW):
+        transpose(rows, 0, first, chorus.line, first, at)
+        if at < REPEATED:
+            transpose(rows, 0, first, chorus.line, first, LINE + at)

@@ -30,7 +30,7 @@ from jxemu.kernel import (
     where,
 )  # fmt: skip
 from jxemu.soundboard import firmware
-from jxemu.soundboard.chorus import LINE, filter_step, load_filter, muted, read_line, store_filter, write_line
+from jxemu.soundboard.chorus import LINE, filter_step, load_filter, muted, read_lines, store_filter, write_lines
 from jxemu.soundboard.dco import (
     NOISE,
     PULSE,
@@ -359,11 +359,8 @@ def render_output(stage, frame, frames, any_on):
     """HPF and chorus: the decimated rows of `left` become the left channel, `right` the other."""
     hpf, chorus = stage.hpf, stage.chorus
     first = frame % SLICE
-    if first == 0:
-        for lane in range(stage.board.shape[0]):
-            if chorus.on[lane]:
-                read_line(chorus, lane, False)
-                read_line(chorus, lane, True)
+    if first == 0 and any_on:
+        read_lines(chorus)
     hpf_low, hpf_pole = load(hpf.low), load(hpf.pole)
     wet, on = load(chorus.wet), load(chorus.on) > 0
     before = load_filter(chorus.before)
@@ -371,7 +368,7 @@ def render_output(stage, frame, frames, any_on):
     for n in range(frames):
         dry, hpf_low = hpf_step(load_row(stage.left, n), hpf_low, hpf_pole)
         dark, before = filter_step(dry, chorus.input, before)
-        store_row(stage.dark, n, dark)
+        store_row(stage.dark, first + n, dark)
         left = dry + 0.0  # a plain zero, never a negative one
         right = left
         if any_on:
@@ -383,10 +380,7 @@ def render_output(stage, frame, frames, any_on):
     store(hpf.low, hpf_low)
     store_filter(chorus.before, before)
     store_filter(chorus.behind, muted(behind, twice(on)))
-    for lane in range(stage.board.shape[0]):
-        if stage.board[lane] >= 0:
-            for n in range(frames):
-                write_line(chorus.line, lane, (int(chorus.at) + n) & (LINE - 1), peek(stage.dark, n, lane))
+    write_lines(chorus, stage.dark, int(chorus.at) - first)
     chorus.at = (int(chorus.at) + frames) & (LINE - 1)
     if first + frames == SLICE:
         store(chorus.phase, load(chorus.phase) + load(chorus.rate) * SLICE)
@@ -430,16 +424,16 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)
             render_output(stage, frame, frames, any_on)
+            if out.shape[2] == 1:
+                for n in range(frames):
+                    store_row(stage.left, n, (load_row(stage.left, n) + load_row(stage.right, n)) * 0.5)
             for lane in range(stage.board.shape[0]):
                 b = stage.board[lane]
-                if b >= 0 and out.shape[2] == 1:
-                    for n in range(frames):
-                        both = peek(stage.left, n, lane) + peek(stage.right, n, lane)
-                        out[b, done + n, 0] = both * np.float32(0.5)
-                elif b >= 0:
+                if b >= 0:
                     for n in range(frames):
                         out[b, done + n, 0] = peek(stage.left, n, lane)
-                        out[b, done + n, 1] = peek(stage.right, n, lane)
+                        if out.shape[2] == 2:
+                            out[b, done + n, 1] = peek(stage.right, n, lane)
         clock.frame = frame + frames
         done += frames
     restore_denormals(mode)
