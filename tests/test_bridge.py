@@ -17,12 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jxemu
+from jxemu.app.board import PARAMETERS, audible
 from jxemu.bridge import frames
 from jxemu.bridge.frames import Ack, Audio, FrameReader, Welcome
 from jxemu.bridge.rig import Rig
 from jxemu.bridge.serial_link import GREETING, BoardError, SerialLink, Wire, open_port
 from jxemu.clock import CYCLES_PER_BYTE
 from jxemu.link import load_log
+
+
+@pytest.mark.parametrize("parameter", ["dco2_range", "dco2_tune", "mix_env", "lfo_rate", "env1_s", "vcf_res", "chorus"])
+def test_a_sweep_plays_a_tone_in_which_its_parameter_is_heard(parameter):
+    tone = audible(parameter)
+    low, high = (
+        jxemu.render(tone.replace(**{parameter: value}), [(57, 100, 0.0, 0.4)], 0.4)
+        for value in (0, PARAMETERS[parameter].top)
+    )
+    assert np.abs(low - high).max() > 0.1 * np.abs(low).max()
 
 
 @contextlib.contextmanager

@@ -288,6 +288,30 @@ def test_two_units_are_told_apart_and_one_from_itself_is_not(kit, tmp_path, monk
     assert (tmp_path / "pictures/pitch.png").exists()
 
 
+def test_two_analyses_without_a_step_in_common_are_not_called_the_same(kit, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    import typer
+
+    app = typer.Typer()
+    app.command()(importlib.import_module("compare").main)
+    rows = json.loads((kit / "model.json").read_text())
+    for name in ("pitch", "level"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({name: rows[name]}))
+    done = CliRunner().invoke(app, [str(tmp_path / "pitch.json"), str(tmp_path / "level.json")])
+    assert done.exit_code == 2
+    assert "no step in common" in done.output
+
+
+def test_the_kits_own_files_are_not_written_over_and_a_missing_recording_is_named(calibrate, kit):
+    before = (kit / "sequence.json").read_bytes()
+    (kit / "sequence.wav").write_bytes((kit / "model.wav").read_bytes()[:1000])
+    for name, why in (("sequence.wav", "give it another name"), ("none.wav", "there is no such file")):
+        done = CliRunner().invoke(calibrate.app, ["analyse", str(kit), str(kit / name)])
+        assert done.exit_code == 2
+        assert why in done.output
+    assert (kit / "sequence.json").read_bytes() == before
+
+
 # --- fitting -------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@
     python tools/calibrate.py render kit -o kit/model.wav         # what the model makes of the sequence
 
 Any recording of the sequence will do, by whatever records: two markers, one at each end, say where it begins and how fast
-its clock runs. Every step names the open question of firmware_notes/open_questions.md that it settles, or helps to.
+its clock runs. Every step but `pitch`, whose law is known, names the open question of firmware_notes/open_questions.md that it settles, or helps to.
 ``python tools/compare.py kit/mine.json kit/model.json`` puts two analyses side by side.
 Needs ``pip install 'jxemu[listen,bridge]'``.
 
@@ -141,6 +141,8 @@ def _read(kit: Path) -> dict:
 
 def _tables(kit: Path, recording: Path) -> tuple[dict, dict[str, list[Row]], float]:
     about = _read(kit)
+    if not recording.is_file():
+        _fail(f"cannot read {recording}: there is no such file")
     try:
         sound, rate = soundfile.read(recording, always_2d=True, dtype="float32")
         if not len(sound):
@@ -191,6 +193,11 @@ def render(
     if output.suffix.lower() not in (".wav", ".flac"):
         _fail(f"{output}: the sound's name must end in .wav or .flac")
 
+    part = output.with_name(f".{output.name}.part")
+    with _writing(output):  # better known before the work than after it
+        part.touch()
+        part.unlink()
+
     def shown(rows: Iterable) -> Iterable:
         return track(rows, "rendering")
 
@@ -206,6 +213,8 @@ def render(
 @app.command()
 def analyse(kit: Kit, recording: Recording) -> None:
     """Write tables of a recording, with error bars: JSON, Markdown and pictures beside it."""
+    if recording.with_suffix(".json").resolve() == (kit / "sequence.json").resolve():
+        _fail(f"{recording}: its tables would be written over the kit's own sequence.json; give it another name")
     _, tables, _ = _tables(kit, recording)
     pictures = recording.with_suffix("")
     text = markdown(tables, recording.name)
@@ -262,6 +271,8 @@ def fit(
     for column, off in found.before.items():
         if np.isfinite(off):
             typer.echo(f"   {column:14} {off:8.1f} -> {found.after[column]:.1f}")
+    if not (found.unit.errors or found.unit.parts or found.unit.tables):
+        typer.echo("nothing in this recording tells the unit from the nominal one, which is what was written")
     typer.echo(f"{output}: play it with --unit {output}")
 
 

@@ -55,6 +55,9 @@ def main(
 ) -> None:
     """Print what differs between two analyses, step by step."""
     tables, beside = read(one), read(other)
+    if not tables.keys() & beside.keys():
+        typer.echo(f"compare: {one} and {other} have no step in common", err=True)
+        raise typer.Exit(2)
     for name in [name for name in tables if name in beside]:
         step = STEP_OF[name]
         rows = compared(tables[name], beside[name], step.logarithmic)

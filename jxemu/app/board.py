@@ -27,6 +27,9 @@ RIG = "rig:"
 
 PROBE = Tone("PROBE", vcf_freq=100, env2_a=0, env2_s=127, env2_r=0, mix_dco2=0, vca_level=127)
 NOTE, VELOCITY = 57, 100
+HOLD = 0.4
+"""Seconds that a sweep holds its notes."""
+
 QUIET_DB = 20.0
 """How far above the noise a board must sound to count as there."""
 
@@ -198,7 +201,11 @@ def probe(
         typer.echo(f"noise: {noise:.1f} dB of full scale")
         answered = 0
         for name, select in (("lower", protocol.SELECT_LOWER), ("upper", protocol.SELECT_UPPER)):
-            voices = [heard(*_played(made, select, voice, PROBE, 0.3)) for voice in range(protocol.VOICES)]
+            takes = [_played(made, select, voice, PROBE, 0.3) for voice in range(protocol.VOICES)]
+            voices = [heard(*take) for take in takes]
+            for n, (take, _) in enumerate(takes):
+                for trouble in take.troubles:
+                    say(f"{name} board, voice {n + 1}: {trouble}")
             there = [voice for voice in voices if voice.level > noise + QUIET_DB]
             answered += len(there)
             if not there:
@@ -237,24 +244,45 @@ def sweep(
     upper: Annotated[bool, typer.Option("--upper/--lower", help="Which board.")] = False,
     card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None,
 ) -> None:  # fmt: skip
-    """Hold a note at values of one parameter: how loud and how bright it is."""
+    """Hold a note at values of one parameter (a switch: at each position): how loud and how bright it is."""
     if parameter not in PARAMETERS:
         fail(f"there is no parameter {parameter!r}; there are {', '.join(PARAMETERS)}")
     if output.suffix.lower() not in (".png", ".pdf", ".svg") or not output.resolve().parent.is_dir():
         fail(f"cannot write {output}: the name must end in .png, .pdf or .svg, in a folder that is there")
     row = PARAMETERS[parameter]
-    values = sorted({*range(0, row.top + 1, min(step, max(1, row.top))), row.top})
+    values = range(row.top + 1) if row.labels else sorted({*range(0, row.top + 1, step), row.top})
     select = protocol.SELECT_UPPER if upper else protocol.SELECT_LOWER
     rows = []
     with bench(port, card, channels, rate, tune_up) as made:
         for value in track(values, f"sweeping {parameter}", console=console):
-            tone = PROBE.replace(**{parameter: value})
-            take, begin = _played(made, select, 0, tone, 0.4)
+            tone = audible(parameter).replace(**{parameter: value})
+            take, begin = _played(made, select, 0, tone, HOLD)
             rows.append((value, heard(take, begin).level, _centre(take, begin)))
             typer.echo(f"{value:4d}  {rows[-1][1]:7.1f} dB  {rows[-1][2]:8.0f} Hz")
             for trouble in take.troubles:
                 say(f"at {value}: {trouble}")
+    levels, centres = np.array(rows)[:, 1], np.array(rows)[:, 2]
+    if np.ptp(levels) < 0.5 and centres.max() < 1.02 * centres.min():
+        say(
+            f"nothing changes: what {parameter} does is not heard in a held note of {HOLD:g} s, or this board ignores it"
+        )
     _draw(parameter, rows, output)
+
+
+def audible(parameter: str) -> Tone:
+    """A tone in which a parameter, where a held note can tell of it at all, is heard."""
+    changes: dict[str, int] = {}
+    if parameter.startswith(("dco2_", "mix_")) or parameter == "dco_xmod":
+        changes |= {"mix_dco1": 0, "mix_dco2": 64 if parameter.startswith("mix_") else 100}
+    if parameter in ("mix_dyn", "mix_mode"):
+        changes |= {"mix_env": 100}
+    if parameter in ("dco_dyn", "dco_mode"):
+        changes |= {"dco1_env": 64}
+    if parameter.startswith("lfo_"):
+        changes |= {"vcf_freq": 60, "vcf_lfo": 100, "lfo_rate": 100}
+    if parameter.startswith("env1_") or parameter in ("vcf_dyn", "vcf_mode"):
+        changes |= {"vcf_freq": 40, "vcf_env": 100, "vcf_mode": 3, "env1_a": 30, "env1_d": 40, "env1_s": 64}
+    return PROBE.replace(**changes)
 
 
 def _centre(take: "Take", begin: float) -> float:

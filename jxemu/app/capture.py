@@ -60,6 +60,8 @@ TAIL = 2.0
 SETTLE = 0.05
 """Seconds between a tone and its first note: five loops of the board's program."""
 
+_OF_SONGS = ("--bank", "--tone", "--patch")
+
 QUIET_DB, LOUD_DB = -30.0, -3.0
 """Between these the loudest chord should peak."""
 
@@ -76,16 +78,26 @@ def capture(
     items: Annotated[int | None, typer.Option(min=1, help="Of a dataset: how many, in place of its own.")] = None,
     files: Annotated[list[str] | None, typer.Option(help="Of a dataset: bank or table in place of its own.")] = None,
     only: Annotated[
-        Half | None, typer.Option(help="Of two boards, the one that plays what is for a single one; default: both.")
+        Half | None, typer.Option(help="Of a dataset, of two boards: the one that plays what is for a single one; default: both.")
     ] = None,
     tail: Annotated[float, typer.Option(min=0.0, help="Seconds to hear after the last byte of a log or song.")] = TAIL,
     card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None,
 ) -> None:  # fmt: skip
     """Let a real board play, and keep what it answers, aligned to the wire's time; a dataset goes on where it was stopped."""
+    song, log_file = source.lower().endswith((".mid", ".midi")), source.endswith(".jxlog")
+    for option, given, meant in (
+        ("--bank", bank, song), ("--tone", tone, song), ("--patch", patch, song),
+        ("--items", items, not (song or log_file)), ("--files", files, not (song or log_file)),
+        ("--only", only, not (song or log_file)),
+    ):  # fmt: skip
+        if given is not None and not meant:
+            fail(f"{source}: {option} is for {'MIDI files' if option in _OF_SONGS else 'datasets'}: leave it out")
     log = _wire(source, bank, tone, patch)
     spec = _spec(source, items, files) if log is None else None
     if log is not None and (output.suffix.lower() not in (".wav", ".flac") or not output.resolve().parent.is_dir()):
         fail(f"cannot write {output}: the name must end in .wav or .flac, in a folder that is there")
+    if log is not None and output.is_dir():
+        fail(f"cannot write {output}: it is a folder")
     if log is not None:
         try:
             with tempfile.TemporaryFile(dir=output.resolve().parent):
