@@ -260,6 +260,10 @@ def test_a_board_that_is_switched_off_is_silent_for_so_long(steps, board):
     assert found.measured == pytest.approx(4.2, abs=0.1)
 
 
+def test_keys_below_the_counters_end_keep_its_last_pitch(tables):
+    assert tables["lowest"][:, 1] == pytest.approx([480, 280, 80, 0, 0], abs=1)
+
+
 def test_nothing_rings_by_itself_in_the_model(tables):
     assert tables["ringing"][:, 1].max() < -80
 

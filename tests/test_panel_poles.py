@@ -92,6 +92,14 @@ def test_a_pole_that_is_moved_moves_what_is_heard(chromium, bench, bell):  # noq
     assert page.faults == []
 
 
+def test_a_sound_that_a_newer_one_replaces_before_it_plays_is_no_error(chromium, bench, bell):  # noqa: F811
+    page = learned(chromium, bench, bell)
+    with page.expect_response("**/poles/bell/sound"):
+        page.evaluate("for (let n = 0; n < 8; n += 1) document.getElementById('poles-original').click()")
+    page.wait_for_timeout(500)
+    assert page.locator("#say .error").all_inner_texts() == []
+
+
 def test_a_pole_is_dragged_and_kept_under_a_new_name(chromium, bench, bell):  # noqa: F811
     page = learned(chromium, bench, bell)
     number = nearest(page, 440)

@@ -79,6 +79,10 @@ def opened(port: str, card: str | None, channels: int, rate: int, tune_up: float
         from jxemu.clock import BAUD
     except ImportError as error:
         _missing(error)
+    if not port.removeprefix(RIG):
+        fail("--port names no port; `jxemu board ports` lists those that are there")
+    if port.startswith(RIG) and card is not None:
+        fail("a rig records by itself: leave out --card, or give the port of an adapter")
     if not port.startswith(RIG) and card is None:
         fail(f"nothing hears what boards at {port} play: give a sound card with --card, or a rig as --port rig:PORT")
 

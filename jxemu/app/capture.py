@@ -96,6 +96,8 @@ def capture(
     spec = _spec(source, items, files) if log is None else None
     if log is not None and (output.suffix.lower() not in (".wav", ".flac") or not output.resolve().parent.is_dir()):
         fail(f"cannot write {output}: the name must end in .wav or .flac, in a folder that is there")
+    if spec and output.is_file():
+        fail(f"cannot write {output}: it is a file, and a dataset needs a folder")
     if log is not None and output.is_dir():
         fail(f"cannot write {output}: it is a folder")
     if log is not None:
@@ -340,7 +342,8 @@ class _Player:
             takes = [self._take(items.spec, item) for item in plan.items()]
             self._notes.trouble(plan.index, [said for take in takes for said in take.troubles])
             found.append(stored(items.spec, plan, np.stack([take.sound for take in takes])))
-            self._tick()
+            if plan.attempt == 0:  # a silent one that is drawn again is no further item
+                self._tick()
         return found
 
     def _take(self, spec: "Spec", item: "Item") -> "Take":

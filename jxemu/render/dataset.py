@@ -444,7 +444,7 @@ class Dataset:
         try:
             self.manifest = json.loads((self.folder.path / "manifest.json").read_text())
         except (OSError, ValueError):
-            raise DatasetError(f"{path} is not finished; give the command that renders it again") from None
+            raise DatasetError(f"{path} is not finished; give the command that made it again") from None
         self.indices = np.arange(self.spec.count) if indices is None else indices
         self.items = Items(self.spec)
         self._files: dict[int, h5py.File] = {}

@@ -195,6 +195,10 @@ STEPS: dict[str, Step] = {
         "DCO1 over the keyboard at 8'", {"pitch": "cents"}, "note", "",
         [Shot(note, SAW, note) for note in range(36, 97, 12)], measures.pitch,
     ),
+    "lowest": Step(
+        "DCO1 on the lowest keys at 8', where its counter ends", {"lowest": "cents"}, "note", "range-prescaler",
+        [Shot(note, SAW, note, hold=2.0, seconds=2.0) for note in (18, 20, 22, 24, 26)], measures.pitch,
+    ),
     "ranges": Step(
         "DCO1's ranges", {"ranges": "cents"}, "ratio", "range-prescaler",
         [

@@ -142,7 +142,9 @@ const hear = () => attempt(async () => {
 async function heard(address) {
   URL.revokeObjectURL(player.src);
   player.src = address;
-  await player.play();
+  try { await player.play(); } catch (error) {
+    if (error.name !== "AbortError") throw error; // a newer sound took its place before it had begun
+  }
 }
 
 $("poles-hear").onclick = hear;
