@@ -392,14 +392,18 @@ WINDOW = 8
 _LANE_NUMBERS = ir.VectorType(ir.IntType(32), WINDOW)
 
 
+def _element(context, builder, array_type, array, row, column):
+    data = context.make_array(array_type)(context, builder, array).data
+    length = ir.Constant(ir.IntType(64), array_type.shape[1])
+    return builder.gep(data, [builder.add(builder.mul(row, length), column)])
+
+
 @intrinsic
 def _load_window(typingctx, field, row, start):
     vec = Vec("f32", WINDOW)
 
     def codegen(context, builder, sig, args):
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        length = ir.Constant(ir.IntType(64), sig.args[0].shape[1])
-        return _load(builder, builder.gep(data, [builder.add(builder.mul(args[1], length), args[2])]), vec)
+        return _load(builder, _element(context, builder, sig.args[0], *args), vec)
 
     return vec(field, types.intp, types.intp), codegen
 
@@ -417,10 +421,7 @@ def _(field, row, start):
 @intrinsic
 def _store_window(typingctx, field, row, start, value):
     def codegen(context, builder, sig, args):
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        length = ir.Constant(ir.IntType(64), sig.args[0].shape[1])
-        pointer = builder.gep(data, [builder.add(builder.mul(args[1], length), args[2])])
-        _store(builder, pointer, sig.args[3], args[3])
+        _store(builder, _element(context, builder, sig.args[0], *args[:3]), sig.args[3], args[3])
         return context.get_dummy_value()
 
     return types.void(field, types.intp, types.intp, value), codegen
@@ -434,12 +435,6 @@ def store_window(field: np.ndarray, row: int, start: int, value: np.ndarray) -> 
 @overload(store_window, inline="always")
 def _(field, row, start, value):
     return lambda field, row, start, value: _store_window(field, row, start, value)
-
-
-def _element(context, builder, array_type, array, row, column):
-    data = context.make_array(array_type)(context, builder, array).data
-    length = ir.Constant(ir.IntType(64), array_type.shape[1])
-    return builder.gep(data, [builder.add(builder.mul(row, length), column)])
 
 
 @intrinsic
@@ -532,12 +527,11 @@ def _sum_rows(typingctx, field, row, start):
     vec = Vec("f32", WINDOW)
 
     def codegen(context, builder, sig, args):
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        length = ir.Constant(ir.IntType(64), sig.args[0].shape[1])
+        field_, row_, start_ = args
         sums = []
         for n in _EVEN_ROWS_FIRST:
-            at = builder.add(builder.mul(builder.add(args[1], ir.Constant(args[1].type, n)), length), args[2])
-            sums.append(_load(builder, builder.gep(data, [at]), vec))
+            down = builder.add(row_, ir.Constant(row_.type, n))
+            sums.append(_load(builder, _element(context, builder, sig.args[0], field_, down, start_), vec))
         while len(sums) > 1:
             groups = np.arange(2 * WINDOW).reshape(2 * WINDOW // len(sums), 2, -1)
             halves = [ir.Constant(_LANE_NUMBERS, groups[:, n].ravel().tolist()) for n in (0, 1)]

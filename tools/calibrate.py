@@ -107,6 +107,15 @@ def _writing(path: Path) -> Iterator[None]:
         _fail(f"cannot write {path}: {error.strerror}")
 
 
+def _part(output: Path) -> Path:
+    """Another name for a file until it is whole. Ends the command, before its work, if nothing can be written there."""
+    part = output.with_name(f".{output.name}.part")
+    with _writing(output):
+        part.touch()
+        part.unlink()
+    return part
+
+
 FULL = 0.999
 """Of full scale: samples beyond are taken for clipped."""
 
@@ -193,10 +202,7 @@ def render(
     if output.suffix.lower() not in (".wav", ".flac"):
         _fail(f"{output}: the sound's name must end in .wav or .flac")
 
-    part = output.with_name(f".{output.name}.part")
-    with _writing(output):  # better known before the work than after it
-        part.touch()
-        part.unlink()
+    _part(output)
 
     def shown(rows: Iterable) -> Iterable:
         return track(rows, "rendering")
@@ -239,10 +245,7 @@ def fit(
     ] = None,
 ) -> None:
     """Find the unit that sounds as the recording does; --unit takes it everywhere."""
-    part = output.with_name(f".{output.name}.part")  # a full disk leaves no half of a unit
-    with _writing(output):  # better known before the work than after it
-        part.touch()
-        part.unlink()
+    part = _part(output)
     about, tables, noise = _tables(kit, recording)
     shots = [(row["step"], row["number"]) for row in about["shots"]]
     try:

@@ -60,8 +60,6 @@ TAIL = 2.0
 SETTLE = 0.05
 """Seconds between a tone and its first note: five loops of the board's program."""
 
-_OF_SONGS = ("--bank", "--tone", "--patch")
-
 QUIET_DB, LOUD_DB = -30.0, -3.0
 """Between these the loudest chord should peak."""
 
@@ -84,14 +82,13 @@ def capture(
     card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None,
 ) -> None:  # fmt: skip
     """Let a real board play, and keep what it answers, aligned to the wire's time; a dataset goes on where it was stopped."""
-    song, log_file = source.lower().endswith((".mid", ".midi")), source.endswith(".jxlog")
+    kind = "MIDI files" if _is_song(source) else "logs" if source.endswith(".jxlog") else "datasets"
     for option, given, meant in (
-        ("--bank", bank, song), ("--tone", tone, song), ("--patch", patch, song),
-        ("--items", items, not (song or log_file)), ("--files", files, not (song or log_file)),
-        ("--only", only, not (song or log_file)),
+        ("--bank", bank, "MIDI files"), ("--tone", tone, "MIDI files"), ("--patch", patch, "MIDI files"),
+        ("--items", items, "datasets"), ("--files", files, "datasets"), ("--only", only, "datasets"),
     ):  # fmt: skip
-        if given is not None and not meant:
-            fail(f"{source}: {option} is for {'MIDI files' if option in _OF_SONGS else 'datasets'}: leave it out")
+        if given is not None and kind != meant:
+            fail(f"{source}: {option} is for {meant}: leave it out")
     log = _wire(source, bank, tone, patch)
     spec = _spec(source, items, files) if log is None else None
     if log is not None and (output.suffix.lower() not in (".wav", ".flac") or not output.resolve().parent.is_dir()):
@@ -118,12 +115,16 @@ def capture(
         made.close()
 
 
+def _is_song(source: str) -> bool:
+    return source.lower().endswith((".mid", ".midi"))
+
+
 def _wire(source: str, bank: Path | None, tone: str | None, patch: str | None) -> list[tuple[int, int]] | None:
     """Arrivals of a log or a song, None for a dataset."""
     try:
         if source.endswith(".jxlog"):
             return load_log(source)
-        if source.lower().endswith((".mid", ".midi")):
+        if _is_song(source):
             memory = Memory(read_bank(bank) if bank else factory_bank())
             sound = chosen_sound(memory, tone, patch)
             machine = Machine("superjx" if sound[1] is None else "jx8p", memory=memory)

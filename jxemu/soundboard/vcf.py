@@ -55,6 +55,12 @@ TOP_ANGLE = 0.82
 SECTION_DELAY = 2
 """Samples that the first section's output takes to the second."""
 
+REACH, OPEN_REACH = (8.0, -4.0), (3.5, -1.5)
+"""Of what half this sample and half the one before added, in a guess two samples ahead; the second where `secant` is 1.
+
+The first is Adams and Bashforth's rule; the second, found by trials, aliases least and is not near running away.
+"""
+
 
 def vcf_state(width: int) -> np.dtype:
     """Lanes of the filter: both sections, control voltages as held, and the circuit's laws.
@@ -117,7 +123,7 @@ def load_vcf(vcf):
     damping, secant = beside(load(vcf.q1), load(vcf.q2)), twice(load(vcf.secant))
     return state, (
         damping, damping * twice(load(vcf.correction)), twice(load(vcf.lean)), secant,
-        fma(secant, -4.5, 8.0), fma(secant, 2.5, -4.0),
+        fma(secant, OPEN_REACH[0] - REACH[0], REACH[0]), fma(secant, OPEN_REACH[1] - REACH[1], REACH[1]),
     )  # fmt: skip
 
 
