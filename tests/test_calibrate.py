@@ -264,6 +264,21 @@ def test_keys_below_the_counters_end_keep_its_last_pitch(tables):
     assert tables["lowest"][:, 1] == pytest.approx([480, 280, 80, 0, 0], abs=1)
 
 
+def test_a_key_that_is_struck_again_goes_on_where_it_was(tables):
+    assert np.abs(tables["struck"][:, 1]).max() < 0.01
+
+
+def test_a_counter_that_starts_anew_is_seen(steps):
+    (wire, about), fit = steps.sequence(steps.shots_of(["struck"])), importlib.import_module("calibration.fit")
+    sound = fit.played(wire, "only", jxemu.Unit(), 0)
+    for row in about["shots"]:  # each second note some samples later, as if its first cycle began with the key
+        at = round((row["at"] - 0.005) * fit.RATE)
+        size = round(0.62 * fit.RATE)
+        sound[at : at + size] = np.roll(sound[at : at + size], 40, 0)
+    found = [each.measured for each in steps.analysed(sound, fit.RATE, about)["struck"]]
+    assert found == pytest.approx([-40 * 220 / fit.RATE] * 5, abs=0.01)
+
+
 def test_nothing_rings_by_itself_in_the_model(tables):
     assert tables["ringing"][:, 1].max() < -80
 

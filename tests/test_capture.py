@@ -530,12 +530,14 @@ def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path):
     done = jxemu_command("capture", tmp_path / "no.jxlog", "-o", tmp_path / "x.wav", "--port", "rig:nothing")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "cannot read" in done.stderr
-    for words, why in (
-        (("--items", 3), "--items is for datasets"),
-        (("--only", "upper"), "--only is for datasets"),
+    (tmp_path / "taken.wav").write_bytes(b"a recording")
+    for name, words, why in (
+        ("x.wav", ("--items", 3), "--items is for datasets"),
+        ("taken.wav", (), "taken.wav is there already"),
     ):
         done = jxemu_command(
-            "capture", Path(__file__).parents[1] / "demo/song.mid", "-o", tmp_path / "x.wav", "--port", "rig:x", *words
+            "capture", Path(__file__).parents[1] / "demo/song.mid", "-o", tmp_path / name, "--port", "rig:x", *words
         )
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert why in done.stderr
+    assert (tmp_path / "taken.wav").read_bytes() == b"a recording"

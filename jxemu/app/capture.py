@@ -79,6 +79,7 @@ def capture(
         Half | None, typer.Option(help="Of a dataset, of two boards: the one that plays what is for a single one; default: both.")
     ] = None,
     tail: Annotated[float, typer.Option(min=0.0, help="Seconds to hear after the last byte of a log or song.")] = TAIL,
+    over: Annotated[bool, typer.Option("--over", help="Of a log or song: record over a file that is there.")] = False,
     card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None,
 ) -> None:  # fmt: skip
     """Let a real board play, and keep what it answers, aligned to the wire's time; a dataset goes on where it was stopped."""
@@ -89,6 +90,8 @@ def capture(
     ):  # fmt: skip
         if given is not None and kind != meant:
             fail(f"{source}: {option} is for {meant}: leave it out")
+    if over and kind == "datasets":
+        fail(f"{source}: --over is for MIDI files and logs: a dataset goes on where it was stopped")
     log = _wire(source, bank, tone, patch)
     spec = _spec(source, items, files) if log is None else None
     if log is not None and (output.suffix.lower() not in (".wav", ".flac") or not output.resolve().parent.is_dir()):
@@ -97,6 +100,8 @@ def capture(
         fail(f"cannot write {output}: it is a file, and a dataset needs a folder")
     if log is not None and output.is_dir():
         fail(f"cannot write {output}: it is a folder")
+    if log is not None and output.exists() and not over:
+        fail(f"{output} is there already, maybe a recording: give another name, or --over to record over it")
     if log is not None:
         try:
             with tempfile.TemporaryFile(dir=output.resolve().parent):

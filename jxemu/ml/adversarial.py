@@ -166,7 +166,7 @@ FREE = {
 }  # fmt: skip
 """Parameters that are free where nothing else is asked for. The thesis freed 3 to 4, 4, and 9."""
 
-FINALISTS = 16
+FINALISTS = 64
 """Tones, of all that were tried, whose sounds are compared with the target in full."""
 
 SIGMA = 0.15

@@ -421,6 +421,17 @@ def restart(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measu
     return [(20 * float(np.log10(peak / end)), 0.1)] if end > 0 else [NOTHING]
 
 
+def goes_on(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
+    """Cycles between a tone that is struck again and what the same key, struck before, would have gone on to: -0.5 to 0.5."""
+    again = round(shot.lead * rate)
+    parts = [steady(sound[at:], rate, shot).ravel() for at in (0, again)]
+    pitches = [fundamental(part, rate, note_hz(shot.note)) for part in parts]
+    hertz = float(np.mean(pitches))
+    one, two = (partials(part[None], rate, hertz)[0, 0] for part in parts)
+    jump = float(np.angle(two / one)) / (2 * np.pi) - hertz * again / rate
+    return [((jump + 0.5) % 1 - 0.5, max(abs(pitches[1] - pitches[0]) * again / rate, 0.002))]
+
+
 def delay(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> Measured:
     """Seconds until a modulation of the level begins, and seconds from then on until it is whole."""
     heard = course(sound, rate, note_hz(shot.note))[30 : round((shot.hold - 0.03) / STEP)]

@@ -14,7 +14,7 @@ from jxemu.patch.parameter import CHORUSES, HPFS, LFO_WAVES, RANGES
 from jxemu.soundboard.parts import value as constant
 from jxemu.soundboard.tables import LOOP_SECONDS
 
-VERSION = 3
+VERSION = 4
 START = 0.5
 """Seconds before the first marker, in which the board is greeted."""
 
@@ -89,7 +89,7 @@ class Step:
     question : what it settles (open_questions.md), empty for a known law.
     relative : levels are given beside the last shot's.  logarithmic : columns are ratios, and drawn so.
     beside_first : shots are measured beside the first one, which is none of its own.  released : they are measured from
-    when the key is let go on.  left : on the left channel alone.  dense : all 128 values are shown, `generate --every`
+    when the key is let go on.  led : from the notes that lead to them on.  left : on the left channel alone.  dense : all 128 values are shown, `generate --every`
     takes fewer.  asked : shown only where it is asked for by name, since someone must do something meanwhile.
     """
 
@@ -103,6 +103,7 @@ class Step:
     logarithmic: bool = False
     beside_first: bool = False
     released: bool = False
+    led: bool = False
     left: bool = False
     dense: bool = False
     asked: bool = False
@@ -411,6 +412,12 @@ STEPS: dict[str, Step] = {
         "byte BD, for a held key; + 1000 for a released one", "check-env",
         [_again(0, 0, 0.0), _again(127, 127, 0.0), _again(1000, 0, 1.4), _again(1127, 127, 1.4)], measures.restart,
     ),
+    "struck": Step(
+        "where in its cycle a key that is struck again begins, beside where its last cycles would have gone on to: all 0 if nothing is reset",
+        {"struck": "cycles"}, "ms of rest", "counter-start",
+        [Shot(rest, SAW, 57, 0.6, 0.6, company=((0, 57, -0.6 - rest / 1000, 0.6),)) for rest in (200, 231, 263, 297, 332)],
+        measures.goes_on, led=True,
+    ),
     "voices": Step(
         "level of one to six voices", {"voices": "dB"}, "voices, + 100 with the chorus", "level-plan",
         [_chord(voices, chorus) for chorus in (0, 1) for voices in range(1, 7)], measures.loudness, relative=True,
@@ -612,7 +619,7 @@ def analysed(
     for done, row in enumerate(about["shots"]):
         step = STEPS[row["step"]]
         shot = step.shots[row["number"]]
-        at = row["at"] + (shot.hold if step.released else 0.0)
+        at = row["at"] + (shot.hold if step.released else -shot.lead if step.led else 0.0)
         part = place.part(sound[:, 0] if step.left else middle, at, row["at"] + shot.seconds)
         if step.beside_first and row["number"] == 0:
             flat[row["step"]] = part
