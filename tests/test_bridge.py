@@ -5,13 +5,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from pathlib import Path
 
 import emulated_board
 import numpy as np
 import pytest
 import serial
 import soundfile
+from commands import call
 from conformance import SCENES, arrivals, board, performed_behind
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -529,16 +529,11 @@ def test_bytes_reach_another_process_in_order_through_a_device_file(count, monke
 # --- commands ---
 
 
-def jxemu_command(*arguments, env=None):
-    command = [str(Path(sys.executable).with_name("jxemu")), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
-
-
 def test_the_instrument_plays_a_real_board_beside_the_emulation(tmp_path):
     heard, played = tmp_path / "heard.jxlog", tmp_path / "played.jxlog"
     with board("board", tmp_path, "--jxlog", heard) as name:
         options = "--audio", "none", "--no-panel", "--tune-up", "0.2", "--seconds", "1.5"
-        done = jxemu_command("play", "--board", name, *options, "--jxlog", played)
+        done = call("play", "--board", name, *options, "--jxlog", played)
     assert done.returncode == 0, done.stderr
     assert f"boards: {name}" in done.stderr
     there, here = (bytes(byte for _, byte in load_log(path)) for path in (heard, played))
@@ -550,13 +545,13 @@ def test_the_instrument_plays_a_real_board_beside_the_emulation(tmp_path):
 
 
 def test_a_real_board_is_not_played_at_another_pace(tmp_path):
-    done = jxemu_command("play", "--board", "x", "--pace", "instant", "--audio", "none", "--no-panel")
+    done = call("play", "--board", "x", "--pace", "instant", "--audio", "none", "--no-panel")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--pace real" in done.stderr
 
 
 def test_a_board_that_cannot_be_reached_ends_play_in_one_sentence(tmp_path):
-    done = jxemu_command("play", "--board", tmp_path / "nothing", "--audio", "none", "--no-panel")
+    done = call("play", "--board", tmp_path / "nothing", "--audio", "none", "--no-panel")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot open" in done.stderr
@@ -564,13 +559,13 @@ def test_a_board_that_cannot_be_reached_ends_play_in_one_sentence(tmp_path):
 
 def test_a_probe_finds_the_boards_and_voices_behind_a_rig(tmp_path):
     with board("rig", tmp_path, "--machine", "jx8p") as name:
-        done = jxemu_command("board", "probe", "--port", f"rig:{name}", "--tune-up", "0.1")
+        done = call("board", "probe", "--port", f"rig:{name}", "--tune-up", "0.1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("6 of 6 voices answer") == 2  # the one board of a JX-8P answers to both selects
     assert done.stdout.count("220.0") == 12
 
 
 def test_a_probe_without_anything_that_hears_says_so(tmp_path):
-    done = jxemu_command("board", "probe", "--port", tmp_path / "port")
+    done = call("board", "probe", "--port", tmp_path / "port")
     assert (done.returncode, done.stdout) == (2, "")
     assert "nothing hears" in done.stderr

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import typer
+from commands import call
 from conformance import board
 from scipy import signal as filters
-from test_bridge import Line, jxemu_command, spoiler, until
+from test_bridge import Line, spoiler, until
 
 import jxemu
 from jxemu.app import capture
@@ -413,7 +414,7 @@ def test_a_dataset_is_captured_goes_on_where_it_was_stopped_and_reads_as_a_rende
     said = first.communicate(timeout=60)[1]
     assert "the same command goes on" in said
     kept = {path.name: path.stat().st_mtime for path in folder.glob("shards/*.h5")}
-    done = jxemu_command(*options)
+    done = call(*options)
     assert done.returncode == 0, done.stderr
     assert kept
     assert all((folder / "shards" / part).stat().st_mtime == at for part, at in kept.items())
@@ -428,10 +429,10 @@ def test_a_dataset_is_captured_goes_on_where_it_was_stopped_and_reads_as_a_rende
     assert len(json.loads((folder / "capture.json").read_text())["sessions"]) == 2
     assert "a real board" in (folder / "README.md").read_text()
     assert "pure function" not in (folder / "README.md").read_text()
-    refused = jxemu_command("dataset", "render", spec, "-o", folder)
+    refused = call("dataset", "render", spec, "-o", folder)
     assert refused.returncode == 2
     assert "captured from a real board" in refused.stderr
-    looked = jxemu_command("dataset", "check", folder)
+    looked = call("dataset", "check", folder)
     assert looked.returncode == 0, looked.stderr
     assert "captured from a board" in looked.stdout
 
@@ -500,12 +501,12 @@ def test_a_song_is_captured_as_sound(tmp_path, rig):
     out = tmp_path / "song.wav"
     demo = Path(__file__).parents[1] / "demo"
     log = tmp_path / "song.jxlog"
-    made = jxemu_command(
+    made = call(
         "render", demo / "song.mid", "--bank", demo / "tones.syx", "--tone", "SUNDAY EP", "-o", tmp_path / "made.wav",
         "--jxlog", log, "--seconds", "2",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    done = jxemu_command("capture", log, "-o", out, "--port", f"rig:{rig}", "--tune-up", "0.1", "--tail", "0.1")
+    done = call("capture", log, "-o", out, "--port", f"rig:{rig}", "--tune-up", "0.1", "--tail", "0.1")
     assert done.returncode == 0, done.stderr
     sound, rate = soundfile.read(out)
     assert rate == 48_000
@@ -522,12 +523,10 @@ def test_a_take_waits_for_a_full_disk_to_have_room(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path):
-    done = jxemu_command(
-        "capture", Path(__file__).parents[1] / "demo/song.mid", "-o", "/proc/x.wav", "--port", "rig:nothing"
-    )
+    done = call("capture", Path(__file__).parents[1] / "demo/song.mid", "-o", "/proc/x.wav", "--port", "rig:nothing")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "cannot write /proc/x.wav" in done.stderr
-    done = jxemu_command("capture", tmp_path / "no.jxlog", "-o", tmp_path / "x.wav", "--port", "rig:nothing")
+    done = call("capture", tmp_path / "no.jxlog", "-o", tmp_path / "x.wav", "--port", "rig:nothing")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "cannot read" in done.stderr
     (tmp_path / "taken.wav").write_bytes(b"a recording")
@@ -535,7 +534,7 @@ def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path):
         ("x.wav", ("--items", 3), "--items is for datasets"),
         ("taken.wav", (), "taken.wav is there already"),
     ):
-        done = jxemu_command(
+        done = call(
             "capture", Path(__file__).parents[1] / "demo/song.mid", "-o", tmp_path / name, "--port", "rig:x", *words
         )
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -1,12 +1,12 @@
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
 import soundfile
+from commands import call
 
 from jxemu.link import load_log
 from jxemu.render.score import MidiFileError, load_midi
@@ -15,14 +15,9 @@ ROOT = Path(__file__).parents[1]
 SONG, BANK = ROOT / "demo" / "song.mid", ROOT / "demo" / "tones.syx"
 
 
-def jxemu(*words, **options):
-    command = [sys.executable, "-c", "from jxemu.app.cli import main; main()", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
-
-
 def render(tmp_path, *words, name="out.wav"):
     out = tmp_path / name
-    done = jxemu("render", SONG, "--bank", BANK, "--tone", "sunday ep", "-o", out, "--seconds", "1", *words)
+    done = call("render", SONG, "--bank", BANK, "--tone", "sunday ep", "-o", out, "--seconds", "1", *words)
     assert done.returncode == 0, done.stderr
     return soundfile.info(out), soundfile.read(out)[0]
 
@@ -84,7 +79,7 @@ def bad(tmp_path, kind):
     elif kind == "float flac":
         words["out"] = tmp_path / "out.flac"
         extra = ["--format", "float"]
-    return words["out"], jxemu(
+    return words["out"], call(
         "render",
         words["song"],
         "--bank",
@@ -119,7 +114,7 @@ def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path):
     if shutil.which("mount") is None or jxemu_cannot_mount(tmp_path):
         pytest.skip("needs the right to mount a small file system")
     try:
-        done = jxemu("render", SONG, "-o", tmp_path / "small" / "out.wav", "--seconds", "8")
+        done = call("render", SONG, "-o", tmp_path / "small" / "out.wav", "--seconds", "8")
         assert done.returncode == 2 and "cannot write" in done.stderr
         assert not list((tmp_path / "small").iterdir())
     finally:
@@ -162,7 +157,7 @@ def test_a_file_that_is_not_midi_is_named(tmp_path):
 
 
 def test_help_names_every_option():
-    text = jxemu("render", "--help").stdout
+    text = call("render", "--help").stdout
     for option in (
         "--bank",
         "--tone",

@@ -4,7 +4,8 @@ import mido
 import numpy as np
 import pytest
 import soundfile
-from test_cli import SONG, jxemu
+from commands import call
+from test_cli import SONG
 
 from jxemu import Bank, Patch, Tone
 from jxemu.link import load_log
@@ -45,7 +46,7 @@ def song(tmp_path):
 
 
 def done(*words):
-    result = jxemu(*words)
+    result = call(*words)
     assert result.returncode == 0, result.stderr
     return result
 
@@ -133,7 +134,7 @@ def test_names_that_look_like_markup_are_names(tmp_path, song):
 def test_what_the_bank_does_not_have_is_said(tmp_path, song, bank):
     said = done("render", song, "--bank", bank, "--patch", "FROM ROM", "-o", tmp_path / "a.wav").stderr
     assert "uses tone 71 of the Super JX's ROM" in said and "stands in" in said
-    result = jxemu("render", song, "--bank", bank, "--patch", "NOWHERE", "-o", tmp_path / "b.wav")
+    result = call("render", song, "--bank", bank, "--patch", "NOWHERE", "-o", tmp_path / "b.wav")
     assert result.returncode == 2 and "asks for tone 41" in result.stderr and not (tmp_path / "b.wav").exists()
 
 
@@ -145,7 +146,7 @@ def test_what_the_bank_does_not_have_is_said(tmp_path, song, bank):
     (("--set", "key_mod=dual"), "key_mode"), (("--tone", "\u00b2"), "no tone"), (("--cartridge", "none.rom"), "cannot read none.rom"),
 ])  # fmt: skip
 def test_bad_wishes_get_one_sentence(tmp_path, song, bank, words, sentence):
-    result = jxemu("render", song, "--bank", bank, "-o", tmp_path / "a.wav", *words)
+    result = call("render", song, "--bank", bank, "-o", tmp_path / "a.wav", *words)
     assert result.returncode == 2 and sentence in result.stderr and len(result.stderr.splitlines()) == 1
 
 
@@ -160,7 +161,7 @@ def test_the_patch_chain_of_a_jx8p_file_is_played(tmp_path, song):
 
 def test_a_log_that_is_none_is_refused_by_line(tmp_path):
     (tmp_path / "a.jxlog").write_text("hello\n")
-    result = jxemu("play-log", tmp_path / "a.jxlog", "-o", tmp_path / "a.wav")
+    result = call("play-log", tmp_path / "a.jxlog", "-o", tmp_path / "a.wav")
     assert result.returncode == 2 and "line 1: not a jxlog" in result.stderr
 
 
@@ -189,12 +190,12 @@ def test_banks_are_merged_without_duplicates_extracted_and_compared(tmp_path, ba
     assert done("sysex", "diff", bank, both).stdout == "no difference\n"
     done("sysex", "extract", bank, "--patch", "PARTED", "-o", one)
     assert [tone.name for tone in Bank.load(one).tones] == ["SAW", "SQUARE"]
-    result = jxemu("sysex", "diff", bank, one)
+    result = call("sysex", "diff", bank, one)
     assert result.returncode == 1 and "patch 1 BOTH: name BOTH -> PARTED, key_mode dual -> split" in result.stdout
 
 
 def test_an_unwritable_bank_leaves_nothing_behind(tmp_path, bank):
-    result = jxemu("sysex", "convert", bank, "-o", tmp_path / "nowhere" / "a.syx")
+    result = call("sysex", "convert", bank, "-o", tmp_path / "nowhere" / "a.syx")
     assert result.returncode == 2 and "cannot write" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bank.json"]
 
@@ -210,7 +211,7 @@ def test_tones_are_made_at_random_near_another_and_between_two(tmp_path, bank):
     assert {tone.mix_dco1 for tone in Bank.load(tmp_path / "m.syx").tones} == {90}
     done("explore", "morph", bank, "SAW", "SQUARE", "-n", 3, "-o", tmp_path / "x.syx")
     assert [tone.vcf_freq for tone in Bank.load(tmp_path / "x.syx").tones] == [127, 94, 60]
-    result = jxemu("explore", "mutate", bank, "SAW", "--section", "filter", "-o", tmp_path / "y.syx")
+    result = call("explore", "mutate", bank, "SAW", "--section", "filter", "-o", tmp_path / "y.syx")
     assert result.returncode == 2 and "choose from dco1" in result.stderr
 
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import call
 
 import jxemu
 from jxemu.render import dataset, engine
@@ -320,13 +321,13 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path):
     live.require(mounted.returncode == 0, "a small disk (only root can mount one)")
     try:
         (small / "other").write_bytes(bytes(24_000_000))
-        result = subprocess.run(command(small / "a", toml), capture_output=True, text=True)
+        result = call(*command(small / "a", toml)[1:])
         assert result.returncode == 2
         assert "the disk is full" in result.stderr
         assert "Traceback" not in result.stderr
         (small / "other").unlink()
         subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
-        result = subprocess.run(command(small / "a", toml), capture_output=True, text=True)
+        result = call(*command(small / "a", toml)[1:])
         assert result.returncode == 0, result.stderr
         assert dataset.check_files(dataset.open(small / "a")) == []
     finally:
@@ -336,15 +337,15 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path):
 def test_the_command_line_renders_checks_and_describes(tmp_path):
     toml = tmp_path / "t.toml"
     toml.write_text(TINY.format(items=24, shard=8))
-    assert subprocess.run(command(tmp_path / "a", toml), capture_output=True).returncode == 0
-    result = subprocess.run([JXEMU, "dataset", "check", str(tmp_path / "a"), "-n", "5"], capture_output=True, text=True)
+    assert call(*command(tmp_path / "a", toml)[1:]).returncode == 0
+    result = call("dataset", "check", tmp_path / "a", "-n", 5)
     assert "3 files are whole, 5 items render to the same bytes" in result.stdout
-    assert json.loads(subprocess.run([JXEMU, "dataset", "schema"], capture_output=True, text=True).stdout)["properties"]
-    text = subprocess.run([JXEMU, "dataset", "spec", "thesis-1k"], capture_output=True, text=True).stdout
+    assert json.loads(call("dataset", "schema").stdout)["properties"]
+    text = call("dataset", "spec", "thesis-1k").stdout
     assert "items = 1000" in text
     bad = tmp_path / "bad.toml"
     bad.write_text(TINY.format(items=24, shard=8).replace("seconds", "secnds"))
-    result = subprocess.run(command(tmp_path / "b", bad), capture_output=True, text=True)
+    result = call(*command(tmp_path / "b", bad)[1:])
     assert result.returncode == 2
     assert "secnds" in result.stderr
     assert not (tmp_path / "b").exists()

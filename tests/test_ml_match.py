@@ -1,17 +1,13 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import soundfile
+from commands import call
 
 import jxemu
 from jxemu.ml import match
 from jxemu.patch.bank import Bank, load_bank
 
 RATE = match.RATE
-JXEMU = str(Path(sys.executable).with_name("jxemu"))
 BRASS = jxemu.Tone("BRASS", dco2_wave="saw", mix_dco2=90, dco2_fine=70, vcf_freq=50, vcf_env=50, env1_d=60, env1_s=40)
 
 
@@ -95,10 +91,10 @@ def test_search_comes_much_nearer_than_the_pool_it_starts_from():
     assert best.apart < 0.8 * pool[-1]
 
 
-def test_the_command_writes_a_tone_that_makes_what_it_says(tmp_path):
+def test_the_command_writes_a_tone_that_makes_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     soundfile.write(tmp_path / "horn.flac", recording(BRASS), 48_000)
-    command = [JXEMU, "match", "horn.flac", "-o", "horn.syx", "--renders", "96"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    result = call("match", "horn.flac", "-o", "horn.syx", "--renders", 96)
     assert result.returncode == 0, result.stderr
     assert "note 57 (A3)" in result.stderr
     assert "dB from the sound" in result.stdout
@@ -120,23 +116,23 @@ def test_the_command_writes_a_tone_that_makes_what_it_says(tmp_path):
     ("name", "data", "why"),
     [("gone.wav", None, "there is no such file"), ("bad.wav", b"nonsense", "cannot read bad.wav")],
 )
-def test_a_file_that_is_no_sound_is_one_sentence(tmp_path, name, data, why):
+def test_a_file_that_is_no_sound_is_one_sentence(tmp_path, monkeypatch, name, data, why):
+    monkeypatch.chdir(tmp_path)
     if data:
         (tmp_path / name).write_bytes(data)
-    result = subprocess.run([JXEMU, "match", name, "-o", "x.syx"], capture_output=True, text=True, cwd=tmp_path)
+    result = call("match", name, "-o", "x.syx")
     assert result.returncode == 2
     assert why in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x.syx").exists()
 
 
-def test_the_recording_is_never_written_over(tmp_path):
+def test_the_recording_is_never_written_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     soundfile.write(tmp_path / "horn.wav", recording(BRASS), 48_000)
     before = (tmp_path / "horn.wav").read_bytes()
     for output, why in (("horn.syx", "horn.wav would be written over"), (".", "must end in .syx")):
-        result = subprocess.run(
-            [JXEMU, "match", "horn.wav", "-o", output], capture_output=True, text=True, cwd=tmp_path
-        )
+        result = call("match", "horn.wav", "-o", output)
         assert result.returncode == 2
         assert why in result.stderr
     assert (tmp_path / "horn.wav").read_bytes() == before
