@@ -30,6 +30,7 @@ Network = StrEnum(
             *(f"{kind}{n}" for kind in ("cnn", "lstm") for n in (1, 2, 3)),
             "lcnn1",
             "lcnn2",
+            *(f"lstm{n}-mean" for n in (1, 2, 3)),
             "ear",
             "flow",
             "flow-tokens",
@@ -56,13 +57,15 @@ def train(
     network: Annotated[
         Network,
         typer.Argument(
-            help="One of the thesis's eight; ear: this project's own; flow: many tones for a sound; flow-tokens: the same by a transformer, for a GPU."
+            help="One of the thesis's eight; lstm1-mean to lstm3-mean: its LSTMs, which hear bins at one level and give the mean of their states; ear: this project's own; flow: many tones for a sound; flow-tokens: the same by a transformer, for a GPU."
         ),
     ],
     data: DataArgument,
     output: FolderOption,
     ear: Annotated[Path | None, typer.Option(help="For a flow: the trained ear that it listens with.")] = None,
     epochs: EpochsOption = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Items of a step; default: what suits the network.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Highest learning rate, likewise.")] = None,
     seed: SeedOption = 1,
     take: Annotated[int | None, typer.Option(min=0, help="Of items with several takes, hear only this one.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Train on the first so many items.")] = None,
@@ -76,7 +79,13 @@ def train(
     if network.value.startswith("flow") != (ear is not None):
         fail("a flow, and only a flow, needs --ear: the folder of a trained ear")
     schedule = models.SCHEDULES[network.value]
-    schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
+    schedule = replace(
+        schedule,
+        epochs=epochs or schedule.epochs,
+        batch=batch or schedule.batch,
+        rate=rate or schedule.rate,
+        seed=seed,
+    )
     try:
         heard = models.load(ear) if ear else None
         with progress() as bar:
@@ -216,7 +225,7 @@ def adversarial(
         list[str] | None, typer.Option(help="A parameter that is free; repeat. Default: 4, or 12 for enhanced.")
     ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Targets, of the test split.")] = 50,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the proposal; 64 renders each.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the proposal; 64 renders each.")] = 30,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Find tones by a critic that learns to tell their sounds from the target, and compare with CMA-ES at as many renders."""

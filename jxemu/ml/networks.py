@@ -5,6 +5,7 @@ All take (items, takes, frames, bands) as datasets store it, and `keys` (items, 
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,21 @@ class Recurrent(nn.Module):
         return self.lstm(x)[1][0][-1]
 
 
+class Attentive(Recurrent):
+    """The same, but it hears every bin at mean 0 and deviation 1, and the mean of its states goes on.
+
+    Amplitudes are some thousandths, and the last state comes after a second in which the note has died away.
+    """
+
+    def __init__(self, bands: int, size: int):
+        super().__init__(bands, size)
+        self.level = nn.BatchNorm1d(bands, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean of all states (items, size)."""
+        return self.lstm(self.level(x.transpose(1, 2)).transpose(1, 2))[0].mean(1)
+
+
 class Local(nn.Module):
     """A locally connected layer (frames, bins): like a convolution, but each place has weights of its own; pooled, then ReLU."""
 
@@ -92,19 +108,26 @@ def _local(shape: tuple[int, int], pool: int, dense: list[int], width: int) -> n
     return nn.Sequential(local, *_dense(local.size, dense, width))
 
 
+def _recurrent(layer: type[Recurrent], size: int, dense: list[int], shape: tuple[int, int], width: int) -> nn.Module:
+    return nn.Sequential(layer(shape[1], size), *_dense(size, dense, width))
+
+
 _FIRST, _SECOND, _LAST = (THESIS_KERNEL, 32), (THESIS_KERNEL, 64), (LAST_KERNEL, 64)
 
 THESIS_NETWORKS: dict[str, Callable[[tuple[int, int], int], nn.Module]] = {
     "cnn1": lambda shape, width: _convolved(shape, [_FIRST, _LAST], [128], width),
     "cnn2": lambda shape, width: _convolved(shape, [_FIRST, _SECOND, _LAST], [128], width),
     "cnn3": lambda shape, width: _convolved(shape, [_FIRST, _SECOND, _LAST], [512, 128], width),
-    "lstm1": lambda shape, width: nn.Sequential(Recurrent(shape[1], 64), *_dense(64, [64], width)),
-    "lstm2": lambda shape, width: nn.Sequential(Recurrent(shape[1], 128), *_dense(128, [64], width)),
-    "lstm3": lambda shape, width: nn.Sequential(Recurrent(shape[1], 256), *_dense(256, [128, 64], width)),
+    "lstm1": partial(_recurrent, Recurrent, 64, [64]),
+    "lstm2": partial(_recurrent, Recurrent, 128, [64]),
+    "lstm3": partial(_recurrent, Recurrent, 256, [128, 64]),
     "lcnn1": lambda shape, width: _local(shape, 1, [128], width),
     "lcnn2": lambda shape, width: _local(shape, 3, [256], width),
+    "lstm1-mean": partial(_recurrent, Attentive, 64, [64]),
+    "lstm2-mean": partial(_recurrent, Attentive, 128, [64]),
+    "lstm3-mean": partial(_recurrent, Attentive, 256, [128, 64]),
 }
-"""Of (frames, bins) and the number of parameters. Source: THESIS, tables of ch. 6."""
+"""Of (frames, bins) and the number of parameters. Source: THESIS, tables of ch. 6; the last three are its LSTMs as `Attentive`."""
 
 QUIETEST_DB = -80.0
 

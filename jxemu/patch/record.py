@@ -77,7 +77,7 @@ class Record:
                 raise TypeError(f"a {self.KIND} has no parameter {key!r}{hint}")
         object.__setattr__(self, "name", str(name)[: self.NAME_LENGTH].rstrip())
         object.__setattr__(self, "stored", stored)
-        values = {key: row.parse(params.get(key, row.default)) for key, row in self.TABLE.items()}
+        values = {key: row.parse(params[key]) if key in params else row.default for key, row in self.TABLE.items()}
         object.__setattr__(self, "_values", values)
 
     def __getattr__(self, key: str) -> int:

@@ -19,6 +19,9 @@ def _wired() -> list[tuple[int, int]]:
 _WIRED = _wired()
 """Place and parameter byte of all that a patch change says of a tone, in its order."""
 
+_NUMBERS = bytes(number for _, number in _WIRED)
+_ENCODED = {name: (row.sysex, row) for name, row in PARAMETERS.items()}
+
 
 class Tone(Record):
     """One sound of the machine, immutable; parameters read as attributes.
@@ -49,15 +52,18 @@ class Tone(Record):
         if decode_name(data[:NAME_LENGTH]) != self.name or not self.stored:
             data[:NAME_LENGTH] = encode_name(self.name, NAME_LENGTH)
         for name, value in self:
-            row = PARAMETERS[name]
-            if not self.stored or row.decode(data[row.sysex] & 0x7F) != value:
-                data[row.sysex] = row.encode(value)
+            place, row = _ENCODED[name]
+            if not self.stored or row.decode(data[place] & 0x7F) != value:
+                data[place] = row.encode(value)
         return bytes(data)
 
     def wire(self) -> bytes:
         """Its 44 pairs of a patch change: 43 parameters, the VCA level apart, and the unnamed one."""
         data = self.encode()
-        return b"".join(protocol.parameter(number, data[place] & 0x7F) for place, number in _WIRED)
+        pairs = bytearray(2 * len(_WIRED))
+        pairs[::2] = _NUMBERS
+        pairs[1::2] = bytes(data[place] & 0x7F for place, _ in _WIRED)
+        return bytes(pairs)
 
 
 def decode_name(data: bytes) -> str:
