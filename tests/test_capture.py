@@ -532,6 +532,7 @@ def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path):
     (tmp_path / "taken.wav").write_bytes(b"a recording")
     for name, words, why in (
         ("x.wav", ("--items", 3), "--items is for datasets"),
+        ("x.wav", ("--rate", 44_100), "leave out --card, --channels and --rate"),
         ("taken.wav", (), "taken.wav is there already"),
     ):
         done = call(

@@ -162,7 +162,9 @@ def _tables(kit: Path, recording: Path) -> tuple[dict, dict[str, list[Row]], flo
             task = bar.add_task("measuring", total=len(about["shots"]))
             tables = analysed(sound, rate, about, None, lambda done, of: bar.update(task, completed=done))
             return about, tables, noise_of(sound, rate, about)
-    except (ValueError, soundfile.SoundFileError) as error:
+    except soundfile.SoundFileError:
+        _fail(f"cannot read {recording}: it is no sound file, or a damaged one")
+    except ValueError as error:
         _fail(f"{recording}: {error}")
 
 

@@ -33,6 +33,9 @@ HOLD = 0.4
 QUIET_DB = 20.0
 """How far above the noise a board must sound to count as there."""
 
+CARD_CHANNELS, CARD_RATE = 2, 48_000
+"""Of a sound card, where nothing else is asked for."""
+
 PortOption = Annotated[str, typer.Option("--port", help="Serial port of the boards; rig:PORT behind a capture rig.")]
 CardOption = Annotated[
     str | None,
@@ -41,8 +44,12 @@ CardOption = Annotated[
         help="Sound card that hears boards straight on a port, its last channel the wire; '' for the system's.",
     ),
 ]
-ChannelsOption = Annotated[int, typer.Option(min=2, max=32, help="Channels of the card.")]
-RateOption = Annotated[int, typer.Option(min=8000, max=192_000, help="Sample rate of the card.")]
+ChannelsOption = Annotated[
+    int | None, typer.Option(min=2, max=32, help=f"Channels of the card; default: {CARD_CHANNELS}.")
+]
+RateOption = Annotated[
+    int | None, typer.Option(min=8000, max=192_000, help=f"Sample rate of the card; default: {CARD_RATE}.")
+]
 TuneUpOption = Annotated[float | None, typer.Option(min=0.0, help="Seconds that boards need after power-on.")]
 
 
@@ -70,7 +77,7 @@ def linked_boards(port: str, tune_up: float | None) -> "SerialLink":
         fail(str(error))
 
 
-def opened(port: str, card: str | None, channels: int, rate: int, tune_up: float | None) -> "Patient":
+def opened(port: str, card: str | None, channels: int | None, rate: int | None, tune_up: float | None) -> "Patient":
     """Boards that can be played and heard, through losses of the port. Ends the command if there are none."""
     try:
         from jxemu.bridge.capture import CaptureError, CardBench, Patient, RigBench
@@ -81,15 +88,19 @@ def opened(port: str, card: str | None, channels: int, rate: int, tune_up: float
         _missing(error)
     if not port.removeprefix(RIG):
         fail("--port names no port; `jxemu board ports` lists those that are there")
-    if port.startswith(RIG) and card is not None:
-        fail("a rig records by itself: leave out --card, or give the port of an adapter")
+    if port.startswith(RIG) and (card is not None or channels or rate):
+        fail("a rig records by itself: leave out --card, --channels and --rate, or give the port of an adapter")
     if not port.startswith(RIG) and card is None:
         fail(f"nothing hears what boards at {port} play: give a sound card with --card, or a rig as --port rig:PORT")
 
     def connect() -> "Bench":
         if port.startswith(RIG):
             return RigBench(port.removeprefix(RIG))
-        return CardBench(Wire(open_port(port, BAUD)), CardRecorder(card or None, rate, channels), say=say)
+        return CardBench(
+            Wire(open_port(port, BAUD)),
+            CardRecorder(card or None, rate or CARD_RATE, channels or CARD_CHANNELS),
+            say=say,
+        )
 
     try:
         return Patient(connect, lambda made: greeted(made, TUNE_UP if tune_up is None else tune_up), say)
@@ -109,7 +120,9 @@ def greeted(made: "Bench", tune_up: float) -> None:
 
 
 @contextlib.contextmanager
-def bench(port: str, card: str | None, channels: int, rate: int, tune_up: float | None) -> "Iterator[Patient]":
+def bench(
+    port: str, card: str | None, channels: int | None, rate: int | None, tune_up: float | None
+) -> "Iterator[Patient]":
     """The same, closed at the end; takes that come to nothing end the command."""
     made = opened(port, card, channels, rate, tune_up)
     from jxemu.bridge.capture import CaptureError
@@ -195,7 +208,7 @@ def _played(made: "Patient", select: int, voice: int, tone: Tone, hold: float) -
 
 @app.command()
 def probe(
-    port: PortOption, card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None
+    port: PortOption, card: CardOption = None, channels: ChannelsOption = None, rate: RateOption = None, tune_up: TuneUpOption = None
 ) -> None:  # fmt: skip
     """Which boards answer, how late, and how each voice sounds."""
     with bench(port, card, channels, rate, tune_up) as made:
@@ -246,7 +259,7 @@ def sweep(
     output: Annotated[Path, typer.Option("-o", "--output", help="Picture of level and brightness by value.")],
     step: Annotated[int, typer.Option(min=1, max=64, help="Between values.")] = 8,
     upper: Annotated[bool, typer.Option("--upper/--lower", help="Which board.")] = False,
-    card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None,
+    card: CardOption = None, channels: ChannelsOption = None, rate: RateOption = None, tune_up: TuneUpOption = None,
 ) -> None:  # fmt: skip
     """Hold a note at values of one parameter (a switch: at each position): how loud and how bright it is."""
     if parameter not in PARAMETERS:
@@ -258,13 +271,16 @@ def sweep(
     select = protocol.SELECT_UPPER if upper else protocol.SELECT_LOWER
     rows = []
     with bench(port, card, channels, rate, tune_up) as made:
+        from jxemu.bridge.capture import SILENT
+
         for value in track(values, f"sweeping {parameter}", console=console):
             tone = audible(parameter).replace(**{parameter: value})
             take, begin = _played(made, select, 0, tone, HOLD)
             rows.append((value, heard(take, begin).level, _centre(take, begin)))
             typer.echo(f"{value:4d}  {rows[-1][1]:7.1f} dB  {rows[-1][2]:8.0f} Hz")
             for trouble in take.troubles:
-                say(f"at {value}: {trouble}")
+                if not trouble.startswith(SILENT):  # a value may well silence it
+                    say(f"at {value}: {trouble}")
     levels, centres = np.array(rows)[:, 1], np.array(rows)[:, 2]
     if np.ptp(levels) < 0.5 and centres.max() < 1.02 * centres.min():
         say(

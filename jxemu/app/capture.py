@@ -80,7 +80,7 @@ def capture(
     ] = None,
     tail: Annotated[float, typer.Option(min=0.0, help="Seconds to hear after the last byte of a log or song.")] = TAIL,
     over: Annotated[bool, typer.Option("--over", help="Of a log or song: record over a file that is there.")] = False,
-    card: CardOption = None, channels: ChannelsOption = 2, rate: RateOption = 48_000, tune_up: TuneUpOption = None,
+    card: CardOption = None, channels: ChannelsOption = None, rate: RateOption = None, tune_up: TuneUpOption = None,
 ) -> None:  # fmt: skip
     """Let a real board play, and keep what it answers, aligned to the wire's time; a dataset goes on where it was stopped."""
     kind = "MIDI files" if _is_song(source) else "logs" if source.endswith(".jxlog") else "datasets"

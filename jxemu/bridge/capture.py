@@ -28,6 +28,9 @@ from jxemu.protocol import FORWARD, SELECT_BOTH, SELECT_LOWER, SELECT_UPPER, VOI
 CLIP = 0.999
 """Of full scale: what reaches it counts as clipped."""
 
+SILENT = "nearly silent"
+"""How the trouble of a take without sound begins."""
+
 ATTEMPTS = 5
 """Times that a take may fail in a row."""
 
@@ -107,7 +110,7 @@ def checked(take: Take) -> Take:
     if clipped:
         take.troubles.append(f"{clipped} samples are clipped: turn the input down")
     if peak < 1e-3:
-        take.troubles.append(f"nearly silent (peak {20 * math.log10(max(peak, 1e-6)):.0f} dB): is the cable in?")
+        take.troubles.append(f"{SILENT} (peak {20 * math.log10(max(peak, 1e-6)):.0f} dB): is the cable in?")
     offset = float(np.abs(take.sound.mean(0)).max())
     if offset > 0.02:
         take.troubles.append(f"an offset of {offset:.3f}: the input lets direct current through")
