@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,10 @@ import jxemu
 
 BANKS = Path(os.environ.get("JXEMU_BANKS", Path(__file__).parents[2] / "shared" / "banks"))
 TONES = Path(os.environ.get("JXEMU_TONES", Path(__file__).parents[2] / "shared" / "tones"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job ignores Ctrl-C, and so would all that the tests start and stop by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
