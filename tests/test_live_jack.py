@@ -220,7 +220,7 @@ def test_a_server_that_goes_away_is_waited_for_and_the_instrument_keeps_its_stat
 
 
 def test_a_sound_card_records_a_board_and_its_takes_lie_on_the_wires_time(tmp_path):
-    with jack_server(1024, f"card{tmp_path.name[-8:]}") as env:
+    with jack_server(4096, f"card{tmp_path.name[-8:]}") as env:
         command = [sys.executable, str(CARD), "board", env["JACK_DEFAULT_SERVER"]]
         made = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
