@@ -140,11 +140,18 @@ def struct(**fields: object) -> np.dtype:
     """A nested structured dtype whose fields read as attributes, jitted or not.
 
     Each value is a numpy dtype or a tuple ``(dtype, shape)``. Fields of whole vectors are laid out
-    first, so that their lanes do not straddle cache lines.
+    first, and such a record ends at the end of a cache line, so that no lanes straddle two.
     """
     rows = [(n, *v) if isinstance(v, tuple) else (n, v) for n, v in fields.items()]
-    rows.sort(key=lambda row: np.dtype([row]).itemsize % VECTOR_BYTES != 0)
-    return np.dtype((np.record, np.dtype(rows, align=True)))
+    sizes = {row[0]: np.dtype([row]).itemsize for row in rows}
+    rows.sort(key=lambda row: (sizes[row[0]] % CACHE_LINE != 0, sizes[row[0]] % VECTOR_BYTES != 0))
+    dtype = np.dtype(rows, align=True)
+    if any(size % VECTOR_BYTES == 0 for size in sizes.values()):
+        names = list(dtype.names)
+        formats, offsets = zip(*(dtype.fields[name][:2] for name in names), strict=True)
+        whole = -(-dtype.itemsize // CACHE_LINE) * CACHE_LINE
+        dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": whole}, align=True)
+    return np.dtype((np.record, dtype))
 
 
 def zeros(dtype: np.dtype, n: int) -> np.ndarray:
@@ -393,9 +400,12 @@ _LANE_NUMBERS = ir.VectorType(ir.IntType(32), WINDOW)
 
 
 def _element(context, builder, array_type, array, row, column):
-    data = context.make_array(array_type)(context, builder, array).data
-    length = ir.Constant(ir.IntType(64), array_type.shape[1])
-    return builder.gep(data, [builder.add(builder.mul(row, length), column)])
+    made = context.make_array(array_type)(context, builder, array)
+    if isinstance(array_type, types.NestedArray):
+        length = ir.Constant(ir.IntType(64), array_type.shape[1])
+    else:
+        length = builder.extract_value(made.shape, 1)
+    return builder.gep(made.data, [builder.add(builder.mul(row, length), column)])
 
 
 @intrinsic
@@ -493,6 +503,29 @@ def _poke(typingctx, field, row, column, value):
         return context.get_dummy_value()
 
     return types.void(field, types.intp, types.intp, field.dtype), codegen
+
+
+@intrinsic
+def _prefetch(typingctx, field, row, column):
+    def codegen(context, builder, sig, args):
+        at = builder.bitcast(_element(context, builder, sig.args[0], *args), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        call = ir.FunctionType(ir.VoidType(), [at.type, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, call, "llvm.prefetch.p0i8")
+        to_write, keep, data = (ir.Constant(number, n) for n in (1, 3, 1))
+        builder.call(function, [at, to_write, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(field, types.intp, types.intp), codegen
+
+
+def prefetch(field: np.ndarray, row: int, column: int) -> None:
+    """Have one element of a field of shape (n, m) brought near, since it will be written soon; it may lie outside."""
+
+
+@overload(prefetch, inline="always")
+def _(field, row, column):
+    return lambda field, row, column: _prefetch(field, row, column)
 
 
 def peek(field: np.ndarray, row: int, column: int) -> np.float32:

@@ -52,7 +52,8 @@ _COLUMNS = {
 _PUT_TOGETHER = ("index.parquet", "stats.npz", "README.md")
 _VERSIONED = ("jxemu", "numpy", "numba", "scipy", "h5py", "pyarrow")
 _SLACK = 8 << 20
-_MOST_SAMPLES = 1 << 25  # rendered at once: 256 MB
+_BOARDS_DRAWN = 8 * sounds.LANES  # at once, so that there are some that sound alike
+_MOST_SAMPLES = 1 << 25  # of them: 256 MB
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 Tick = Callable[[int], None]
@@ -272,7 +273,7 @@ def _fill(file: h5py.File, items: Items, indices: range, tick: Tick, source: Sou
     }
     waiting, again, done, tried = list(indices), [], 0, 0
     width = spec.takes * spec.machine.boards
-    batch = max(1, min(2 * sounds.LANES // width, _MOST_SAMPLES // (width * spec.frames)))
+    batch = max(1, min(_BOARDS_DRAWN // width, _MOST_SAMPLES // (width * spec.frames)))
     while waiting or again:
         draws = again[:batch]
         again = again[batch:]

@@ -28,6 +28,12 @@ Draw = tuple[int, int]
 _UNITS = 1 << 31
 
 
+_WAVES, _CHORUS, _CUTOFF = (
+    [NAMES.index(name) for name in names] for names in (("dco1_wave", "dco2_wave"), ("chorus",), ("vcf_freq",))
+)
+_NOISE = PARAMETERS["dco1_wave"].labels.index("noise")
+
+
 @dataclass(frozen=True)
 class Plan:
     """An item before it is rendered.
@@ -48,6 +54,12 @@ class Plan:
     origin: str
     family: int
     split: str
+
+    @property
+    def needs(self) -> tuple[bool, bool, int]:
+        """What its sound takes, to be put in order: noise, chorus, how far the filter is open."""
+        noise, chorus, cutoff = (self.values[:, columns] for columns in (_WAVES, _CHORUS, _CUTOFF))
+        return bool((noise == _NOISE).any()), bool(chorus.any()), int(cutoff.max())
 
     def tones(self, take: int = 0) -> list[Tone]:
         """The tones of a take, upper or only first."""
@@ -93,7 +105,7 @@ class Items:
 
     def plans(self, draws: Sequence[Draw]) -> list[Plan]:
         """The plans of some of them."""
-        spec, made = self.spec, []
+        spec, changes, made = self.spec, tuple(self.spec.changes), []
         values, picked = self._values(draws)
         for (index, attempt), rows, tone in zip(draws, values, picked, strict=True):
             what = rows.tobytes()
@@ -102,7 +114,7 @@ class Items:
             source = None if tone is None else self._given.tones[tone]
             made.append(
                 Plan(
-                    index, attempt, rows, _performance(spec, index, attempt), tuple(spec.changes), _unit(spec, index),
+                    index, attempt, rows, _performance(spec, index, attempt), changes, _unit(spec, index),
                     source.name if source else "", source.origin if source else "", family, split,
                 )
             )  # fmt: skip

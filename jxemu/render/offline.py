@@ -261,6 +261,7 @@ def _voices_played(data: np.ndarray, role: int) -> list[int]:
     if not len(starts):
         return []
     # A select puts the decoder into one state, whatever came before: what sets the tone need not be read.
-    selects = np.flatnonzero(np.isin(data[: starts[0]], list(protocol.SELECT_OF_ROLE.values())))
-    events = protocol.Decoder().feed(data[selects[-1] if len(selects) else 0 :].tolist())
+    before = data[: starts[0]].tobytes()
+    select = max(before.rfind(code) for code in protocol.SELECT_OF_ROLE.values())
+    events = protocol.Decoder().feed(data[max(select, 0) :].tolist())
     return sorted({number for kind, boards, number, _, _ in events if kind == protocol.ON and boards & role})

@@ -16,6 +16,9 @@ from jxemu.render.spec import Spec
 LANES = 16
 """Boards rendered side by side: 16 are as fast as 32 on AVX2, and waste less of the last batch."""
 
+BOARDS_AT_ONCE = 2 * LANES
+"""Boards whose sound is in memory at once, before it is stored."""
+
 LATCH_RATE = 250
 """Rows of the latch a second; the pass of a voice comes some 90 times a second."""
 
@@ -54,9 +57,20 @@ def shapes(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def render(items: Items, draws: Sequence[Draw]) -> list[Sound]:
-    """Some items, in their order."""
+    """Some items, in their order.
+
+    Those that sound alike are rendered side by side: what none of them needs is left out.
+    """
     spec, plans = items.spec, items.plans(draws)
-    return [stored(spec, *each) for each in zip(plans, _played(spec, plans, spec.store.channels), strict=True)]
+    alike = sorted(range(len(plans)), key=lambda n: plans[n].needs)
+    at_once = max(1, BOARDS_AT_ONCE // (spec.takes * spec.machine.boards))
+    made = {}
+    for first in range(0, len(alike), at_once):
+        chosen = alike[first : first + at_once]
+        some = [plans[n] for n in chosen]
+        for n, plan, sound in zip(chosen, some, _played(spec, some, spec.store.channels), strict=True):
+            made[n] = stored(spec, plan, sound)
+    return [made[n] for n in range(len(plans))]
 
 
 def heard(spec: Spec, plan: Plan) -> np.ndarray:

@@ -160,9 +160,9 @@ def _output(stages, sound, chorus_on, made):
     stage = stages[0]
     for at in range(0, len(sound), SLICE):
         for n in range(SLICE):
-            poke(stage.left, n, 0, sound[at + n])
+            poke(stage.sides, 2 * n, 0, sound[at + n])
         render_output(stage, at, SLICE, chorus_on)
         for n in range(SLICE):
-            made[at + n, 0] = peek(stage.left, n, 0)
-            made[at + n, 1] = peek(stage.right, n, 0)
+            made[at + n, 0] = peek(stage.sides, 2 * n, 0)
+            made[at + n, 1] = peek(stage.sides, 2 * n + 1, 0)
     restore_denormals(mode)

@@ -73,23 +73,47 @@ def first_row(oversample):
 
 
 @step
-def halve_row(tile, newest, taps, pairs):
-    """All lanes' output sample whose newest input is row `newest` of the tile."""
-    centre = newest - 2 * pairs + 1
-    near = load_row(tile, centre) * 0.5
-    far = near * 0.0
-    for j in range(1, 2 * pairs, 4):
-        near = fma(load_row(tile, centre - j) + load_row(tile, centre + j), taps[j // 2], near)
-        pair = load_row(tile, centre - j - 2) + load_row(tile, centre + j + 2)
-        far = fma(pair, taps[j // 2 + 1], far)
-    return near + far
+def halve_four(tile, source, target, taps, pairs):
+    """Four rows from row `target` of the tile on: samples at half the rate of those from row `source` on.
+
+    Neighbours share all but one of the rows that a pair of taps looks at.
+    """
+    c0 = source - 2 * pairs + 1
+    l0, l1, l2, l3 = (load_row(tile, c0 - 1), load_row(tile, c0 + 1), load_row(tile, c0 + 3), load_row(tile, c0 + 5))
+    u0, u1, u2, u3 = (l1, l2, l3, load_row(tile, c0 + 7))
+    y0, y1 = load_row(tile, c0) * 0.5, load_row(tile, c0 + 2) * 0.5
+    y2, y3 = load_row(tile, c0 + 4) * 0.5, load_row(tile, c0 + 6) * 0.5
+    z0 = z1 = z2 = z3 = y0 * 0.0
+    for j in range(0, pairs, 2):
+        tap = taps[j]
+        y0 = fma(l0 + u0, tap, y0)
+        y1 = fma(l1 + u1, tap, y1)
+        y2 = fma(l2 + u2, tap, y2)
+        y3 = fma(l3 + u3, tap, y3)
+        l0, l1, l2, l3 = load_row(tile, c0 - 2 * j - 3), l0, l1, l2
+        u0, u1, u2, u3 = u1, u2, u3, load_row(tile, c0 + 2 * j + 9)
+        tap = taps[j + 1]
+        z0 = fma(l0 + u0, tap, z0)
+        z1 = fma(l1 + u1, tap, z1)
+        z2 = fma(l2 + u2, tap, z2)
+        z3 = fma(l3 + u3, tap, z3)
+        if j < pairs - 2:
+            l0, l1, l2, l3 = load_row(tile, c0 - 2 * j - 5), l0, l1, l2
+            u0, u1, u2, u3 = u1, u2, u3, load_row(tile, c0 + 2 * j + 11)
+    store_row(tile, target, y0 + z0)
+    store_row(tile, target + 1, y1 + z1)
+    store_row(tile, target + 2, y2 + z2)
+    store_row(tile, target + 3, y3 + z3)
 
 
 @step
 def halve_rows(tile, source, target, first, count, taps, pairs):
-    """Samples `first` .. of a slice at half the rate: those at row `source` of the tile become those at row `target`."""
-    for n in range(first, first + count):
-        store_row(tile, target + n, halve_row(tile, source + 2 * n, taps, pairs))
+    """Samples `first` .. of a slice at half the rate: those at row `source` of the tile become those at row `target`.
+
+    Whole fours; those that are not there yet are made again when they are.
+    """
+    for n in range(first // 4 * 4, first + count, 4):
+        halve_four(tile, source + 2 * n, target + n, taps, pairs)
 
 
 @step
@@ -179,7 +203,7 @@ def halve_into(stage, source, taps, pairs, behind, lane, first, count, target, t
 
 @step
 def decimate_line(stage, lane, oversample, first, frames):
-    """Bring frames `first` .. of a board's slice to the output rate, into the first rows of `left`.
+    """Bring frames `first` .. of a board's slice to the output rate, to the left of `sides`.
 
     Windows that reach beyond what has come in yet are computed again when it has.
     """
@@ -193,7 +217,7 @@ def decimate_line(stage, lane, oversample, first, frames):
         )
     store(stage.run, halve_window(stage.from_2, TAPS_2, PAIRS_2, HISTORY_2, lane, 0))
     for n in range(frames):
-        poke(stage.left, n, lane, stage.run[first + n])
+        poke(stage.sides, 2 * n, lane, stage.run[first + n])
     if first + frames == SLICE:
         roll_windows(stage.from_2, HISTORY_2, SLICE, lane)
         if oversample >= 4:

@@ -177,7 +177,7 @@ class Engine:
     ) -> np.ndarray:
         """Run only the firmware, up to cycle `until`; the latch after every pass, in time order."""
         per_pass = 400
-        room = len(self.boards) * ((until - int(self.boards[0].firmware.cycle)) // per_pass + 16)
+        room = len(self.boards) * (max(0, until - int(self.boards[0].firmware.pass_due)) // per_pass + 16)
         rows = np.zeros(room, state.LATCH)
         written = trace_block(self.boards, rx_at, rx_byte, position, end, until, rows)
         rows = rows[:written]

@@ -331,5 +331,11 @@ def run(board, rx_at, rx_byte, position, end, until):
             pass_tick(board)
         else:
             break
-    f.cycle = until
     return position
+
+
+@step
+def next_due(board, rx_at, position, end):
+    """Cycle before which `run` does nothing."""
+    due = board.firmware.pass_due
+    return min(due, rx_at[position]) if position < end else due

@@ -11,21 +11,28 @@ import numpy as np
 from jxemu.chips.i8253 import fraction, high_clocks, low_clocks
 from jxemu.clock import UNITS_PER_CLOCK, UNITS_PER_CYCLE
 from jxemu.kernel import (
+    WINDOW,
     any_lane,
     back,
     exp2,
     flush_denormals,
+    fma,
     front,
     kernel,
     load,
     load_row,
+    load_window,
     peek,
+    poke,
+    prefetch,
     restore_denormals,
     smaller,
     step,
     store,
     store_row,
+    store_window,
     tanh,
+    transpose,
     twice,
     where,
 )  # fmt: skip
@@ -62,10 +69,9 @@ from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
 from jxemu.soundboard.vca import amplitude, vca_step
-from jxemu.soundboard.vcf import control_step, load_vcf, store_vcf, vcf_step
+from jxemu.soundboard.vcf import control_step, expect_step, load_vcf, settle_step, store_vcf, vcf_step
 
 FAR_UNITS = 1 << 30
-SYNC_2, SYNC_1 = 1, 2
 THERMAL_KEY = 0x5BD1E995
 
 
@@ -102,19 +108,38 @@ def _look_at_dco(dco, lane, count, code, clock_units, slope, duty, sample_units)
 
 
 @step
-def _look_at_latch(group, boards, sample_units):
+def _note_board(stage, lane, board, rx_at, position, end):
+    """Note in its output stage when a board has something to do, and how often it has written its latch.
+
+    Many boards are more than a cache holds, and most have nothing to do in a slice.
+    """
+    stage.due[lane] = firmware.next_due(board, rx_at, position, end)
+    stage.writes[lane] = board.writes
+
+
+@step
+def _run_boards(boards, stages, rx_at, rx_byte, position, end, now):
+    """Let the CPUs of all boards catch up."""
+    width = stages[0].board.shape[0]
+    for b in range(boards.shape[0]):
+        stage, lane = stages[b // width], b % width
+        if stage.due[lane] <= now:
+            position[b] = firmware.run(boards[b], rx_at, rx_byte, position[b], end[b], now)
+            _note_board(stage, lane, boards[b], rx_at, position[b], end[b])
+
+
+@step
+def _look_at_latch(group, boards, stages, sample_units):
     """Copy what changed on the latch into the lanes of a group."""
-    syncs = 0
     for lane in range(group.board.shape[0]):
         if group.board[lane] < 0:
             continue
-        board = boards[group.board[lane]]
-        latch = board.latch
-        law = group.xmod_law[latch.xmod]
-        syncs |= SYNC_2 * law[0] | SYNC_1 * law[1]
-        if board.writes == group.seen[lane]:
+        writes = stages[group.to_output[lane]].writes[group.to_lane[lane]]
+        if writes == group.seen[lane]:
             continue
-        group.seen[lane] = board.writes
+        group.seen[lane] = writes
+        latch = boards[group.board[lane]].latch
+        law = group.xmod_law[latch.xmod]
         v = group.voice[lane]
         divide_1 = 16 - int(latch.prescaler[0])
         divide_2 = 16 - int(latch.prescaler[1])
@@ -133,7 +158,6 @@ def _look_at_latch(group, boards, sample_units):
         group.vcf.resonance_cv[lane] = latch.resonance_cv
         group.vca.cv[lane] = latch.vca_cv[v]
         group.vca.level_cv[lane] = latch.level_cv
-    group.syncs = syncs
 
 
 @step
@@ -201,12 +225,11 @@ def hold_voltages(group, slice_index, hold, samples):
 def _render_dcos(group, counter, first, count, sample_units):
     """Both DCOs and the mixer of all lanes for `count` oversampled samples, into the tile from row `first` on."""
     per_sample = np.float32(1.0) / np.float32(sample_units)
-    sync_2 = (group.syncs & SYNC_2) != 0
-    sync_1 = (group.syncs & SYNC_1) != 0
     noise, mixer = group.noise, group.mixer
     motion_1, setting_1, (a0, a1, a2) = load_dco(group.dco1)
     motion_2, setting_2, (b0, b1, b2) = load_dco(group.dco2)
     synced_1, synced_2 = load(group.dco1.sync), load(group.dco2.sync)
+    sync_1, sync_2 = any_lane(synced_1 > 0), any_lane(synced_2 > 0)
     restart = load(group.sync_counter)
     hiss_1, hiss_2 = load(group.dco1.noise) * load(noise.gain), load(group.dco2.noise) * load(noise.gain)
     key, pole, thermal = load(noise.key), load(noise.pole), load(noise.thermal_now)
@@ -269,7 +292,34 @@ def _render_dcos(group, counter, first, count, sample_units):
 
 @step
 def _filter_run(group, first, count, bent):
-    global_feedback = group.global_feedback != 0
+    """One sample's guess is worked on beside what the sample before it settles to: neither waits for the other."""
+    vcf, vca = group.vcf, group.vca
+    (guess, guess_next, slopes, charges), (expecting, settling) = load_vcf(vcf)
+    angle, angle_step = twice(load(vcf.angle)), twice(load(vcf.angle_step))
+    warp, warp_step = twice(load(vcf.warp)), twice(load(vcf.warp_step))
+    amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
+
+    expected, slopes = expect_step(load_row(group.tile, first), guess, slopes, expecting, angle, warp, bent)
+    for row in range(first + 1, first + count):
+        angle = angle + angle_step
+        warp = warp + warp_step
+        coming, slopes = expect_step(load_row(group.tile, row), guess_next, slopes, expecting, angle, warp, bent)
+        out, guess_next, charges = settle_step(expected, charges, settling)
+        expected = coming
+        store_row(group.tile, row - 1, vca_step(out, amp))
+        amp = amp + amp_step
+    out, guess, charges = settle_step(expected, charges, settling)
+    store_row(group.tile, first + count - 1, vca_step(out, amp))
+
+    store(vcf.angle, front(angle + angle_step))
+    store(vcf.warp, front(warp + warp_step))
+    store_vcf(vcf, (guess_next, guess, slopes, charges))
+    store(vca.amplitude, amp + amp_step)
+
+
+@step
+def _filter_run_fed_back(group, first, count):
+    """The same in a circuit whose output is fed back round the whole filter: every sample waits for the last."""
     vcf, vca = group.vcf, group.vca
     state, setting = load_vcf(vcf)
     angle, angle_step = twice(load(vcf.angle)), twice(load(vcf.angle_step))
@@ -278,11 +328,9 @@ def _filter_run(group, first, count, bent):
     amp, amp_step = load(vca.amplitude), load(vca.amplitude_step)
 
     for row in range(first, first + count):
-        x = load_row(group.tile, row)
-        if global_feedback:
-            x = x - feedback * tanh(out * 4.0 - out_before * 3.0)
-            out_before = out
-        out, state = vcf_step(x, state, setting, angle, warp, bent)
+        x = load_row(group.tile, row) - feedback * tanh(out * 4.0 - out_before * 3.0)
+        out_before = out
+        out, state = vcf_step(x, state, setting, angle, warp, True)
         angle = angle + angle_step
         warp = warp + warp_step
         store_row(group.tile, row, vca_step(out, amp))
@@ -302,7 +350,9 @@ def _render_filters(group, first, count):
 
     Loops apart for filters that are open far and those that are not: a choice inside costs both.
     """
-    if any_lane(load(group.vcf.secant) > 0.0):
+    if group.global_feedback != 0:
+        _filter_run_fed_back(group, first, count)
+    elif any_lane(load(group.vcf.secant) > 0.0):
         _filter_run(group, first, count, True)
     else:
         _filter_run(group, first, count, False)
@@ -313,14 +363,14 @@ def _render_filters(group, first, count):
 
 @step
 def _gather(group, stages, oversample, first, frames):
-    """Bring the voices of each board to the output rate, into the rows of its output stage's `left`.
+    """Bring the voices of each board to the output rate, to the left of its output stage's `sides`.
 
     Boards of one voice stand in the same lanes there; whole boards are added up first.
     """
     if group.single:
         decimate_rows(group.tile, oversample, first, frames)
         for n in range(frames):
-            store_row(stages[group.to_output[0]].left, n, load_row(group.tile, OUT + first + n))
+            store_row(stages[group.to_output[0]].sides, 2 * n, load_row(group.tile, OUT + first + n))
         return
     pairs = oversample // 2
     for lane in range(group.board.shape[0]):
@@ -338,45 +388,41 @@ def _gather(group, stages, oversample, first, frames):
 
 @step
 def _look_at_switches(stage, boards):
-    """Set HPF and chorus of each lane from its board's latch; 1 if any chorus is on."""
-    any_on = 0
+    """Set HPF and chorus of each lane from its board's latch; whether any chorus is on."""
     for lane in range(stage.board.shape[0]):
-        if stage.board[lane] < 0:
-            continue
-        board = boards[stage.board[lane]]
-        if board.writes != stage.seen[lane]:
-            stage.seen[lane] = board.writes
-            mode = board.latch.chorus
-            stage.hpf.pole[lane] = stage.hpf.poles[board.latch.hpf, lane]
-            stage.chorus.on[lane] = 1 if mode > 0 else 0
-            stage.chorus.rate[lane] = stage.chorus.rates[mode, lane]
-        any_on |= stage.chorus.on[lane]
-    return any_on
+        if stage.writes[lane] != stage.seen[lane]:
+            stage.seen[lane] = stage.writes[lane]
+            latch = boards[stage.board[lane]].latch
+            stage.hpf.pole[lane] = stage.hpf.poles[latch.hpf, lane]
+            stage.chorus.on[lane] = 1 if latch.chorus > 0 else 0
+            stage.chorus.rate[lane] = stage.chorus.rates[latch.chorus, lane]
+    return any_lane(load(stage.chorus.on) > 0)
 
 
 @step
 def render_output(stage, frame, frames, any_on):
-    """HPF and chorus: the decimated rows of `left` become the left channel, `right` the other."""
+    """HPF and chorus: what was decimated, to the left of `sides`, becomes both sides."""
     hpf, chorus = stage.hpf, stage.chorus
     first = frame % SLICE
     if first == 0 and any_on:
         read_lines(chorus)
     hpf_low, hpf_pole = load(hpf.low), load(hpf.pole)
-    wet, on = load(chorus.wet), load(chorus.on) > 0
+    on = load(chorus.on) > 0
+    wet = where(on, load(chorus.wet), 0.0)
     before = load_filter(chorus.before)
     behind = muted(load_filter(chorus.behind), twice(on))
     for n in range(frames):
-        dry, hpf_low = hpf_step(load_row(stage.left, n), hpf_low, hpf_pole)
+        dry, hpf_low = hpf_step(load_row(stage.sides, 2 * n), hpf_low, hpf_pole)
         dark, before = filter_step(dry, chorus.input, before)
         store_row(stage.dark, first + n, dark)
         left = dry + 0.0  # a plain zero, never a negative one
         right = left
         if any_on:
             both, behind = filter_step(load_row(chorus.wet_runs, first + n), chorus.output, behind)
-            left = where(on, dry + front(both) * wet, dry) + 0.0
-            right = where(on, dry + back(both) * wet, dry) + 0.0
-        store_row(stage.left, n, left)
-        store_row(stage.right, n, right)
+            left = fma(front(both), wet, dry) + 0.0
+            right = fma(back(both), wet, dry) + 0.0
+        store_row(stage.sides, 2 * n, left)
+        store_row(stage.sides, 2 * n + 1, right)
     store(hpf.low, hpf_low)
     store_filter(chorus.before, before)
     store_filter(chorus.behind, muted(behind, twice(on)))
@@ -384,6 +430,36 @@ def render_output(stage, frame, frames, any_on):
     chorus.at = (int(chorus.at) + frames) & (LINE - 1)
     if first + frames == SLICE:
         store(chorus.phase, load(chorus.phase) + load(chorus.rate) * SLICE)
+
+
+@step
+def _prefetch_out(stage, sound, at):
+    """Have the places that `_put_out` will write brought near: beside many boards the memory is slow to answer."""
+    for lane in range(stage.board.shape[0]):
+        if stage.board[lane] >= 0:
+            prefetch(sound, stage.board[lane], at)
+
+
+@step
+def _put_out(stage, frames, sound, at, channels):
+    """Write a slice of `frames` to its boards' rows of `sound`, from column `at` on, 1 or 2 columns a frame."""
+    if channels == 1:
+        for n in range(frames):
+            both = load_row(stage.sides, 2 * n) + load_row(stage.sides, 2 * n + 1)
+            store_row(stage.sides, n, both * 0.5)
+    for first in range(0, stage.board.shape[0], WINDOW):
+        transpose(stage.sides, 0, first, stage.columns, first, 0)
+        if channels == 2:
+            transpose(stage.sides, WINDOW, first, stage.columns, first, WINDOW)
+    for lane in range(stage.board.shape[0]):
+        board = stage.board[lane]
+        if board >= 0 and frames == SLICE:
+            store_window(sound, board, at, load_window(stage.columns, lane, 0))
+            if channels == 2:
+                store_window(sound, board, at + WINDOW, load_window(stage.columns, lane, WINDOW))
+        elif board >= 0:
+            for n in range(frames * channels):
+                poke(sound, board, at + n, peek(stage.columns, lane, n))
 
 
 # --- entries -------------------------------------------------------------------------------------
@@ -400,20 +476,25 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
     """
     mode = flush_denormals()
     clock = time[0]
+    width = stages[0].board.shape[0]
     oversample = int(clock.oversample)
     sample_units = int(clock.sample_units)
-    total = out.shape[1]
+    total, channels = out.shape[1:]
+    sound = out.reshape(out.shape[0], total * channels)
+    for b in range(boards.shape[0]):
+        _note_board(stages[b // width], b % width, boards[b], rx_at, position[b], end[b])
     done = 0
     while done < total:
         frame = int(clock.frame)
         frames = min(SLICE - frame % SLICE, total - done)
         if frame % SLICE == 0:
             now = frame * int(clock.units_per_frame) // UNITS_PER_CYCLE
-            for b in range(boards.shape[0]):
-                position[b] = firmware.run(boards[b], rx_at, rx_byte, position[b], end[b], now)
+            _run_boards(boards, stages, rx_at, rx_byte, position, end, now)
             for g in range(groups.shape[0]):
-                _look_at_latch(groups[g], boards, sample_units)
+                _look_at_latch(groups[g], boards, stages, sample_units)
                 hold_voltages(groups[g], frame // SLICE & 0x7FFFFFFF, clock.hold, SLICE * oversample)
+        for o in range(stages.shape[0]):
+            _prefetch_out(stages[o], sound, done * channels)
         count = frames * oversample
         row = first_row(oversample) + frame % SLICE * oversample
         for g in range(groups.shape[0]):
@@ -424,16 +505,7 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
             stage = stages[o]
             any_on = _look_at_switches(stage, boards)
             render_output(stage, frame, frames, any_on)
-            if out.shape[2] == 1:
-                for n in range(frames):
-                    store_row(stage.left, n, (load_row(stage.left, n) + load_row(stage.right, n)) * 0.5)
-            for lane in range(stage.board.shape[0]):
-                b = stage.board[lane]
-                if b >= 0:
-                    for n in range(frames):
-                        out[b, done + n, 0] = peek(stage.left, n, lane)
-                        if out.shape[2] == 2:
-                            out[b, done + n, 1] = peek(stage.right, n, lane)
+            _put_out(stage, frames, sound, done * channels, channels)
         clock.frame = frame + frames
         done += frames
     restore_denormals(mode)

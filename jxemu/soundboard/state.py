@@ -31,7 +31,6 @@ ENVELOPE = struct(level=_PER_VOICE, stage=_PER_VOICE)
 IDLE, ATTACK, DECAY, RELEASE = range(4)
 
 FIRMWARE = struct(
-    cycle=_I,  # machine cycles done
     pass_due=_I,  # cycle at which the pass under way ends
     pass_index=_I,  # 0: LFO and common part, 1..6: voices
     role=_I,  # protocol.LOWER, UPPER or BOTH: selects this board answers to
@@ -98,7 +97,6 @@ def lanes(width: int) -> np.dtype:
         to_lane=i,
         voices=i,  # at a board's first lane: 1 if it has that lane only, else 8; 0 at the others
         single=_I,  # 1 if every board has one lane only, the same as in its output group
-        syncs=_I,  # bit 0: some lane syncs DCO2 to DCO1, bit 1: DCO1 to DCO2
         global_feedback=_I,
         sync_counter=i,
         dco1=dco_state(width),
@@ -120,9 +118,11 @@ def outputs(width: int) -> np.dtype:
     i = (np.int32, (width,))
     return struct(
         board=i,
+        due=(_I, (width,)),  # cycle from which its CPU has something to do
+        writes=(_I, (width,)),  # its latch's, and those already looked at
         seen=(_I, (width,)),
-        left=(np.float32, (SLICE, width)),
-        right=(np.float32, (SLICE, width)),
+        sides=(np.float32, (2 * SLICE, width)),  # left and right of a frame, of the next ..
+        columns=(np.float32, (width, 2 * SLICE)),  # the same, a row a board
         dark=(np.float32, (SLICE, width)),  # what goes into the chorus lines
         from_8=stage_state(width, PAIRS_8, 4 * SLICE),
         from_4=stage_state(width, PAIRS_4, 2 * SLICE),

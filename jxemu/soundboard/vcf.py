@@ -13,7 +13,8 @@ One section, voltages in units of 2 VT (52 mV), w0 the cutoff::
 Trapezoidal rule, each capacitor's charge carried from sample to sample (topology preserving), with
 one Newton step from a guess, both unknowns in closed form. The guess is made two samples ahead, from a
 voltage, its current and the current before (Adams-Bashforth), and the slopes of the matrix are a sample
-old: so what takes long, the tanh and the divisions, never waits for the last sample. The second
+old: so what takes long, the tanh and the divisions, never waits for the last sample (`expect_step`), and
+what does is short (`settle_step`). The second
 section takes the first one's output two samples late, so that both stand side by side in one vector.
 The rule's own error is taken out to second order: the prewarp and the damping follow the slope of
 the OTAs (a driven filter rings lower), and the output takes a little of the band-pass current,
@@ -111,48 +112,55 @@ def control_step(cv, scale, offset, top):
 def load_vcf(vcf):
     """``(state, setting)`` of the filter as tuples of lanes, for `vcf_step`.
 
-    setting : damping, its growth with the slope, share of the band-pass current in the output, `secant`, and how
-        far the guesses reach ahead.
+    state : what is expected of this sample and of the next (the first section's output, and both voltages),
+        the OTAs' slopes, and the capacitors' charges and what half a sample adds.
+    setting : of `expect_step` (damping, its growth with the slope, `secant`), and of `settle_step` (share of the
+        band-pass current in the output, and how far the guesses reach ahead).
     """
     state = (
-        load(vcf.middle), load(vcf.middle_next),
-        load(vcf.b_guess), load(vcf.l_guess), load(vcf.b_guess_next), load(vcf.l_guess_next),
-        load(vcf.b_charge), load(vcf.l_charge), load(vcf.b_half), load(vcf.l_half),
-        load(vcf.slope_in), load(vcf.slope_b),
+        (load(vcf.middle), load(vcf.b_guess), load(vcf.l_guess)),
+        (load(vcf.middle_next), load(vcf.b_guess_next), load(vcf.l_guess_next)),
+        (load(vcf.slope_in), load(vcf.slope_b)),
+        (load(vcf.b_charge), load(vcf.l_charge), load(vcf.b_half), load(vcf.l_half)),
     )  # fmt: skip
     damping, secant = beside(load(vcf.q1), load(vcf.q2)), twice(load(vcf.secant))
+    ahead = fma(secant, OPEN_REACH[0] - REACH[0], REACH[0])
+    behind = fma(secant, OPEN_REACH[1] - REACH[1], REACH[1])
     return state, (
-        damping, damping * twice(load(vcf.correction)), twice(load(vcf.lean)), secant,
-        fma(secant, OPEN_REACH[0] - REACH[0], REACH[0]), fma(secant, OPEN_REACH[1] - REACH[1], REACH[1]),
-    )  # fmt: skip
+        (damping, damping * twice(load(vcf.correction)), secant),
+        (twice(load(vcf.lean)), ahead, behind),
+    )
 
 
 @step
 def store_vcf(vcf, state):
     """Write back what the steps changed."""
-    store(vcf.middle, state[0])
-    store(vcf.middle_next, state[1])
-    store(vcf.b_guess, state[2])
-    store(vcf.l_guess, state[3])
-    store(vcf.b_guess_next, state[4])
-    store(vcf.l_guess_next, state[5])
-    store(vcf.b_charge, state[6])
-    store(vcf.l_charge, state[7])
-    store(vcf.b_half, state[8])
-    store(vcf.l_half, state[9])
-    store(vcf.slope_in, state[10])
-    store(vcf.slope_b, state[11])
+    (middle, b_guess, l_guess), (middle_next, b_next, l_next), slopes, charges = state
+    store(vcf.middle, middle)
+    store(vcf.middle_next, middle_next)
+    store(vcf.b_guess, b_guess)
+    store(vcf.l_guess, l_guess)
+    store(vcf.b_guess_next, b_next)
+    store(vcf.l_guess_next, l_next)
+    store(vcf.slope_in, slopes[0])
+    store(vcf.slope_b, slopes[1])
+    store(vcf.b_charge, charges[0])
+    store(vcf.l_charge, charges[1])
+    store(vcf.b_half, charges[2])
+    store(vcf.l_half, charges[3])
 
 
 @step
-def vcf_step(x, state, setting, angle, warp, bent):
-    """Advance both sections by one sample: ``(output, state)``.
+def expect_step(x, guess, slopes, setting, angle, warp, bent):
+    """The half of a sample's work that its guess is enough for, both sections: ``(expected, slopes)``.
 
-    x : the voices' lanes.  angle, warp : of both sections (`twice`).
+    x : the voices' lanes.  guess, slopes : of `load_vcf`'s state.  setting : the first of its two.
+    angle, warp : of both sections (`twice`).
     bent : whether `secant` is above 0 in any lane (a literal, so that no branch is left).
     """
-    middle, middle_next, b_guess, l_guess, b_next, l_next, b_charge, l_charge, b_half, l_half, slope_in, slope_b = state
-    damping, damping_warp, lean, secant, ahead, behind = setting
+    middle, b_guess, l_guess = guess
+    slope_in, slope_b = slopes
+    damping, damping_warp, secant = setting
     slope = slope_in * slope_b
     g = fma(warp, slope, angle)
     damped = g * fma(damping_warp, slope, damping)
@@ -163,28 +171,46 @@ def vcf_step(x, state, setting, angle, warp, bent):
     t_b = d_b * r_b
     if bent:
         tangent = 1.0 - secant
-        new_in = fma(-(tangent * t_in), t_in, fma(secant, r_in, tangent))
-        new_b = fma(-(tangent * t_b), t_b, fma(secant, r_b, tangent))
+        new_in = fma(r_in, fma(-(tangent * (d_in * d_in)), r_in, secant), tangent)
+        new_b = fma(r_b, fma(-(tangent * (d_b * d_b)), r_b, secant), tangent)
         slope_in = where(secant > 0.0, new_in, slope_in)
         slope_b = where(secant > 0.0, new_b, slope_b)
     else:
-        new_in = fma(-t_in, t_in, 1.0)
-        new_b = fma(-t_b, t_b, 1.0)
+        new_in = fma(r_in, -(d_in * d_in * r_in), 1.0)
+        new_b = fma(r_b, -(d_b * d_b * r_b), 1.0)
     pull = fma(g * g, slope_in, damped)
     inverse = 1.0 / fma(slope_b, pull, 1.0)
-    still = fma(g * slope_in, l_guess - l_charge, b_charge - b_guess)
-    more_b = inverse * fma(g, t_in, fma(-pull, t_b, still))
+    pulled = g * slope_in
+    known = fma(pulled, l_guess, fma(g, t_in, fma(-pull, t_b, -b_guess)))
+    return (b_guess, known, pulled, inverse, g * t_b, g * new_b), (new_in, new_b)
+
+
+@step
+def settle_step(expected, charges, setting):
+    """The other half: ``(output, guess, charges)``, the guess being of the next sample but one.
+
+    expected : of `expect_step`.  charges : of `load_vcf`'s state.  setting : the second of its two.
+    """
+    b_guess, known, pulled, inverse, l_still, l_more = expected
+    b_charge, l_charge, b_half, l_half = charges
+    lean, ahead, behind = setting
+    more_b = inverse * fma(-pulled, l_charge, known + b_charge)
     b = b_guess + more_b
-    b_next_but_one = fma(ahead + 1.0, b, fma(behind, b_half, -(ahead * b_charge)))
+    b_next = fma(ahead + 1.0, b, fma(behind, b_half, -(ahead * b_charge)))
     b_half = b - b_charge
-    l_next_but_one = fma(behind, l_half, l_charge)
-    l_half = g * fma(new_b, more_b, t_b)
-    l_next_but_one = fma(ahead + 1.0, l_half, l_next_but_one)
-    l = l_charge + l_half  # noqa: E741
-    output = fma(-lean, b_half, l)
-    state = (
-        middle_next, front(output),
-        b_next, l_next, b_next_but_one, l_next_but_one,
-        b + b_half, l + l_half, b_half, l_half, new_in, new_b,
-    )  # fmt: skip
-    return back(output), state
+    l_next = fma(behind, l_half, l_charge)
+    l_half = fma(l_more, more_b, l_still)
+    l_next = fma(ahead + 1.0, l_half, l_next)
+    output = fma(-lean, b_half, l_charge + l_half)
+    charges = (fma(b, 2.0, -b_charge), fma(l_half, 2.0, l_charge), b_half, l_half)
+    return back(output), (front(output), b_next, l_next), charges
+
+
+@step
+def vcf_step(x, state, setting, angle, warp, bent):
+    """Advance both sections by one sample: ``(output, state)``; arguments as of `load_vcf` and `expect_step`."""
+    guess, guess_next, slopes, charges = state
+    expecting, settling = setting
+    expected, slopes = expect_step(x, guess, slopes, expecting, angle, warp, bent)
+    output, guess, charges = settle_step(expected, charges, settling)
+    return output, (guess_next, guess, slopes, charges)
