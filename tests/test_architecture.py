@@ -35,6 +35,7 @@ ONLY_THERE = {
     "pydantic": {"render"},
     "h5py": {"render"},
     "pyarrow": {"render"},
+    "xxhash": {"render"},
     "distributed": {"render"},
     "mido": {"render", "live"},
 }
@@ -86,6 +87,7 @@ def test_importing_jxemu_loads_no_heavy_library():
         "pydantic",
         "h5py",
         "pyarrow",
+        "xxhash",
         "distributed",
     }
 

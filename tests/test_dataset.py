@@ -1,6 +1,7 @@
 import filecmp
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,14 @@ def test_a_finished_set_is_left_alone(tmp_path, whole):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     assert run(whole, spec()) == []
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+def test_a_set_of_another_layout_is_read_but_not_called_damaged(tmp_path, whole):
+    path = shutil.copytree(whole, tmp_path / "older")
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"layout": 1}))
+    with pytest.raises(dataset.DatasetError, match=r"older has layout 1 .* render it again"):
+        dataset.check_files(dataset.open(path))
 
 
 def test_a_damaged_and_a_lost_shard_are_said_and_repaired(tmp_path, whole):

@@ -138,7 +138,7 @@ def _dataset_spec(items: int, shard: int, oversample: int, store: dict):
     return checked(rows, "bench")
 
 
-def dataset_costs(oversample: int, features: tuple[str, ...] = (), items: int = 64) -> tuple[float, float]:
+def dataset_costs(oversample: int, features: tuple[str, ...] = (), items: int = 128) -> tuple[float, float]:
     """CPU seconds an item from the spec to its place in a shard, and the same without storage."""
     from jxemu.render import dataset, sounds
     from jxemu.render.items import Items

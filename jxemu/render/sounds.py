@@ -99,7 +99,7 @@ def stored(spec: Spec, plan: Plan, sound: np.ndarray) -> Sound:
     """An item of its takes, float32 (takes, n, 2), or (takes, n, 1) where one channel is stored: rendered, or captured from a real board (without stems and latch)."""
     takes = mono(sound)
     kept = takes if spec.store.channels == 1 else sound
-    peak, level = float(np.abs(kept).max()), _level(takes)
+    peak, level = _peak(kept), _level(takes)
     made: dict[str, np.ndarray] = {}
     for name in spec.store.features:
         made[f"features/{name}"] = np.stack([FEATURES[name].of(take, spec.machine.sample_rate) for take in takes])
@@ -108,12 +108,17 @@ def stored(spec: Spec, plan: Plan, sound: np.ndarray) -> Sound:
     stems_peak = 0.0
     if spec.store.stems:
         stems = np.stack([_stems(spec, item) for item in plan.items()])
-        stems_peak = float(np.abs(stems).max())  # voices may be louder than their sum
+        stems_peak = _peak(stems)  # voices may be louder than their sum
         made["stems"] = scaled(stems, stems_peak)
     if spec.store.latch:
         made["latch"] = np.stack([_latch(spec, item) for item in plan.items()])
     data = {name: rows[0] if spec.takes == 1 else rows for name, rows in made.items()}
     return Sound(plan, peak, level, level < spec.gate.level, stems_peak, data)
+
+
+def _peak(sound: np.ndarray) -> float:
+    """Its largest magnitude."""
+    return max(float(sound.max()), -float(sound.min()))
 
 
 def scaled(sound: np.ndarray, peak: float) -> np.ndarray:

@@ -115,38 +115,34 @@ def triangle(phase):
 
 
 @step
-def read_line(chorus, lane, inverted):
-    """What one BBD puts out in the next `WINDOW` frames of a lane, into its row of `read`.
+def read_line(chorus, lane, row, delay):
+    """What a BBD of a lane puts out in the next `WINDOW` frames, after `delay` frames each, into a row of `read`.
 
     Third-order Lagrange interpolation about the whole delay that the run begins with.
     """
-    turn = triangle(load(chorus.steps) * chorus.rate[lane] + chorus.phase[lane])
-    if inverted:
-        turn = 1.0 - turn
-    delay = turn * chorus.span[lane] + chorus.shortest[lane]
     store(chorus.run, delay)
     whole = int(chorus.run[0])
     f = delay - np.float32(whole)
-    newest = int(chorus.at) - whole + 1
-    d = load_window(chorus.line, lane, (newest - 3) & (LINE - 1))
-    c = load_window(chorus.line, lane, ((newest - 3) & (LINE - 1)) + 1)
-    b = load_window(chorus.line, lane, ((newest - 3) & (LINE - 1)) + 2)
-    a = load_window(chorus.line, lane, ((newest - 3) & (LINE - 1)) + 3)
-    up = f + 1.0
-    down = f - 1.0
-    far = f - 2.0
-    row = lane + chorus.rate.shape[0] if inverted else lane
-    near = (b * up * down * far - c * up * f * far) * 0.5
-    store_window(chorus.read, row, 0, (d * up * down * f - a * f * down * far) * (1 / 6) + near)
+    oldest = (int(chorus.at) - whole - 2) & (LINE - 1)
+    d = load_window(chorus.line, lane, oldest)
+    c = load_window(chorus.line, lane, oldest + 1)
+    b = load_window(chorus.line, lane, oldest + 2)
+    a = load_window(chorus.line, lane, oldest + 3)
+    cubic = fma(b - c, 0.5, (d - a) * (1 / 6))
+    square = fma(a + c, 0.5, -b)
+    slope = c - b - square - cubic
+    store_window(chorus.read, row, 0, fma(f, fma(f, fma(f, cubic, square), slope), b))
 
 
 @step
 def read_lines(chorus):
     """What the BBDs of all lanes that are on put out in the next `WINDOW` frames, into `wet_runs`."""
-    for lane in range(chorus.on.shape[0]):
+    width = chorus.on.shape[0]
+    for lane in range(width):
         if chorus.on[lane]:
-            read_line(chorus, lane, False)
-            read_line(chorus, lane, True)
+            turn = triangle(load(chorus.steps) * chorus.rate[lane] + chorus.phase[lane]) * chorus.span[lane]
+            read_line(chorus, lane, lane, turn + chorus.shortest[lane])
+            read_line(chorus, lane, width + lane, (chorus.shortest[lane] + chorus.span[lane]) - turn)
     for first in range(0, chorus.read.shape[0], WINDOW):
         transpose(chorus.read, first, 0, chorus.wet_runs, 0, first)
 
