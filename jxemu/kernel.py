@@ -505,29 +505,6 @@ def _poke(typingctx, field, row, column, value):
     return types.void(field, types.intp, types.intp, field.dtype), codegen
 
 
-@intrinsic
-def _prefetch(typingctx, field, row, column):
-    def codegen(context, builder, sig, args):
-        at = builder.bitcast(_element(context, builder, sig.args[0], *args), ir.IntType(8).as_pointer())
-        number = ir.IntType(32)
-        call = ir.FunctionType(ir.VoidType(), [at.type, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, call, "llvm.prefetch.p0i8")
-        to_write, keep, data = (ir.Constant(number, n) for n in (1, 3, 1))
-        builder.call(function, [at, to_write, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(field, types.intp, types.intp), codegen
-
-
-def prefetch(field: np.ndarray, row: int, column: int) -> None:
-    """Have one element of a field of shape (n, m) brought near, since it will be written soon; it may lie outside."""
-
-
-@overload(prefetch, inline="always")
-def _(field, row, column):
-    return lambda field, row, column: _prefetch(field, row, column)
-
-
 def peek(field: np.ndarray, row: int, column: int) -> np.float32:
     """One element of a state field of shape (n, m); the indices must lie inside it."""
     return field[row, column]

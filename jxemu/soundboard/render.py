@@ -24,7 +24,6 @@ from jxemu.kernel import (
     load_window,
     peek,
     poke,
-    prefetch,
     restore_denormals,
     smaller,
     step,
@@ -433,14 +432,6 @@ def render_output(stage, frame, frames, any_on):
 
 
 @step
-def _prefetch_out(stage, sound, at):
-    """Have the places that `_put_out` will write brought near: beside many boards the memory is slow to answer."""
-    for lane in range(stage.board.shape[0]):
-        if stage.board[lane] >= 0:
-            prefetch(sound, stage.board[lane], at)
-
-
-@step
 def _put_out(stage, frames, sound, at, channels):
     """Write a slice of `frames` to its boards' rows of `sound`, from column `at` on, 1 or 2 columns a frame."""
     if channels == 1:
@@ -493,8 +484,6 @@ def render_block(time, boards, groups, stages, rx_at, rx_byte, position, end, ou
             for g in range(groups.shape[0]):
                 _look_at_latch(groups[g], boards, stages, sample_units)
                 hold_voltages(groups[g], frame // SLICE & 0x7FFFFFFF, clock.hold, SLICE * oversample)
-        for o in range(stages.shape[0]):
-            _prefetch_out(stages[o], sound, done * channels)
         count = frames * oversample
         row = first_row(oversample) + frame % SLICE * oversample
         for g in range(groups.shape[0]):
