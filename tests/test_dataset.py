@@ -98,6 +98,17 @@ def test_a_set_of_another_layout_is_read_but_not_called_damaged(tmp_path, whole)
         dataset.check_files(dataset.open(path))
 
 
+def test_shards_of_another_layout_are_not_rendered_over(tmp_path, whole):
+    path = shutil.copytree(whole, tmp_path / "older")
+    record = json.loads((path / "shards/00001.json").read_text())
+    record["sha256"] = record.pop("xxh3")
+    (path / "shards/00001.json").write_text(json.dumps(record))
+    before = (path / "shards/00001.h5").stat().st_mtime_ns
+    with pytest.raises(dataset.DatasetError, match=r"00001\.h5 was made by another version .* another folder"):
+        run(path, spec())
+    assert (path / "shards/00001.h5").stat().st_mtime_ns == before
+
+
 def test_a_damaged_and_a_lost_shard_are_said_and_repaired(tmp_path, whole):
     path = tmp_path / "hurt"
     rendered(path, spec())

@@ -179,14 +179,22 @@ def sweep(folder: Folder) -> None:
 
 
 def missing(folder: Folder, spec: Spec, tick: Tick = lambda done: None) -> tuple[list[int], list[str]]:
-    """Shards that are still to be rendered, and a sentence for each damaged one; left-overs are removed."""
+    """Shards that are still to be rendered, and a sentence for each damaged one; left-overs are removed.
+
+    Raises DatasetError for shards of another layout, which are whole and are not to be lost.
+    """
     sweep(folder)
     wanted, damaged = [], []
     for number in range(spec.shards):
         intact = False
         row = folder.whole(number)
+        if row and "xxh3" not in row:
+            raise DatasetError(
+                f"{folder.shard(number)} was made by another version of jxemu, whose hashes are not known here; "
+                "what is there stays, choose another folder"
+            )
         with contextlib.suppress(OSError):  # unreadable is damaged
-            intact = bool(row) and digest_of(folder.shard(number)) == row.get("xxh3")
+            intact = bool(row) and digest_of(folder.shard(number)) == row["xxh3"]
         if intact:
             tick(number + 1)
             continue
