@@ -47,7 +47,7 @@ CUTOFF_STEPS_PER_SEMITONE = value("VCF_COUNTS_PER_OCTAVE") / 12 / 128
 DUAL = Patch("DUAL", key_mode="dual")
 """Both tones on every key."""
 
-SAVE_VERSION = 6
+SAVE_VERSION = 7
 _RECORDS = ("time", "boards", "groups", "stages")
 
 __all__ = [

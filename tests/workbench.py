@@ -6,7 +6,7 @@ import numpy as np
 
 from jxemu.kernel import kernel, load, peek, poke, store, struct, tan, tanh, twice, zeros
 from jxemu.soundboard.decimator import OUT, SLICE, decimate_rows, first_row
-from jxemu.soundboard.vcf import SECTION_DELAY, TOP_ANGLE, control_step, load_vcf, vcf_state, vcf_step
+from jxemu.soundboard.vcf import SECTION_DELAY, TOP_ANGLE, control_step, load_vcf, store_rule, vcf_state, vcf_step
 
 _F = (np.float32, (8,))
 FILTER = struct(vcf=vcf_state(8), x=_F, y=_F)
@@ -16,10 +16,8 @@ TILE = struct(tile=(np.float32, (OUT + SLICE, 8)))
 @kernel
 def _run_filter(bench, signal, out):
     vcf = bench[0].vcf
-    angle, warp, correction, lean, secant = control_step(load(vcf.cv), load(vcf.scale), load(vcf.offset), load(vcf.top))
-    store(vcf.correction, correction)
-    store(vcf.lean, lean)
-    store(vcf.secant, secant)
+    angle, warp, rule = control_step(load(vcf.cv), load(vcf.scale), load(vcf.offset), load(vcf.top))
+    store_rule(vcf, rule)
     state, setting = load_vcf(vcf)
     for n in range(signal.shape[0]):
         store(bench[0].x, signal[n])

@@ -68,7 +68,7 @@ from jxemu.soundboard.hpf import hpf_step
 from jxemu.soundboard.mixer import flatten_step, mix_step
 from jxemu.soundboard.noise import noise_step, white
 from jxemu.soundboard.vca import amplitude, vca_step
-from jxemu.soundboard.vcf import control_step, expect_step, load_vcf, settle_step, store_vcf, vcf_step
+from jxemu.soundboard.vcf import control_step, expect_step, load_vcf, settle_step, store_rule, store_vcf, vcf_step
 
 FAR_UNITS = 1 << 30
 THERMAL_KEY = 0x5BD1E995
@@ -190,7 +190,7 @@ def hold_voltages(group, slice_index, hold, samples):
     vcf = group.vcf
     cv = _follow(vcf.cv_held, vcf.cv, hold)
     resonance = _follow(vcf.resonance_held, vcf.resonance_cv, hold)
-    angle, warp, correction, lean, secant = control_step(cv, load(vcf.scale), load(vcf.offset), load(vcf.top))
+    angle, warp, rule = control_step(cv, load(vcf.scale), load(vcf.offset), load(vcf.top))
     angle_start = load(vcf.angle_end)
     warp_start = load(vcf.warp_end)
     store(vcf.angle, angle_start)
@@ -199,9 +199,7 @@ def hold_voltages(group, slice_index, hold, samples):
     store(vcf.warp_end, warp)
     store(vcf.angle_step, (angle - angle_start) * share)
     store(vcf.warp_step, (warp - warp_start) * share)
-    store(vcf.correction, correction)
-    store(vcf.lean, lean)
-    store(vcf.secant, secant)
+    store_rule(vcf, rule)
     q = load(vcf.q_open) * exp2(resonance * load(vcf.q_law))
     store(vcf.q1, load(vcf.q1_fixed) + load(vcf.q1_share) * q)
     store(vcf.q2, load(vcf.q2_fixed) + load(vcf.q2_share) * q)

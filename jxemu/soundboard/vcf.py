@@ -10,22 +10,23 @@ One section, voltages in units of 2 VT (52 mV), w0 the cutoff::
     d bp/dt = w0 (tanh(in - lp) - q tanh(bp))
     d lp/dt = w0 tanh(bp)
 
-Trapezoidal rule, each capacitor's charge carried from sample to sample (topology preserving), with
-one Newton step from a guess, both unknowns in closed form. The guess is made two samples ahead, from a
+Adams and Moulton's rule of third order, which towards wide open cutoffs becomes the trapezoidal one, each
+capacitor's charge carried from sample to sample (topology preserving), with one Newton step from a guess, both unknowns in closed form. The guess is made two samples ahead, from a
 voltage, its current and the current before (Adams-Bashforth), and the slopes of the matrix are a sample
 old: so what takes long, the tanh and the divisions, never waits for the last sample (`expect_step`), and
 what does is short (`settle_step`). The second
 section takes the first one's output two samples late, so that both stand side by side in one vector.
-The rule's own error is taken out to second order: the prewarp and the damping follow the slope of
-the OTAs (a driven filter rings lower), and the output takes a little of the band-pass current,
-which restores the response the rule loses near half the sampling rate. At cutoffs far above the audible the
+What the rule is off by is taken out too: prewarp and damping follow the slope of
+the OTAs (a driven filter rings lower), and where the rule is trapezoidal the output takes a little of the band-pass
+current, which restores the response that rule loses near half the sampling rate. At cutoffs far above the audible the
 slopes become secants of this sample, which cannot ring by themselves, and the guess reaches less far.
 
 Topologies (`circuit`): "dual" damps both sections, "single" the first only, "feedback" leaves both
 at q = 2 and feeds the output back round the whole filter. Source: THESIS, BOO, ATO, WM20;
 question: resonance-topology.
-Limits: at 4x the error of a driven filter (up to 2 in units of 2 VT) is at least 55 dB under it for
-q >= 0.2 and cutoffs to 4 kHz; at q = 0.1 it comes up to about 46 dB under.
+Limits: at 4x the error of a driven filter (up to 2 in units of 2 VT) is at least 60 dB under it for q >= 0.1 and
+cutoffs to 4 kHz, 42 at 8 kHz. Driven hard at q below 0.3 the equation itself can be chaotic: where two inputs that
+differ by -80 dB soon sound different, no solver follows it (`test_vcf` shows one such place).
 """
 
 import math
@@ -78,7 +79,7 @@ def vcf_state(width: int) -> np.dtype:
         scale=f, offset=f, top=f,  # octaves per DAC step, log2 of the angle at 0, largest angle
         q_open=f, q_law=f, q1_fixed=f, q1_share=f, q2_fixed=f, q2_share=f, feedback_law=f,
         angle=f, angle_end=f, angle_step=f, warp=f, warp_end=f, warp_step=f,
-        q1=f, q2=f, feedback=f, correction=f, lean=f, secant=f,
+        q1=f, q2=f, feedback=f, correction=f, lag=f, lean=f, past=f, secant=f,
     )  # fmt: skip
 
 
@@ -95,17 +96,42 @@ def response(hz: np.ndarray, cutoff: float, q1: float, q2: float, feedback: floa
 
 @step
 def control_step(cv, scale, offset, top):
-    """``(angle, warp, correction, lean, secant)``: what a section needs to know of the cutoff.
+    """``(angle, warp, rule)``: what a section needs to know of the cutoff; `rule` is for `store_rule`.
 
-    pi fc / fs; tan(angle) - angle; 2/3 angle**2, at most 1/4; the same for a current times tan(angle);
-    and how far the OTAs' slopes give way to their secants, 0 below a 16th of the sampling rate, 1
-    from an 8th on.
+    A sample adds to a voltage 2 angle ((1/2 - c) f + (1/2 + 2 c) f' - c f'') of its currents f now and before: with
+    c = 1/12 the third-order rule, up to a 48th of the sampling rate, with 0 the trapezoidal one, from a 16th on.
+
+    angle : pi fc / fs, times 1 - 2 c.  warp : what that lacks for the cutoff to stand where it should.
+    rule : correction, lag, lean, past, secant.
+    correction : 2/3 of the angle's square, at most 1/4, which the damping grows by; none in the third-order rule.
+    lag : what its damping lacks instead.  lean : `correction` for a current times what half a sample adds.
+    past : c / (1/2 - c).
+    secant : how far the OTAs' slopes give way to their secants, 0 below a 16th of the sampling rate, 1 from an 8th on.
     """
     angle = smaller(exp2(larger(cv * scale + offset, -60.0)), top)
     secant = smaller(larger(angle * (16 / math.pi) - 1.0, 0.0), 1.0)
+    third = smaller(larger(fma(angle, -24 / math.pi, 1.5), 0.0), 1.0)
     tangent = tan(angle)
-    correction = smaller(angle * angle * (2 / 3), 0.25)
-    return angle, tangent - angle, correction, correction / tangent, secant
+    correction = smaller(angle * angle * (2 / 3), 0.25) * (1.0 - third)
+    past = third / (6.0 - third)
+    # On the unit circle the rule's integrator is that of the angle's tangent, over 1 + bent (1 - j tangent).
+    bent = third * (1 / 3) * (tangent * tangent) / fma(tangent, tangent, 1.0)
+    lag = 2.0 * tangent * bent / (1.0 + bent)
+    ahead = 1.0 + past
+    tangent = tangent / ((1.0 + bent) * ahead)
+    angle = angle / ahead
+    return angle, tangent - angle, (correction, lag, correction / tangent, past, secant)
+
+
+@step
+def store_rule(vcf, rule):
+    """Put down `control_step`'s rule for `load_vcf`."""
+    correction, lag, lean, past, secant = rule
+    store(vcf.correction, correction)
+    store(vcf.lag, lag)
+    store(vcf.lean, lean)
+    store(vcf.past, past)
+    store(vcf.secant, secant)
 
 
 @step
@@ -113,9 +139,9 @@ def load_vcf(vcf):
     """``(state, setting)`` of the filter as tuples of lanes, for `vcf_step`.
 
     state : what is expected of this sample and of the next (the first section's output, and both voltages),
-        the OTAs' slopes, and the capacitors' charges and what half a sample adds.
+        the OTAs' slopes, and the capacitors' charges and what the current adds to them for a voltage.
     setting : of `expect_step` (damping, its growth with the slope, `secant`), and of `settle_step` (share of the
-        band-pass current in the output, and how far the guesses reach ahead).
+        band-pass current in the output, how far guesses reach ahead, and what charges carry on of both currents).
     """
     state = (
         (load(vcf.middle), load(vcf.b_guess), load(vcf.l_guess)),
@@ -123,12 +149,13 @@ def load_vcf(vcf):
         (load(vcf.slope_in), load(vcf.slope_b)),
         (load(vcf.b_charge), load(vcf.l_charge), load(vcf.b_half), load(vcf.l_half)),
     )  # fmt: skip
-    damping, secant = beside(load(vcf.q1), load(vcf.q2)), twice(load(vcf.secant))
-    ahead = fma(secant, OPEN_REACH[0] - REACH[0], REACH[0])
-    behind = fma(secant, OPEN_REACH[1] - REACH[1], REACH[1])
+    damping, secant, past = beside(load(vcf.q1), load(vcf.q2)), twice(load(vcf.secant)), twice(load(vcf.past))
+    wider = 1.0 + past
+    ahead = fma(secant, OPEN_REACH[0] - REACH[0], REACH[0]) * wider + 1.0
+    behind = fma(secant, OPEN_REACH[1] - REACH[1], REACH[1]) * wider
     return state, (
-        (damping, damping * twice(load(vcf.correction)), secant),
-        (twice(load(vcf.lean)), ahead, behind),
+        (damping, fma(damping, twice(load(vcf.correction)), twice(load(vcf.lag))), secant),
+        (twice(load(vcf.lean)), ahead, behind, fma(past, 3.0, 2.0), -past),
     )
 
 
@@ -193,16 +220,16 @@ def settle_step(expected, charges, setting):
     """
     b_guess, known, pulled, inverse, l_still, l_more = expected
     b_charge, l_charge, b_half, l_half = charges
-    lean, ahead, behind = setting
+    lean, ahead, behind, onward, past = setting
     more_b = inverse * fma(-pulled, l_charge, known + b_charge)
-    b = b_guess + more_b
-    b_next = fma(ahead + 1.0, b, fma(behind, b_half, -(ahead * b_charge)))
-    b_half = b - b_charge
-    l_next = fma(behind, l_half, l_charge)
-    l_half = fma(l_more, more_b, l_still)
-    l_next = fma(ahead + 1.0, l_half, l_next)
-    output = fma(-lean, b_half, l_charge + l_half)
-    charges = (fma(b, 2.0, -b_charge), fma(l_half, 2.0, l_charge), b_half, l_half)
+    b_now = (b_guess - b_charge) + more_b
+    l_now = fma(l_more, more_b, l_still)
+    b_next = fma(ahead, b_now, fma(behind, b_half, b_charge))
+    l_next = fma(ahead, l_now, fma(behind, l_half, l_charge))
+    output = fma(-lean, b_now, l_charge + l_now)
+    b_charge = fma(onward, b_now, fma(past, b_half, b_charge))
+    l_charge = fma(onward, l_now, fma(past, l_half, l_charge))
+    charges = (b_charge, l_charge, b_now, l_now)
     return back(output), (front(output), b_next, l_next), charges
 
 
