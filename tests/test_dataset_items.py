@@ -263,6 +263,28 @@ def test_stems_add_up_to_the_sound_and_the_latch_is_that_of_the_trace():
     assert sound.data["latch"][..., columns.index("vca_cv[0]")].max() > 0
 
 
+@pytest.mark.parametrize("samples", [4096, 4111, 44_100])
+def test_an_item_s_peak_level_and_audio_are_those_of_its_sound(samples):
+    spec = checked(
+        {
+            "name": "x",
+            "items": 1,
+            "seconds": samples / 44_100,
+            "tones": {"source": "uniform"},
+            "store": {"channels": 1},
+        },
+        "x",
+    )
+    sound = np.random.default_rng(samples).normal(0, 0.1, (1, samples, 1)).astype(np.float32)
+    made = sounds.stored(spec, Items(spec).plans([(0, 0)])[0], sound)
+    peak = np.abs(sound).max()
+    assert made.peak == peak
+    assert abs(made.level - 10 * np.log10(np.mean(sound.astype(float) ** 2))) < 1e-5
+    assert np.array_equal(
+        made.data["audio"], np.rint(sound[0, :, 0] * np.float32(32767 / float(peak))).astype(np.int16)
+    )
+
+
 def test_a_sine_stands_in_its_bin_at_its_level():
     time = np.arange(44_100) / 44_100
     sine = np.sin(2 * np.pi * 861.328125 * time).astype(np.float32)  # the middle of bin 10
