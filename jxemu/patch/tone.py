@@ -20,7 +20,9 @@ _WIRED = _wired()
 """Place and parameter byte of all that a patch change says of a tone, in its order."""
 
 _NUMBERS = bytes(number for _, number in _WIRED)
-_ENCODED = {name: (row.sysex, row) for name, row in PARAMETERS.items()}
+_ENCODED = {
+    name: (row.sysex, row, bytes(row.encode(value) for value in range(row.top + 1))) for name, row in PARAMETERS.items()
+}
 
 
 class Tone(Record):
@@ -49,12 +51,12 @@ class Tone(Record):
     def encode(self) -> bytes:
         """Its 59 bytes: those it was read from, where they still say the same, else clean ones."""
         data = bytearray(self.stored or bytes(TONE_BYTES))
-        if decode_name(data[:NAME_LENGTH]) != self.name or not self.stored:
+        if not self.stored or decode_name(data[:NAME_LENGTH]) != self.name:
             data[:NAME_LENGTH] = encode_name(self.name, NAME_LENGTH)
         for name, value in self:
-            place, row = _ENCODED[name]
+            place, row, codes = _ENCODED[name]
             if not self.stored or row.decode(data[place] & 0x7F) != value:
-                data[place] = row.encode(value)
+                data[place] = codes[value]
         return bytes(data)
 
     def wire(self) -> bytes:
