@@ -154,6 +154,20 @@ def test_every_outer_auto_encoder_learns(kind, groups, tmp_path):
     assert found[-1].figures["train"] < 0.9 * found[0].figures["train"]
 
 
+def test_tiles_begin_as_their_principal_components(groups):
+    x = torch.from_numpy(groups[0].pictures)
+    off = []
+    for size in (1, 8, 64):
+        network = samplegen.Patch(samplegen.Outer("patch", size, 4), groups[0].picture.shape)
+        network.begin(x)
+        with torch.no_grad():
+            off.append(float((network.decode(network.encode(x)) - x).square().mean()))
+    tiles = network._cut(x).flatten(0, 1).double()
+    sizes = torch.linalg.eigvalsh((tiles - tiles.mean(0)).T @ (tiles - tiles.mean(0))).flip(0)
+    left = [float(sizes[size:].sum()) / x.numel() for size in (1, 8, 64)]
+    assert off == pytest.approx(left, rel=1e-2)  # what tiles are filled up with is cut off again
+
+
 def test_the_space_tells_more_than_principal_components_of_its_size(space, groups):
     card = space.card
     assert card["through"] < card["by principal components"]["4"]

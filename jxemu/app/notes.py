@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="A space of notes: what lies between, about and beyond them."
 )
 
-OuterKind = StrEnum("OuterKind", {name: name for name in ("conv", "rnn", "step", "flat")})
+OuterKind = StrEnum("OuterKind", {name: name for name in ("conv", "patch", "rnn", "step", "flat")})
 PictureKind = StrEnum("PictureKind", {name: name for name in ("magnitude", "complex", "phase")})
 Rung = StrEnum("Rung", {name: name for name in ("outer", "inner")})
 
@@ -46,7 +46,10 @@ def train(
     latents: Annotated[int, typer.Option(min=1, max=256, help="Numbers that a note becomes.")] = 8,
     outer: Annotated[OuterKind, typer.Option(help="Outer auto-encoder.")] = OuterKind.conv,
     size: Annotated[
-        int, typer.Option(min=1, help="Of its code: channels (conv), numbers a frame (rnn, step), in all (flat).")
+        int,
+        typer.Option(
+            min=1, help="Of its code: channels (conv), numbers a tile (patch), a frame (rnn, step), in all (flat)."
+        ),
     ] = 8,
     hidden: Annotated[int, typer.Option(min=1, help="Its units.")] = 32,
     depth: Annotated[int, typer.Option(min=1, max=8, help="Its layers.")] = 3,

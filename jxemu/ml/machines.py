@@ -362,7 +362,7 @@ def _notes(folder: Path, quick: bool) -> Iterator[Row]:
     truth = _sounds_of(space, few.pictures)
     made = {
         "the space": space.rebuilt(few),
-        "components": samplegen.principal(learned.pictures, few.pictures, space.inner.latents),
+        "components": samplegen.principal(learned.pictures, few.pictures, [space.inner.latents])[space.inner.latents],
         "nearest": learned.pictures[samplegen.nearest(learned.pictures, few.pictures)],
     }
     apart = {
@@ -532,7 +532,7 @@ def _effect_commands() -> Iterator[Command]:
         (f"lowpass{UNSEEN}", "lowpass-conv", "conv", "--epochs 10"),
         (f"hpf-2{UNSEEN}", "hpf-2-conv", "conv", "--epochs 10"),
         (f"hpf-2{UNSEEN}", "hpf-2-conv-reused", "conv", "--epochs 10 --reuse effect/lowpass-conv"),
-        ("vcf", "vcf", "lstm", "--epochs 26"),
+        ("vcf", "vcf", "lstm", "--epochs 34"),
         ("vcf-moving", "vcf-moving", "lstm", "--control sounds/vcf-moving/control.wav --epochs 24"),
     ):
         yield Command.of(f"{_TRAIN.format(tap=tap, name=name, kind=kind)} {more}", f"effect/{name}/card.json")
@@ -560,10 +560,11 @@ STUDIES = {
         _nothing,
         (
             Command.of(
-                "dataset render --preset samplegen-1k --items 1200 -o sounds/notes", "sounds/notes/manifest.json"
+                "dataset render --preset samplegen-1k --items 6000 -o sounds/notes", "sounds/notes/manifest.json"
             ),
             Command.of(
-                "ml notes train sounds/notes -o notes --size 32 --hidden 48 --outer-epochs 16 --inner-epochs 300",
+                "ml notes train sounds/notes -o notes --outer patch --size 48 --hidden 192 --outer-rate 5e-4 "
+                "--outer-epochs 8 --inner-hidden 512 --inner-epochs 40",
                 "notes/card.json",
             ),
         ),

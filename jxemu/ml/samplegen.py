@@ -40,7 +40,7 @@ GATE_IN, GATE_OUT = 10 ** (-70 / 20), 10 ** (-50 / 20)
 FREE_BITS, ACTIVE = 0.1, 0.05
 """Nats that a latent may carry at no cost, so that none collapses; from which it counts as in use."""
 
-BETA, WARM_UP = 1e-3, 300
+BETA, WARM_UP = 1e-4, 300
 """Weight of the latents' cost beside the mean squared error of the code's deviation, and the steps in which it rises."""
 
 STALL, WINDOW = 0.005, 5
@@ -205,7 +205,8 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
 class Outer:
     """What an outer auto-encoder is.
 
-    kind : flat, step, rnn or conv.  size : numbers of a frame's code (step, rnn), of the whole (flat), or channels (conv).
+    kind : flat, step, rnn, conv or patch.  size : numbers of a frame's code (step, rnn), of the whole (flat), of a tile's
+        (patch), or channels (conv).
     hidden : units of a layer.  depth : layers.  ratio : see `interpolate_layer_sizes`.
     """
 
@@ -373,7 +374,89 @@ class Conv(nn.Module):
         return x[..., : self.shape[1], : self.shape[2]]
 
 
-OUTERS: dict[str, type] = {"flat": Flat, "step": Step, "rnn": Rnn, "conv": Conv}
+class Patch(nn.Module):
+    """Tiles of half the frames by 16 bins: their principal components, and what a small network finds beyond them.
+
+    Partials hardly change with time, but their places are sharp: so a tile is long and narrow. Towards a code each tile is
+    seen by itself; back, the network also sees its neighbours in pitch, and the other half. `depth` and `ratio` say nothing here.
+    """
+
+    BINS, LOUDER = 16, 10.0
+    """Bins of a tile; what networks hear of pictures, which are some hundredths."""
+
+    def __init__(self, outer: Outer, shape: tuple[int, int, int]):
+        super().__init__()
+        self.shape, self.size = shape, outer.size
+        self.grid, self.tile = self.tiles(shape)
+        rows, numbers = self.grid[0], math.prod(self.tile)
+        self.code = outer.size * math.prod(self.grid)
+        self.mean = nn.Parameter(torch.zeros(numbers))
+        self.components = nn.Parameter(torch.randn(numbers, outer.size) / math.sqrt(numbers))
+        self.back = nn.Parameter(self.components.detach().T.clone())
+        self.enter = mlp([numbers, outer.hidden, outer.size])
+        self.beside = nn.Conv1d(rows * outer.size, rows * outer.hidden, 3, padding=1)
+        self.leave = nn.Linear(outer.hidden, numbers)
+        for last in (self.enter[-1], self.leave):  # at first there is nothing beyond
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    @classmethod
+    def tiles(cls, shape: tuple[int, int, int]) -> tuple[tuple[int, int], tuple[int, int, int]]:
+        """How many there are in time and in pitch, and channels, frames and bins of one."""
+        frames, bins = -(-shape[1] // 2), min(cls.BINS, shape[2])
+        return (2, -(-shape[2] // bins)), (shape[0], frames, bins)
+
+    @classmethod
+    def weights(cls, outer: Outer, shape: tuple[int, int, int]) -> int:
+        """How many it has, before it is built."""
+        (rows, _), tile = cls.tiles(shape)
+        numbers = math.prod(tile)
+        networks = mlp_weights([numbers, outer.hidden, outer.size]) + mlp_weights([outer.hidden, numbers])
+        return numbers * (1 + 2 * outer.size) + networks + (3 * rows * outer.size + 1) * rows * outer.hidden
+
+    def begin(self, pictures: Tensor) -> None:
+        """Start from the principal components of the pictures' tiles."""
+        numbers = len(self.mean)
+        total, count, products = torch.zeros(numbers).double(), 0, torch.zeros(numbers, numbers).double()
+        for some in pictures.split(64):
+            tiles = self._cut(some).flatten(0, 1).double()
+            total, count, products = total + tiles.sum(0), count + len(tiles), products + tiles.T @ tiles
+        mean = total / count
+        _, turn = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+        kept = turn.flip(1)[:, : self.size]
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.components[:, : kept.shape[1]] = kept.float()
+            self.back[: kept.shape[1]] = kept.T.float()
+
+    def _cut(self, x: Tensor) -> Tensor:
+        (rows, columns), (_, frames, bins) = self.grid, self.tile
+        x = nn.functional.pad(x, (0, columns * bins - x.shape[3], 0, rows * frames - x.shape[2]))
+        return (
+            x.unflatten(3, (columns, bins))
+            .unflatten(2, (rows, frames))
+            .permute(0, 2, 4, 1, 3, 5)
+            .flatten(3)
+            .flatten(1, 2)
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """As `Flat`."""
+        tiles = self._cut(x) - self.mean
+        return (tiles @ self.components + self.enter(self.LOUDER * tiles)).flatten(1)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Back."""
+        rows, columns = self.grid
+        codes = code.unflatten(1, (rows, columns, self.size))
+        seen = self.beside(self.LOUDER * codes.permute(0, 1, 3, 2).flatten(1, 2))
+        seen = nn.functional.elu(seen).unflatten(1, (rows, -1)).transpose(2, 3)
+        tiles = codes @ self.back + self.mean + self.leave(seen)
+        tiles = tiles.unflatten(3, self.tile).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        return tiles[:, :, : self.shape[1], : self.shape[2]]
+
+
+OUTERS: dict[str, type] = {"flat": Flat, "step": Step, "rnn": Rnn, "conv": Conv, "patch": Patch}
 """By name."""
 
 
@@ -545,6 +628,8 @@ def train_outer(
     torch.manual_seed(schedule.seed)
     network = OUTERS[outer.kind](outer, learned.picture.shape)
     x, y = torch.from_numpy(learned.pictures), torch.from_numpy(judged.pictures)
+    if isinstance(network, Patch):
+        network.begin(x)
     drawn = torch.Generator().manual_seed(schedule.seed)
 
     def off(network: nn.Module, pictures: Tensor) -> Tensor:
@@ -807,14 +892,17 @@ def train(
     return space
 
 
-def principal(learned: np.ndarray, judged: np.ndarray, count: int) -> np.ndarray:
-    """Pictures to be judged by, rebuilt by principal components of those that were learned from: the baseline of equal size."""
-    flat, other = (each.reshape(len(each), -1).astype(np.float64) for each in (learned, judged))
+def principal(learned: np.ndarray, judged: np.ndarray, counts: Sequence[int]) -> dict[int, np.ndarray]:
+    """Pictures to be judged by, rebuilt by so many principal components of those that were learned from: the baseline of equal size."""
+    flat, other = (torch.from_numpy(each).flatten(1) for each in (learned, judged))
     mean = flat.mean(0)
-    size, turn = np.linalg.eigh((flat - mean) @ (flat - mean).T)
-    kept = np.argsort(size)[::-1][:count]
-    axes = (flat - mean).T @ turn[:, kept] / np.sqrt(np.maximum(size[kept], 1e-12))
-    return (mean + (other - mean) @ axes @ axes.T).reshape(judged.shape)
+    torch.manual_seed(0)
+    most = min(
+        max(counts) + 16, *flat.shape
+    )  # by subspaces that are turned in: all components of many pictures take long
+    _, _, axes = torch.svd_lowrank(flat - mean, most, niter=8)
+    off = other - mean
+    return {n: (mean + off @ axes[:, :n] @ axes[:, :n].T).numpy().reshape(judged.shape) for n in counts}
 
 
 def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, nats: np.ndarray) -> dict[str, Any]:
@@ -828,6 +916,7 @@ def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, 
         return stdev(float(learned.picture.error(made, wanted).mean()))
 
     counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= space.inner.latents]
+    components = principal(learned.pictures, truth, counts)
     return {
         "weights": [sum(p.numel() for p in part.parameters()) for part in (encoder, space.vae)],
         "compression": math.prod(learned.picture.shape) / encoder.code,
@@ -835,7 +924,7 @@ def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, 
         "through": off(space.rebuilt(judged), truth),
         "through, training": off(space.rebuilt(learned), learned.pictures),
         "by axes": {str(n): off(space.rebuilt(judged, n), truth) for n in counts},
-        "by principal components": {str(n): off(principal(learned.pictures, truth, n), truth) for n in counts},
+        "by principal components": {str(n): off(components[n], truth) for n in counts},
         "nearest": off(learned.pictures[nearest(learned.pictures, truth)], truth),
         "active": int((nats > ACTIVE).sum()),
         "nats": nats.tolist(),
