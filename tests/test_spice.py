@@ -32,8 +32,9 @@ R{n}l l{n} 0 1e12"""
 
 @pytest.mark.spice
 @pytest.mark.parametrize("drive", [0.5, 2.0])
-@pytest.mark.parametrize("cutoff, q", [(1500, 0.2), (1500, 1.0)])
+@pytest.mark.parametrize("cutoff, q", [(1500, 0.15), (1500, 1.0)])
 def test_a_driven_filter_follows_ngspice(tmp_path, cutoff, q, drive):
+    """Cutoffs to 1.5 kHz: ngspice draws straight lines between samples, and is 46 dB off DOP853 itself at 4 kHz and q = 0.1."""
     if shutil.which("ngspice") is None:
         pytest.fail("this test needs ngspice: apt-get install ngspice")
     t = np.arange(int(0.02 * RATE)) / RATE
