@@ -194,7 +194,7 @@ def test_a_sound_dropped_on_the_page_gives_tones_to_play(chromium, instrument, t
     page.wait_for_function("document.getElementById('tone-name').value === 'PLUCK 2'")
     assert page.faults == []
     page.evaluate(drop, ["noise.wav", [1, 2, 3]])
-    page.wait_for_selector("#say .error:has-text('cannot read noise.wav')")
+    page.wait_for_selector("#say .error:has-text('cannot read noise.wav')", timeout=120_000)  # a process begins for it
 
 
 @pytest.mark.slow
