@@ -11,8 +11,8 @@ One section, voltages in units of 2 VT (52 mV), w0 the cutoff::
     d lp/dt = w0 tanh(bp)
 
 Adams and Moulton's rule of third order, which towards wide open cutoffs becomes the trapezoidal one, each
-capacitor's charge carried from sample to sample (topology preserving), with one Newton step from a guess, both unknowns in closed form. The guess is made two samples ahead, from a
-voltage, its current and the current before (Adams-Bashforth), and the slopes of the matrix are a sample
+capacitor's charge carried from sample to sample (topology preserving), with one Newton step from a guess,
+both unknowns in closed form. The guess is made two samples ahead, from a voltage, its current and the current before (Adams-Bashforth), and the slopes of the matrix are a sample
 old: so what takes long, the tanh and the divisions, never waits for the last sample (`expect_step`), and
 what does is short (`settle_step`). The second
 section takes the first one's output two samples late, so that both stand side by side in one vector.
@@ -24,9 +24,10 @@ slopes become secants of this sample, which cannot ring by themselves, and the g
 Topologies (`circuit`): "dual" damps both sections, "single" the first only, "feedback" leaves both
 at q = 2 and feeds the output back round the whole filter. Source: THESIS, BOO, ATO, WM20;
 question: resonance-topology.
-Limits: at 4x the error of a driven filter (up to 2 in units of 2 VT) is at least 60 dB under it for q >= 0.1 and
-cutoffs to 4 kHz, 42 at 8 kHz. Driven hard at q below 0.3 the equation itself can be chaotic: where two inputs that
-differ by -80 dB soon sound different, no solver follows it (`test_vcf` shows one such place).
+Limits: at 4x the error of a filter driven by saws of 110 Hz (up to 2 in units of 2 VT) is at least 60 dB under it for
+q >= 0.1 and cutoffs to 4 kHz, 41 at 8 kHz. Driven hard at q below 0.3 the equation itself can be chaotic: where two inputs
+that differ by -80 dB soon sound different, no solver follows it (`test_vcf` shows one such place). An input that begins with
+a corner sets a low, resonant filter ringing a little otherwise (firmware_notes/vcf.md).
 """
 
 import math
@@ -72,7 +73,7 @@ def vcf_state(width: int) -> np.dtype:
     f, both = (np.float32, (width,)), (np.float32, (2 * width,))
     return struct(
         b_guess=both, l_guess=both, b_guess_next=both, l_guess_next=both,  # where both voltages are expected
-        b_charge=both, l_charge=both, b_half=both, l_half=both,  # charges, and what half a sample adds
+        b_charge=both, l_charge=both, b_half=both, l_half=both,  # charges, and what the current adds for a voltage
         slope_in=both, slope_b=both,  # of the OTAs
         middle=f, middle_next=f, output=f, output_before=f,
         cv=f, cv_held=f, resonance_cv=f, resonance_held=f,
