@@ -9,7 +9,7 @@ Source: ZOMBIE (order and length of a patch change), OM8P, CRAIG (see firmware_n
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +60,10 @@ _AFTER = (
     ("after_brilliance", protocol.AFTER_BRILLIANCE_SWITCH, protocol.AFTER_BRILLIANCE_DEPTH),
     ("after_volume", protocol.AFTER_VOLUME_SWITCH, protocol.AFTER_VOLUME_DEPTH),
 )
-_MUTED = (protocol.VCA_LEVEL, protocol.ENV1_S, protocol.ENV1_R, protocol.ENV2_S, protocol.ENV2_R)
+_MUTE = b"".join(
+    protocol.parameter(number, 0)
+    for number in (protocol.VCA_LEVEL, protocol.ENV1_S, protocol.ENV1_R, protocol.ENV2_S, protocol.ENV2_R)
+)
 _BEND_CODES = (0x00, 0x20, 0x40, 0x60, 0x70)
 _ON = 0x7F
 _PLAIN = Tone()
@@ -95,6 +98,11 @@ def fold(note: int, playable: tuple[int, int] = PLAYABLE) -> int:
     while note > playable[1]:
         note -= 12
     return note
+
+
+def _for(role: int, data: bytes) -> bytes:
+    """Bytes behind the select of the boards they are for."""
+    return bytes((protocol.SELECT_OF_ROLE[role],)) + data
 
 
 class Assigner:
@@ -205,7 +213,7 @@ class Assigner:
     # --- the wire ---
 
     def _to(self, role: int, data: bytes, at: int) -> None:
-        self._send(bytes([protocol.SELECT_OF_ROLE[role]]) + data, at)
+        self._send(_for(role, data), at)
 
     def boot(self, at: int) -> None:
         """Greet the boards and put every control in its place."""
@@ -224,31 +232,33 @@ class Assigner:
         self.tones = {"upper": upper, "lower": lower}
         self.program = self.program if program is None else program
         self._set(patch)
+        data = b"".join(_for(role, said) for role, said in self._patch_change())
+        self._send(data if program is None else data + bytes((protocol.FORWARD, 0xC0, program)), at)
+
+    def _patch_change(self) -> Iterator[tuple[int, bytes]]:
+        """What a change to the patch says, and to which boards."""
         p = protocol.parameter
-        everyone = protocol.BOTH
-        boards = self.boards
-        self._to(everyone, b"".join(p(number, 0) for number in _MUTED), at)
+        everyone, boards, tuning = protocol.BOTH, self.boards, {half: self._tuning(half) for half in self.halves}
+        yield everyone, _MUTE
         for role, half in boards.items():
-            self._to(role, self.tones[half].wire(), at)
-            self._to(role, p(protocol.PORTAMENTO_SWITCH, 0), at)
+            yield role, self.tones[half].wire()
+            yield role, p(protocol.PORTAMENTO_SWITCH, 0)
         for role, half in boards.items():
-            self._to(role, p(protocol.VCA_LEVEL, self._level(half)), at)
-        glide = p(protocol.PORTAMENTO_TIME, patch.portamento_time)
-        self._to(everyone, glide, at)
-        self._to(everyone, p(protocol.BEND_RANGE, _BEND_CODES[patch.bend_range]), at)
-        self._to(everyone, self._routing() + glide, at)
+            yield role, p(protocol.VCA_LEVEL, self._level(half))
+        glide = p(protocol.PORTAMENTO_TIME, self.patch.portamento_time)
+        yield everyone, glide
+        yield everyone, p(protocol.BEND_RANGE, _BEND_CODES[self.patch.bend_range])
+        yield everyone, self._routing() + glide
         for role in boards:
-            self._to(role, protocol.silence(), at)
+            yield role, protocol.silence()
         for role, half in boards.items():
-            self._to(role, p(protocol.HOLD, self._hold(half)), at)
+            yield role, p(protocol.HOLD, self._hold(half))
         for role, half in boards.items():
-            self._to(role, p(protocol.CHECK_ENV, 0) + self._tuning(half), at)
+            yield role, p(protocol.CHECK_ENV, 0) + tuning[half]
         for role, half in reversed(boards.items()):
-            self._to(role, self._tuning(half), at)
+            yield role, tuning[half]
         for role, half in boards.items():
-            self._to(role, p(protocol.PORTAMENTO_SWITCH, _ON * self._of(half, "portamento")), at)
-        if program is not None:
-            self._send(bytes((protocol.FORWARD, 0xC0, program)), at)
+            yield role, p(protocol.PORTAMENTO_SWITCH, _ON * self._of(half, "portamento"))
 
     def _routing(self) -> bytes:
         depths = [getattr(self.patch, name) for name, _, _ in _AFTER]
@@ -450,7 +460,7 @@ class Assigner:
             self._due = [due for due in self._due if due[3] != part]
             heapq.heapify(self._due)
             for role, _ in self._boards_of(part):
-                self._to(role, b"".join(protocol.parameter(number, 0) for number in _MUTED) + protocol.silence(), at)
+                self._to(role, _MUTE + protocol.silence(), at)
                 self._to(role, data.wire(), at)
                 self._to(role, protocol.parameter(protocol.VCA_LEVEL, self._level(part)), at)
 

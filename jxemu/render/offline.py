@@ -184,7 +184,8 @@ class Item:
     @property
     def played(self) -> list[Event]:
         """Its notes and events in order."""
-        return in_order([*from_notes(self.notes), *_as_events(self.events)])
+        notes = from_notes(self.notes)
+        return in_order([*notes, *_as_events(self.events)]) if self.events else notes
 
     def machine(self, sample_rate: int, oversample: int, apart: bool = False, **circuit: float | str) -> Machine:
         """The machine that plays it, with its tones loaded: for `render_blocks` and `traced`."""

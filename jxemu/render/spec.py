@@ -95,7 +95,9 @@ class MachineSpec(_Part):
         union_mode="left_to_right",
     )
     sample_rate: int = Field(44_100, description=f"One of {SAMPLE_RATES}.")
-    oversample: int = Field(4, description=f"Quality, one of {OVERSAMPLES}.")
+    oversample: int = Field(
+        2, description=f"Quality, one of {OVERSAMPLES}; docs/datasets.md says what 2 costs beside 4."
+    )
     temperature: float = Field(25.0, ge=-20, le=85, description="Degrees C inside the case.")
     resonance: str = Field("dual", description="Reading of the schematic: dual, single or feedback.")
     xmod: str = Field("schematic", description="Reading of the schematic: schematic or thesis.")
@@ -331,8 +333,8 @@ class Spec(_Part):
     @property
     def rest(self) -> dict[str, int]:
         """Values of the parameters that do not vary, where the spec has a say: tones of files keep their own."""
-        plain = {} if isinstance(self.tones, Given) else dict(Tone())
-        held = {name: value for name, value in plain.items() if name not in self.varied}
+        plain, varied = {} if isinstance(self.tones, Given) else dict(Tone()), self.varied
+        held = {name: value for name, value in plain.items() if name not in varied}
         return held | {name: _coded(name, value) for name, value in self.fixed.items()} | self.changes[0]
 
     @property
