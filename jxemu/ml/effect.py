@@ -370,24 +370,28 @@ class Conv(Effect):
     def start(self, batch: int) -> State:
         """The last samples, and the last of what the filters said."""
         filters, _, taps = self.analysis.shape
-        return torch.zeros(batch, 1, taps - 1), torch.zeros(batch, filters, taps - 1)
+        return torch.zeros(batch, 1, taps - 1), torch.zeros(batch, taps - 1, filters)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """There and back."""
+        """There and back, as products of matrices: convolutions of a single channel are eight times slower."""
         joined, count = torch.cat([state[0], x[:, :1]], 2), x.shape[2]
-        heard = torch.relu(nn.functional.conv1d(joined, self.analysis))
+        taps = self.analysis.shape[2]
+        heard = torch.relu(joined[:, 0].unfold(1, taps, 1) @ self.analysis[:, 0].T)  # batch, n, filters
         if self.scale is not None:
-            scale, bias = (each[:, None] for each in self.scale)
+            scale, bias = self.scale
             if self.middle is not None:
-                more, off = self.middle(x[:, 1:]).chunk(2, 1)
+                more, off = self.middle(x[:, 1:]).transpose(1, 2).chunk(2, 2)
                 scale, bias = scale + more, bias + off
             heard = torch.relu(heard * scale + bias)
-        heard = torch.cat([state[1], heard], 2)
-        if self.back is None:
-            made = nn.functional.conv1d(heard, self.analysis.transpose(0, 1).flip(2)) * self.gain[:, None]
-        else:
-            made = nn.functional.conv1d(heard, self.back.transpose(0, 1).flip(2))
-        return made, (joined[..., count:], heard[..., count:])
+        heard = torch.cat([state[1], heard], 1)
+        back = self.analysis if self.back is None else self.back
+        said = heard @ back.flatten(1)  # batch, n + taps - 1, outputs and taps: of each sample, to the next `taps` ones
+        wide = said.shape[2]
+        there = (len(x), wide // taps, count, taps), (said.shape[1] * wide, taps, wide, wide - 1)
+        made = said.as_strided(*there, taps - 1).sum(3)
+        if self.gain is not None:
+            made = made * self.gain[:, None]
+        return made, (joined[..., count:], heard[:, count:])
 
 
 @dataclass(frozen=True)

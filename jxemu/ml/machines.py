@@ -31,6 +31,15 @@ GENERATIONS, GENERATED_SECONDS = 100, 10.0
 STRINGS = (52, 48, 50, 54, 56, 62, 58, 60, 64, 66)
 """Notes of the strings: `jxemu ml samples` holds out every fifth, here two that lie between others."""
 
+ORIGINALS = {
+    "linear": ("0.30", "three full layers"),
+    "relu": ("0.34", "three full layers with rectifiers"),
+    "conv": ("0.11 to 0.26", "50 filters, a scale, the same filters back"),
+    "conv-plain": ("worse", "the same without the scale"),
+    "conv-untied": ("worse", "the same with other filters back"),
+}
+"""The networks of TensorFlow Signal Processing: their author's ESR on his validation split, and what they are."""
+
 NOT_TRAINED = "nothing to train"
 
 
@@ -411,7 +420,7 @@ def _convergence(space: samplegen.Space, pictures: np.ndarray) -> float:
 def _effect(folder: Path, quick: bool) -> Iterator[Row]:
     study = STUDIES["effect"]
 
-    def row(what: str, name: str, tap: str, goal: float, seed: str = "validation 0.1 to 0.3") -> Row:
+    def row(what: str, name: str, tap: str, goal: float | None, seed: str = "validation 0.1 to 0.3") -> Row:
         model, pair = effect.Model.load(folder / f"effect/{name}"), _pair(folder, tap + UNSEEN)
         linear = effect.Model.load(folder / f"effect/{tap}-fir").errors(_pair(folder, tap + UNSEEN, False))["ESR"]
         made = model.apply(pair.dry, pair.controls if model.controls else None)
@@ -424,7 +433,10 @@ def _effect(folder: Path, quick: bool) -> Iterator[Row]:
     yield row("linear low pass, FIR", "lowpass-fir", "lowpass", 1e-4)
     yield row("linear low pass, IIR", "lowpass-iir", "lowpass", 1e-4)
     yield row("linear low pass, gated convolutions", "lowpass-tcn", "lowpass", 0.01)
+    for kind, (seed, text) in ORIGINALS.items():
+        yield row(f"linear low pass, {text}", f"lowpass-{kind}", "lowpass", None, seed)
     yield row("VCF, resonant and driven, LSTM", "vcf", "vcf", 0.001)
+    yield row("VCF, resonant and driven, diagonal modes", "vcf-ssm", "vcf", None)
     yield row("VCF, its cutoff moving, LSTM", "vcf-moving", "vcf-moving", 0.01)
     yield row("HPF, IIR", "hpf-2-iir", "hpf-2", 0.005)
     yield row("chorus, taps behind a moved delay", "chorus-1-delay", "chorus-1", 0.035)
@@ -441,14 +453,14 @@ def _effect(folder: Path, quick: bool) -> Iterator[Row]:
     joins = _joins(tcn, sound)
     yield Row("effects", "windows of 2,048 samples, each from silence with its past, and the stream differ by", joins, 1e-5, seed="its half seconds click",
               command=study.trained_by("effect/lowpass-tcn/card.json"))  # fmt: skip
-    fresh, again = (effect.Model.load(folder / f"effect/hpf-2-conv{kind}").card["curve"] for kind in ("", "-reused"))
+    fresh, again = (effect.Model.load(folder / f"effect/hpf-2-{kind}").card["curve"] for kind in ("untied", "reused"))
     goal = min(epoch["figures"]["ESR"] for epoch in fresh)
     needed = next((epoch["number"] for epoch in again if epoch["figures"]["ESR"] <= goal), None)
     sooner = next(epoch["number"] for epoch in fresh if epoch["figures"]["ESR"] <= goal) / needed if needed else 0.0
     yield Row(
         "effects", "filters of another effect taken over: times fewer epochs to the same ESR (0: never)", sooner, 2.0, above=True,
         seed="never tried", baseline=f"fresh filters reach {goal:.3g}, taken over {min(e['figures']['ESR'] for e in again):.3g}",
-        command=study.trained_by("effect/hpf-2-conv-reused/card.json"),
+        command=study.trained_by("effect/hpf-2-reused/card.json"),
     )  # fmt: skip
 
 
@@ -529,10 +541,11 @@ def _effect_commands() -> Iterator[Command]:
         ("hpf-2", "hpf-2-iir", "iir", ""),
         ("chorus-1", "chorus-1-delay", "delay", "--control sounds/chorus-1/control.wav"),
         ("lowpass", "lowpass-tcn", "tcn-feather", "--epochs 8"),
-        (f"lowpass{UNSEEN}", "lowpass-conv", "conv", "--epochs 10"),
-        (f"hpf-2{UNSEEN}", "hpf-2-conv", "conv", "--epochs 10"),
-        (f"hpf-2{UNSEEN}", "hpf-2-conv-reused", "conv", "--epochs 10 --reuse effect/lowpass-conv"),
+        *(("lowpass", f"lowpass-{kind}", kind, "--epochs 6") for kind in ORIGINALS),
+        (f"hpf-2{UNSEEN}", "hpf-2-untied", "conv-untied", "--epochs 8"),
+        (f"hpf-2{UNSEEN}", "hpf-2-reused", "conv-untied", "--epochs 8 --reuse effect/lowpass-conv-untied"),
         ("vcf", "vcf", "lstm", "--epochs 34"),
+        ("vcf", "vcf-ssm", "ssm", "--epochs 2"),
         ("vcf-moving", "vcf-moving", "lstm", "--control sounds/vcf-moving/control.wav --epochs 24"),
     ):
         yield Command.of(f"{_TRAIN.format(tap=tap, name=name, kind=kind)} {more}", f"effect/{name}/card.json")
