@@ -97,6 +97,8 @@ def test_values_of_a_tone_go_through_p_and_come_back():
         (Tone(vcf_env=50, vcf_mode="env1", vca_mode="gate"), {"env2_a", "dco_mode"}),
         (Tone(vcf_env=50, vcf_mode="env2", vca_mode="gate"), {"env1_a", "dco_mode"}),
         (Tone(dco1_lfo=0, dco2_lfo=0, vcf_lfo=0), {"lfo_rate", "lfo_wave", "lfo_delay"}),
+        (Tone(mix_dco2=90, mix_env=0), {"mix_mode", "mix_dyn"}),
+        (Tone(mix_dco2=0, mix_env=90, mix_mode="env1-inverted"), {"dco2_wave", "mix_env", "mix_dyn"}),
     ],
 )
 def test_what_does_nothing_in_a_tone_is_known(tone, idle):
@@ -115,6 +117,11 @@ def test_what_is_said_to_do_nothing_changes_no_sample(name):
     changed = tone.replace(**{name: 0 if tone.values()[name] else 1})
     a, b = (jxemu.render(each, [(60, 100, 0.0, 0.2)], 0.3) for each in (tone, changed))
     assert np.array_equal(a, b)
+
+
+def test_a_dco_that_only_an_envelope_lets_through_is_heard():
+    busy = dict(zip(NAMES, active(rows(Tone(mix_dco2=0, mix_env=90, mix_mode="env1")))[0], strict=True))
+    assert all(busy[name] for name in ("dco2_wave", "dco2_tune", "mix_env", "mix_dyn", "env1_d"))
 
 
 def test_idle_parameters_weigh_less_and_all_columns_have_a_weight():

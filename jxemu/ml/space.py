@@ -104,19 +104,20 @@ def active(values: np.ndarray) -> np.ndarray:
     A DCO that is mixed out and modulates nothing is idle, so is an envelope or LFO that goes nowhere, and its mode.
     """
     at = {name: values[:, n].astype(int) for n, name in enumerate(NAMES)}
-    mixed1, mixed2 = at["mix_dco1"] > 0, at["mix_dco2"] > 0
+    opened, upwards = at["mix_env"] > 0, at["mix_mode"] % 2 == 1  # the odd modes are not inverted
+    mixed1, mixed2 = at["mix_dco1"] > 0, (at["mix_dco2"] > 0) | (opened & upwards)
     coupled = (at["dco_xmod"] > 0) & mixed2
     dco1, dco2 = mixed1 | coupled, mixed2
     bent1, bent2 = dco1 & (at["dco1_env"] > 0), dco2 & (at["dco2_env"] > 0)
     swept = at["vcf_env"] > 0
     by_env1 = {
         "dco": (bent1 | bent2) & (at["dco_mode"] >= 2),
-        "mix": mixed2 & (at["mix_env"] > 0) & (at["mix_mode"] >= 2),
+        "mix": mixed2 & opened & (at["mix_mode"] >= 2),
         "vcf": swept & (at["vcf_mode"] >= 2),
     }
     by_env2 = {
         "dco": (bent1 | bent2) & (at["dco_mode"] < 2),
-        "mix": mixed2 & (at["mix_env"] > 0) & (at["mix_mode"] < 2),
+        "mix": mixed2 & opened & (at["mix_mode"] < 2),
         "vcf": swept & (at["vcf_mode"] < 2),
     }
     env1 = by_env1["dco"] | by_env1["mix"] | by_env1["vcf"]
@@ -128,7 +129,7 @@ def active(values: np.ndarray) -> np.ndarray:
     heard |= {f"dco1_{what}": dco1 for what in ("range", "wave", "tune", "lfo", "env")}
     heard |= {f"dco2_{what}": dco2 for what in ("range", "wave", "tune", "fine", "lfo", "env")}
     heard |= {"dco_xmod": mixed2, "dco_mode": bent1 | bent2, "dco_dyn": bent1 | bent2}
-    heard |= {"mix_mode": mixed2 & (at["mix_env"] > 0), "mix_env": mixed2, "mix_dyn": mixed2}
+    heard |= {"mix_mode": mixed2 & opened, "mix_env": mixed2 | upwards, "mix_dyn": mixed2 & opened}
     heard |= {"vcf_mode": swept, "vcf_dyn": swept}
     every = np.ones(len(values), bool)
     return np.stack([heard.get(name, every) for name in NAMES], 1)
