@@ -439,7 +439,6 @@ def _effect(folder: Path, quick: bool) -> Iterator[Row]:
     for kind, (seed, text) in ORIGINALS.items():
         yield row(f"linear low pass, {text}", f"lowpass-{kind}", "lowpass", None, seed)
     yield row("VCF, resonant and driven, LSTM", "vcf", "vcf", 0.001)
-    yield row("VCF, resonant and driven, diagonal modes", "vcf-ssm", "vcf", None)
     yield row("VCF, its cutoff moving, LSTM", "vcf-moving", "vcf-moving", 0.01)
     yield row("HPF, IIR", "hpf-2-iir", "hpf-2", 0.005)
     yield row("chorus, taps behind a moved delay", "chorus-1-delay", "chorus-1", 0.035)
@@ -552,7 +551,6 @@ def _effect_commands() -> Iterator[Command]:
         (f"hpf-2{UNSEEN}", "hpf-2-untied", "conv-untied", "--epochs 8"),
         (f"hpf-2{UNSEEN}", "hpf-2-reused", "conv-untied", "--epochs 8 --reuse effect/lowpass-conv-untied"),
         ("vcf", "vcf", "lstm", "--epochs 34"),
-        ("vcf", "vcf-ssm", "ssm", "--epochs 2"),
         ("vcf-moving", "vcf-moving", "lstm", "--control sounds/vcf-moving/control.wav --epochs 24"),
     ):
         yield Command.of(f"{_TRAIN.format(tap=tap, name=name, kind=kind)} {more}", f"effect/{name}/card.json")
