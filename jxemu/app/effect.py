@@ -91,7 +91,7 @@ def train(
     seed: Annotated[int, typer.Option(min=1, help="The same seed gives the same model.")] = 1,
     reuse: Annotated[
         Path | None,
-        typer.Option(help="A conv model of another effect: its filters are taken, only their scales learned."),
+        typer.Option(help="A conv model of another effect: its filters are kept, only what follows them is learned."),
     ] = None,
 ) -> None:
     """Train on a pair; its last quarter is only checked on. The same command goes on where it was stopped."""

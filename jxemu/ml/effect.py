@@ -694,7 +694,7 @@ def train(
 ) -> Model:  # fmt: skip
     """Train on a pair and write the model; what was begun in the folder goes on.
 
-    reuse : a model of the kind "conv" whose filters are taken as they are; only what is between them is learned.
+    reuse : a model of a "conv" kind whose filters are taken as they are; only what follows them is learned.
     Raises EffectError, OSError, FloatingPointError.
     """
     chosen = KINDS[kind]
