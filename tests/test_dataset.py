@@ -305,7 +305,7 @@ def test_kills_of_workers_and_parent_lose_nothing(tmp_path):
     assert not list((tmp_path / "killed").rglob(".*"))
 
 
-@pytest.mark.slow  # a quarter of an hour
+@pytest.mark.slow  # half an hour
 def test_200_kills_during_20000_items_lose_nothing(tmp_path):
     toml = tmp_path / "t.toml"
     toml.write_text(TINY.format(items=20_000, shard=25).replace("seconds = 0.12", "seconds = 4.0"))
