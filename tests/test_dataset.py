@@ -259,7 +259,9 @@ def children(pid):
 
 
 def kill_somebody(process, rng):
-    """SIGKILL to the parent or to one of its workers, at random."""
+    """SIGKILL to the parent or to one of its workers, at random; whether there was somebody."""
+    if process.poll() is not None:
+        return False
     try:
         workers = children(process.pid)
         victim = int(rng.choice(workers)) if workers and rng.random() < 0.5 else process.pid
@@ -267,7 +269,8 @@ def kill_somebody(process, rng):
         if victim == process.pid:
             process.wait()
     except ProcessLookupError:
-        return
+        return False
+    return True
 
 
 def killed_again_and_again(path, toml, kills, rng):
@@ -279,8 +282,8 @@ def killed_again_and_again(path, toml, kills, rng):
     def whole():
         return len(list((path / "shards").glob("*.json")))
 
-    process = None
-    for done in range(kills):
+    process, done = None, 0
+    while done < kills:
         if process is None or process.poll() is not None:
             assert not (path / "manifest.json").exists(), f"it was finished after {done} kills"
             process = subprocess.Popen(command(path, toml), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -290,7 +293,7 @@ def killed_again_and_again(path, toml, kills, rng):
             time.sleep(rng.uniform(0.0, 0.2))
         else:
             time.sleep(rng.uniform(0.0, 2.0))
-        kill_somebody(process, rng)
+        done += kill_somebody(process, rng)
     process.wait()
     assert subprocess.run(command(path, toml), capture_output=True).returncode == 0
 

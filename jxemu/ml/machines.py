@@ -38,10 +38,13 @@ ORIGINALS = {
     "conv-plain": ("worse", "the same without the scale"),
     "conv-untied": ("worse", "the same with other filters back"),
 }
-"""The networks of TensorFlow Signal Processing: their author's ESR on his validation split, and what they are."""
+"""The networks of TensorFlow Signal Processing: the ESR that its author's validation errors come to, and what they are.
+
+Source: its tables (mean squares of 0.00327 and 0.00363 beside a deviation of 0.104; a range for the third); of the last two its text says so.
+"""
 
 SURE = 0.7
-"""Temperature of the sample model alone: at 1 its noise stands 6 dB above a note that has died away."""
+"""Temperature of the sample model alone. Tried with one seed: at 1 the last half second, in which the key goes up, was 6 dB too loud."""
 
 NOT_TRAINED = "nothing to train"
 
