@@ -40,7 +40,7 @@ ORIGINALS = {
 }
 """The networks of TensorFlow Signal Processing: the ESR that its author's validation errors come to, and what they are.
 
-Source: its tables (mean squares of 0.00327 and 0.00363 beside a deviation of 0.104; a range for the third); of the last two its text says so.
+Worked out of its tables (mean squares of 0.00327 and 0.00363 beside a deviation of 0.104; a range for the third); of the last two its text says so.
 """
 
 SURE = 0.7
