@@ -1,3 +1,5 @@
+import collections
+
 import numpy as np
 import pytest
 
@@ -148,6 +150,10 @@ def test_whole_banks_stay_on_one_side_where_that_is_asked_for():
     assert all(len(side) == 1 for side in sides.values())
     assert set.union(*sides.values()) == {"train", "validation", "test"}
     assert plans[45].split == plans[3].split
+    held = Items(spec(items=60, tones=given, splits={"by": "bank"})).plans([(n, 0) for n in range(60)])
+    counts = collections.Counter(plan.split for plan in held)
+    assert counts["test"] in (4, 5, 6)  # a bank, but for a tone that goes with another
+    assert counts["validation"] in (4, 5, 6)
     with pytest.raises(SpecError, match="for tones of files"):
         spec(splits={"by": "bank"})
 
@@ -182,6 +188,17 @@ def test_a_table_of_tones_is_read_and_its_mistakes_are_named(tmp_path):
     (tmp_path / "t.csv").write_text("vcf_frq,hpf\n30,1\n")
     with pytest.raises(SpecError, match="no parameter 'vcf_frq'; did you mean vcf_freq"):
         freeze(checked(SHORT | {"tones": given}, "x"), tmp_path)
+
+
+def test_a_table_tells_banks_apart_and_two_are_too_few(tmp_path):
+    (tmp_path / "t.CSV").write_text("name,bank,vcf_freq\nONE,a,30\nTWO,b,40\nTHREE,c,50\n")
+    found = read_spec("samplegen-1k", files=[str(tmp_path / "t.CSV")], by="bank")
+    assert [tone.origin for tone in found.tones.tones] == ["a", "b", "c"]
+    (tmp_path / "t.CSV").write_text("name,bank,vcf_freq\nONE,a,30\nTWO,b,40\n")
+    with pytest.raises(SpecError, match="3 banks are needed, one for each split; there are 2"):
+        read_spec("samplegen-1k", files=[str(tmp_path / "t.CSV")], by="bank")
+    with pytest.raises(SpecError, match="not both"):
+        read_spec("samplegen-1k", files=["t.csv", "a.syx"])
 
 
 def test_a_table_as_spreadsheets_write_it_is_read(tmp_path):

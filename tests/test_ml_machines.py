@@ -82,6 +82,25 @@ def test_every_study_trains_and_measures_what_it_names(study, tmp_path):
     assert all(row["found"] == row["found"] for row in rows)  # none is NaN
 
 
+@pytest.mark.slow
+def test_a_space_of_banks_holds_whole_ones_out(tmp_path):
+    rows = [f"T{n},bank {n % 3},{30 + 5 * n},{n % 4},{20 + 9 * n},{9 * n},{99 - 4 * n}" for n in range(9)]
+    head = "name,bank,vcf_freq,dco1_wave,env1_d,env2_d,vcf_res"  # families are told apart by five parameters
+    (tmp_path / "t.csv").write_text("\n".join([head, *rows]) + "\n")
+    words = ["ml", "bench", "-o", str(tmp_path), "--quick", "--only", "notes", "--bank", str(tmp_path / "t.csv")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    table = json.loads((tmp_path / "quick/machines.json").read_text())
+    assert [row["what"] for row in table["banks"]][:2] == [row["what"] for row in table["notes"]][:2]
+    assert table["banks"][0]["command"].startswith("jxemu ml notes train sounds/banks-")
+
+
+def test_a_bank_that_is_not_there_ends_the_table(tmp_path):
+    done = CliRunner().invoke(app, ["ml", "bench", "-o", str(tmp_path), "--bank", str(tmp_path / "no.syx")])
+    assert done.exit_code == 2
+    assert "cannot read" in done.output
+
+
 def test_the_benchmark_says_which_options_go_with_what(tmp_path):
     for words, said in (
         (["--model", "x"], "give its folder"),

@@ -147,25 +147,35 @@ def test_training_ends_for_the_reasons_that_it_should():
 # --- the space -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", samplegen.OUTERS)
+@pytest.mark.parametrize("kind", [kind for kind in samplegen.OUTERS if kind != "patch"])
 def test_every_outer_auto_encoder_learns(kind, groups, tmp_path):
     outer = samplegen.Outer(kind, 8, 24, 2)
     _, found = samplegen.train_outer(outer, *groups, tmp_path, Schedule(6, 8, 3e-3, 0.0))
     assert found[-1].figures["train"] < 0.9 * found[0].figures["train"]
 
 
-def test_tiles_begin_as_their_principal_components(groups):
-    x = torch.from_numpy(groups[0].pictures)
-    off = []
-    for size in (1, 8, 64):
-        network = samplegen.Patch(samplegen.Outer("patch", size, 4), groups[0].picture.shape)
-        network.begin(x)
-        with torch.no_grad():
-            off.append(float((network.decode(network.encode(x)) - x).square().mean()))
-    tiles = network._cut(x).flatten(0, 1).double()
-    sizes = torch.linalg.eigvalsh((tiles - tiles.mean(0)).T @ (tiles - tiles.mean(0))).flip(0)
-    left = [float(sizes[size:].sum()) / x.numel() for size in (1, 8, 64)]
-    assert off == pytest.approx(left, rel=1e-2)  # what tiles are filled up with is cut off again
+def test_tiles_are_told_by_those_of_their_components_that_differ_most(groups, tmp_path):
+    network, _ = samplegen.train_outer(samplegen.Outer("patch", 4), *groups, tmp_path)
+    x = torch.from_numpy(groups[0].pictures).float()
+    tiles = network._cut(x)
+    left = []
+    with torch.no_grad():
+        off = float((network.decode(network.encode(x)) - x).square().sum())
+        for begin, end, _ in network.bands:
+            own = tiles[:, begin:end] - tiles[:, begin:end].mean((0, 1))
+            _, turn = torch.linalg.eigh(own.flatten(0, 1).T.double() @ own.flatten(0, 1).double())
+            left.append((own.double() @ turn).square().sum(0).flatten())
+    left = torch.cat(left).sort().values  # what is not among the largest is lost
+    assert off == pytest.approx(
+        float(left[: len(left) - network.code].sum()), rel=0.05
+    )  # what tiles are filled up with is cut off again
+
+
+def test_all_numbers_of_tiles_give_the_picture_back(groups, tmp_path):
+    x = torch.from_numpy(groups[0].pictures[:4]).float()
+    whole, _ = samplegen.train_outer(samplegen.Outer("patch", 1000), *groups, tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(whole.decode(whole.encode(x)), x, atol=1e-4)
 
 
 def test_the_space_tells_more_than_principal_components_of_its_size(space, groups):
@@ -180,14 +190,20 @@ def test_the_space_tells_more_than_principal_components_of_its_size(space, group
     assert [off for _, off in rows] == sorted((off for _, off in rows), reverse=True)
 
 
+def near(a, b):
+    """The same levels; phases are guessed anew, and last bits can turn a guess."""
+    levels = [np.abs(samplegen.analysed(each, 256, 128)) for each in (a, b)]
+    return np.linalg.norm(levels[0] - levels[1]) < 0.03 * np.linalg.norm(levels[1])
+
+
 def test_all_that_can_be_made_of_a_place(space):
     a, b, told = note(200, 1), note(200, 5), np.array([0.1])
     way = space.interpolated(a, b, 4, told)
-    assert np.allclose(way[0], space.at(space.place(a, told), told)[0], atol=1e-3)
-    assert np.allclose(way[-1], space.at(space.place(b, told), told)[0], atol=1e-3)
+    assert near(way[0], space.at(space.place(a, told), told)[0])
+    assert near(way[-1], space.at(space.place(b, told), told)[0])
     assert len(space.plainly_interpolated(a, b, 3)) == 3
-    assert not np.allclose(*space.perturbed(a, 0.5, 2, 1, told))
-    assert np.allclose(*space.perturbed(a, 0.0, 2, 1, told), atol=1e-3)
+    assert not near(*space.perturbed(a, 0.5, 2, 1, told))
+    assert near(*space.perturbed(a, 0.0, 2, 1, told))
     first, again, other = (space.drawn(1, seed, told)[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)

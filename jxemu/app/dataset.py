@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Datasets of
 Preset = StrEnum("Preset", {name: name for name in PRESETS})
 Kind = StrEnum("Kind", {name: name for name in ("npy", "parquet", "webdataset", "zarr", "wav")})
 Split = StrEnum("Split", {name: name for name in ("train", "validation", "test")})
+SplitBy = StrEnum("SplitBy", {name: name for name in ("family", "bank")})
 
 FolderOption = Annotated[Path, typer.Option("-o", "--output", help="Folder of the dataset.")]
 FolderArgument = Annotated[Path, typer.Argument(help="Folder of the dataset.")]
@@ -27,7 +28,12 @@ def render(
     spec: Annotated[Path | None, typer.Argument(help="TOML file; see jxemu dataset spec.")] = None,
     preset: Annotated[Preset | None, typer.Option(help="Instead of a file.")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="How many, in place of the spec's.")] = None,
-    files: Annotated[list[str] | None, typer.Option(help="Bank or table in place of the spec's; repeat.")] = None,
+    files: Annotated[
+        list[str] | None, typer.Option(help="Sysex bank, or table of tones (.csv), in place of the spec's; repeat.")
+    ] = None,
+    split_by: Annotated[
+        SplitBy | None, typer.Option(help="In place of the spec's; bank: whole banks are held out.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler, tcp://host:8786, whose workers see the folder by the same path.")
@@ -48,7 +54,7 @@ def render(
         TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[size]}"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     try:
-        frozen = read_spec(preset.value if preset else spec, items, files)
+        frozen = read_spec(preset.value if preset else spec, items, files, split_by.value if split_by else None)
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("looking", total=frozen.count, rate="", size="")
             began: list[float] = []

@@ -16,20 +16,26 @@ QUICK = {"--seconds": "2", "--epochs": "1", "--outer-epochs": "1", "--inner-epoc
 """What options become where only the way is to be tried."""
 
 
-def table(command_line: TyperGroup, folder: Path, only: Sequence[str], quick: bool) -> str:
+def table(command_line: TyperGroup, folder: Path, only: Sequence[str], quick: bool, files: Sequence[Path] = ()) -> str:
     """Make what is missing in a folder, measure it, write the table there; gives it as Markdown.
 
     What the table there says of other machines stays.
 
     command_line : all of ``jxemu``.  only : studies, all if none is named.  quick : train next to nothing.
+    files : banks of which a space of notes is made and measured too, some of them held out.
     """
     lib = library("machines")
+    studies = {name: lib.STUDIES[name] for name in only or lib.STUDIES}
+    if files:
+        try:
+            studies[lib.BANKS] = lib.banks(files)
+        except OSError as error:
+            fail(f"cannot read {error.filename}: {error.strerror}")
     folder = folder / "quick" if quick else folder  # so that nobody takes its figures, or its models, for real ones
     found, text = lib.read(folder), ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in only or lib.STUDIES:
-            study = lib.STUDIES[name]
+        for name, study in studies.items():
             study.sounds(folder)
             for command in study.commands:
                 if not (folder / command.makes).exists():

@@ -157,7 +157,12 @@ def bench(
         typer.Argument(help="Folder of a rendered dataset; without it the machines that learn sounds are measured."),
     ] = None,
     model: Annotated[list[Path] | None, typer.Option(help="Folder of a trained model; repeat.")] = None,
-    bank: Annotated[list[Path] | None, typer.Option(help="Sysex bank whose tones are targets too; repeat.")] = None,
+    bank: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Sysex bank whose tones are targets too; repeat. Without a dataset: banks, or a table of tones (.csv) with a column `bank`, of whose notes a space is made, whole banks held out."
+        ),
+    ] = None,
     count: Annotated[
         int, typer.Option("-n", "--count", min=2, help="Sounds to find, of the test split and of each bank.")
     ] = COUNT,
@@ -175,10 +180,10 @@ def bench(
     What is not yet trained in the folder is trained by the command that the table names; stop it, and it goes on.
     """
     if data is None:
-        if model or bank or count != COUNT or seed:
-            fail("--model, --bank, -n and --seed are for a comparison on a dataset: give its folder")
+        if model or count != COUNT or seed:
+            fail("--model, -n and --seed are for a comparison on a dataset: give its folder")
         root = context.find_root().command
-        typer.echo(machines.table(root, output, [each.value for each in only or []], quick))
+        typer.echo(machines.table(root, output, [each.value for each in only or []], quick, bank or ()))
         return
     if only or quick:
         fail("--only and --quick are for the machines that learn sounds: leave the dataset out")

@@ -56,11 +56,12 @@ def is_dataset(path: Path) -> bool:
     return (path / "spec.json").exists()
 
 
-def dataset_notes(path: Path, split: str) -> tuple[list[np.ndarray], int, list[tuple], list[str]]:
-    """Sounds of a split, mono, their rate, what each was played with (note, velocity, p, hold), and the names of p.
+def dataset_notes(path: Path, split: str) -> tuple[Sequence[np.ndarray], int, list[tuple], list[str]]:
+    """Sounds of a split, mono, read when asked for, their rate, what each was played with (note, velocity, p, hold), and the names of p.
 
     A dataset that is not whole, or without single notes in sound, ends the command.
     """
+    from jxemu.ml.data import Audio
     from jxemu.render import dataset
 
     try:
@@ -70,12 +71,11 @@ def dataset_notes(path: Path, split: str) -> tuple[list[np.ndarray], int, list[t
     spec = whole.spec
     if not spec.store.audio or spec.takes != 1 or spec.machine.boards != 1 or spec.performance.most_keys != 1:
         fail(f"{path} must hold audio of single notes, one an item (store.audio = true)")
-    items = list(whole.split(split))
-    if not items:
+    items = whole.split(split)
+    if not len(items):
         fail(f"{path} has no items for {split}")
-    sounds = [np.asarray(item.audio, float).reshape(spec.frames, -1).mean(1) for item in items]
     notes = [(*item.performance[0][:2].tolist(), item.p, float(item.performance[0][3])) for item in items]
-    return sounds, spec.machine.sample_rate, notes, list(whole.names)
+    return Audio(items), spec.machine.sample_rate, notes, list(whole.names)
 
 
 def tone_parameters(bank: Path | None, tone: str | None, names: Sequence[str]) -> np.ndarray:

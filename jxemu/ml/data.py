@@ -13,6 +13,19 @@ from jxemu.render import dataset
 from jxemu.render.spec import SPLITS, Range
 
 
+class Audio(Sequence):
+    """Sounds of a dataset's items, mono, float32 [each shape=(n,)], read when asked for: many do not fit into memory."""
+
+    def __init__(self, items: dataset.Dataset):
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        return self._items[place].audio.reshape(self._items.spec.frames, -1).mean(1)
+
+
 class Notes(Dataset):
     """Items of a rendered dataset as ``(features, p)``: float32 tensors, standardised by the training split.
 

@@ -5,7 +5,9 @@ that measures them: quick, as far as it can, where only the way is to be tried. 
 those that anybody may give. (But for a follower of one note at eight velocities: a dataset does not hold out single notes of a tone.)
 """
 
+import hashlib
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ import soundfile
 import torch
 
 from jxemu.ml import crbm, effect, phase_rnn, resynthesis, sample_lm, samplegen
+from jxemu.ml.data import Audio
 from jxemu.ml.metrics import mss, rms_cosine
 from jxemu.ml.poles import EPSILON, Poles, burg, predicted
 from jxemu.ml.train import Schedule
@@ -88,7 +91,7 @@ class Command:
     @property
     def text(self) -> str:
         """As it is typed."""
-        return " ".join(("jxemu", *self.words))
+        return shlex.join(("jxemu", *self.words))
 
 
 @dataclass(frozen=True)
@@ -352,14 +355,18 @@ def _dying(folder: Path, epochs: int) -> tuple[float, float]:
 
 
 def _notes(folder: Path, quick: bool) -> Iterator[Row]:
-    study = STUDIES["notes"]
-    space = samplegen.Space.load(folder / "notes")
-    card, command = space.card, study.trained_by("notes/card.json")
+    yield from _space(folder, "notes", "space of notes", STUDIES["notes"])
+
+
+def _space(folder: Path, name: str, machine: str, study: "Study") -> Iterator[Row]:
+    """What a space has learned of sounds/NAME, and how it does on what that holds out."""
+    space = samplegen.Space.load(folder / name)
+    card, command = space.card, study.trained_by(f"{name}/card.json")
     latents = str(space.inner.latents)
     components = card["by principal components"][latents]
 
     def row(what: str, found: float, goal: float | None, above: bool = False, **more: str) -> Row:
-        return Row("space of notes", what, found, goal, above, command=command, **more)
+        return Row(machine, what, found, goal, above, command=command, **more)
 
     yield row("outer auto-encoder: RMS error, % of full scale", card["outer"], 1.0, seed="2.2 to 2.3 through both")
     yield row("outer auto-encoder: times smaller", card["compression"], 13.5, True, seed="13.5")
@@ -372,12 +379,12 @@ def _notes(folder: Path, quick: bool) -> Iterator[Row]:
     )  # fmt: skip
     yield row("latents in use (over 0.05 nat)", card["active"], 6, True)
     yield row("loss of sounds that were not learned over that of those that were", (card["through"] / card["through, training"]) ** 2, 1.3)  # fmt: skip
-    learned, judged = _groups(folder, space)
+    learned, judged = _groups(folder / "sounds" / name, space)
     few = judged.some(range(0, len(judged), max(1, len(judged) // 24)))
     truth = _sounds_of(space, few.pictures)
     made = {
         "the space": space.rebuilt(few),
-        "components": samplegen.principal(learned.pictures, few.pictures, [space.inner.latents])[space.inner.latents],
+        "components": samplegen.principal(learned.pictures, space.inner.latents)(few.pictures, space.inner.latents),
         "nearest": learned.pictures[samplegen.nearest(learned.pictures, few.pictures)],
     }
     apart = {
@@ -393,15 +400,14 @@ def _notes(folder: Path, quick: bool) -> Iterator[Row]:
     yield row("Griffin and Lim's way back to sound: spectral convergence", _convergence(space, few.pictures[:8]), 0.1)
 
 
-def _groups(folder: Path, space: samplegen.Space) -> tuple[samplegen.Sounds, samplegen.Sounds]:
+def _groups(sounds: Path, space: samplegen.Space) -> tuple[samplegen.Sounds, samplegen.Sounds]:
     from jxemu.render import dataset
 
-    whole, groups = dataset.open(folder / "sounds/notes"), []
+    whole, groups = dataset.open(sounds), []
     for split in ("train", "test"):
-        items = list(whole.split(split))
+        items = whole.split(split)
         told = np.array([item.performance[0][:2] / 127 for item in items], np.float32)
-        sounds = [np.asarray(item.audio, float) for item in items]
-        groups.append(samplegen.Sounds.of(sounds, space.picture, told))
+        groups.append(samplegen.Sounds.of(Audio(items), space.picture, told))
     return groups[0], groups[1]
 
 
@@ -566,6 +572,8 @@ def _crbm_commands() -> Iterator[Command]:
         yield Command.of(f"{words}original-{n} --epochs 30 --start random --no-clamp", f"crbm/original-{n}/card.json")
 
 
+_SPACE_SOUNDS = "dataset render --preset samplegen-1k --items 48000 -o sounds/{}"
+_SPACE = "ml notes train sounds/{0} -o {0} --outer patch --size 48 --inner-hidden 512 --inner-epochs 16"
 _SINE = "ml phase train sounds/sine.wav -o phase/sine-{} --bins 10 --layers 1 --mixtures 1 --sequence 10 --epochs {}"
 STUDIES = {
     "crbm": Study(_crbm_sounds, tuple(_crbm_commands()), _crbm),
@@ -580,14 +588,8 @@ STUDIES = {
     "notes": Study(
         _nothing,
         (
-            Command.of(
-                "dataset render --preset samplegen-1k --items 6000 -o sounds/notes", "sounds/notes/manifest.json"
-            ),
-            Command.of(
-                "ml notes train sounds/notes -o notes --outer patch --size 48 --hidden 192 --outer-rate 5e-4 "
-                "--outer-epochs 8 --inner-hidden 512 --inner-epochs 40",
-                "notes/card.json",
-            ),
+            Command.of(_SPACE_SOUNDS.format("notes"), "sounds/notes/manifest.json"),
+            Command.of(_SPACE.format("notes"), "notes/card.json"),
         ),
         _notes,
     ),
@@ -600,12 +602,34 @@ STUDIES = {
 }
 """By the name of the command that trains the machine."""
 
+BANKS = "banks"
+
+
+def banks(files: Sequence[Path]) -> Study:
+    """A space of notes of somebody's own banks (sysex, or a table of tones), some of which are held out as a whole.
+
+    Its folders are named by what is in the files. Raises OSError.
+    """
+    name = f"{BANKS}-{hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:8]}"
+    given = [word for file in files for word in ("--files", str(file.resolve()))]
+    sounds = (*_SPACE_SOUNDS.format(name).split(), *given, "--split-by", "bank")
+    study = Study(
+        _nothing,
+        (Command(sounds, f"sounds/{name}/manifest.json"), Command.of(_SPACE.format(name), f"{name}/card.json")),
+        lambda folder, quick: _space(folder, name, "space of notes, between banks", study),
+    )
+    return study
+
+
+ORDER = tuple(name for study in STUDIES for name in ((study, BANKS) if study == "notes" else (study,)))
+"""Of a table."""
+
 
 def read(folder: Path) -> dict[str, list[Row]]:
     """Figures that a folder's table holds already, by study; none where there is no table that can be read."""
     try:
         told = json.loads((folder / "machines.json").read_text())
-        return {name: [Row(**row) for row in told[name]] for name in STUDIES if name in told}
+        return {name: [Row(**row) for row in told[name]] for name in ORDER if name in told}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -646,7 +670,7 @@ def write(found: Mapping[str, Sequence[Row]], folder: Path) -> str:
     (folder / "machines.json").write_text(
         json.dumps({name: [asdict(row) for row in rows] for name, rows in found.items()}, indent=1) + "\n"
     )
-    rows = [row for name in STUDIES for row in found.get(name, ())]
+    rows = [row for name in ORDER for row in found.get(name, ())]
     text = markdown(rows)
     (folder / "machines.md").write_text(text)
     draw(rows, folder / "machines.png")

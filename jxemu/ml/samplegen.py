@@ -6,7 +6,7 @@
     sound <- picture                          <- outer decoder <- code <- inner decoder <- latents, note, velocity
 
 The ladder: the outer one is trained first, long; then it is frozen and every sound is turned into its code once, so that the
-inner one (a variational auto-encoder) trains a hundred times faster.
+inner one (a variational auto-encoder) trains a hundred times faster. Of codes it sees, and makes, their first principal components.
 
 After SampleGen; pictures with phases, free bits, conditions and ordered latents are ours.
 """
@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from jxemu.ml.resynthesis import CODES, analysed, guessed, locked, overlapped
 from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
 
-VERSION = 1
+VERSION = 2
 OUTER_SCHEDULE = Schedule(epochs=60, batch=16, rate=2e-3, decay=0.0)
-INNER_SCHEDULE = Schedule(epochs=300, batch=64, rate=1e-3, decay=1e-4)
+INNER_SCHEDULE = Schedule(epochs=300, batch=64, rate=1e-3, decay=0.1)
 MU = 8.0
 """Of the mu-law on amplitudes, which lifts what is quiet. As SampleGen has it."""
 
@@ -39,6 +39,9 @@ GATE_IN, GATE_OUT = 10 ** (-70 / 20), 10 ** (-50 / 20)
 
 FREE_BITS, ACTIVE = 0.1, 0.05
 """Nats that a latent may carry at no cost, so that none collapses; from which it counts as in use."""
+
+KEPT = 512
+"""Principal components of codes that the inner one works on: eight numbers say little of the others, which it would learn by heart."""
 
 BETA, WARM_UP = 1e-4, 300
 """Weight of the latents' cost beside the mean squared error of the code's deviation, and the steps in which it rises."""
@@ -121,6 +124,7 @@ class Picture:
 
     def error(self, made: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """Mean square of what pictures (n, channels, frames, bins) are off, each number as much as it counts: (n,)."""
+        wanted = wanted.astype(np.float32)  # sums of float16 run over
         counts = self.weights(torch.from_numpy(wanted)).numpy()
         return (np.square(made - wanted) * counts).sum((1, 2, 3)) / counts.sum((1, 2, 3))
 
@@ -206,7 +210,7 @@ class Outer:
     """What an outer auto-encoder is.
 
     kind : flat, step, rnn, conv or patch.  size : numbers of a frame's code (step, rnn), of the whole (flat), of a tile's
-        (patch), or channels (conv).
+        in the mean (patch), or channels (conv).
     hidden : units of a layer.  depth : layers.  ratio : see `interpolate_layer_sizes`.
     """
 
@@ -375,85 +379,89 @@ class Conv(nn.Module):
 
 
 class Patch(nn.Module):
-    """Tiles of half the frames by 16 bins: their principal components, and what a small network finds beyond them.
+    """Tiles of all frames by 8 bins: their principal components, of each place as many as what is there needs.
 
-    Partials hardly change with time, but their places are sharp: so a tile is long and narrow. Towards a code each tile is
-    seen by itself; back, the network also sees its neighbours in pitch, and the other half. `depth` and `ratio` say nothing here.
+    Partials hardly change with time, but their places are sharp: so a tile is long and narrow. Low, middle and high tiles have
+    components of their own; of all numbers that tiles could tell the code keeps those that differ most from sound to sound,
+    which are those of low tiles mostly. Nothing is trained: `solve` finds it. Of `Outer` only `size` says something here.
     """
 
-    BINS, LOUDER = 16, 10.0
-    """Bins of a tile; what networks hear of pictures, which are some hundredths."""
+    BINS = 8
+    BANDS = ((1 / 8, 6.0), (3 / 8, 3.0), (1.0, 1.5))
+    """Up to which share of the tiles each band goes, and how many components it has at most, in means of a tile's numbers."""
 
     def __init__(self, outer: Outer, shape: tuple[int, int, int]):
         super().__init__()
-        self.shape, self.size = shape, outer.size
-        self.grid, self.tile = self.tiles(shape)
-        rows, numbers = self.grid[0], math.prod(self.tile)
-        self.code = outer.size * math.prod(self.grid)
-        self.mean = nn.Parameter(torch.zeros(numbers))
-        self.components = nn.Parameter(torch.randn(numbers, outer.size) / math.sqrt(numbers))
-        self.back = nn.Parameter(self.components.detach().T.clone())
-        self.enter = mlp([numbers, outer.hidden, outer.size])
-        self.beside = nn.Conv1d(rows * outer.size, rows * outer.hidden, 3, padding=1)
-        self.leave = nn.Linear(outer.hidden, numbers)
-        for last in (self.enter[-1], self.leave):  # at first there is nothing beyond
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.shape, self.count = shape, -(-shape[2] // self.BINS)
+        self.bands, numbers = self.bands_of(outer, shape), shape[0] * shape[1] * self.BINS
+        self.code = min(outer.size, numbers) * self.count
+        self.means = nn.ParameterList(nn.Parameter(torch.zeros(numbers)) for _ in self.bands)
+        self.components = nn.ParameterList(nn.Parameter(torch.eye(numbers)[:, :most]) for _, _, most in self.bands)
+        self.register_buffer("places", torch.arange(self.code))
 
     @classmethod
-    def tiles(cls, shape: tuple[int, int, int]) -> tuple[tuple[int, int], tuple[int, int, int]]:
-        """How many there are in time and in pitch, and channels, frames and bins of one."""
-        frames, bins = -(-shape[1] // 2), min(cls.BINS, shape[2])
-        return (2, -(-shape[2] // bins)), (shape[0], frames, bins)
+    def bands_of(cls, outer: Outer, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+        """First tile, the one behind the last, and components of each band that has tiles."""
+        count, begin, bands = -(-shape[2] // cls.BINS), 0, []
+        for share, times in cls.BANDS:
+            end = round(share * count)
+            if end > begin:
+                bands.append((begin, end, min(shape[0] * shape[1] * cls.BINS, math.ceil(times * outer.size))))
+                begin = end
+        return bands
 
     @classmethod
     def weights(cls, outer: Outer, shape: tuple[int, int, int]) -> int:
         """How many it has, before it is built."""
-        (rows, _), tile = cls.tiles(shape)
-        numbers = math.prod(tile)
-        networks = mlp_weights([numbers, outer.hidden, outer.size]) + mlp_weights([outer.hidden, numbers])
-        return numbers * (1 + 2 * outer.size) + networks + (3 * rows * outer.size + 1) * rows * outer.hidden
+        return sum(shape[0] * shape[1] * cls.BINS * (1 + most) for _, _, most in cls.bands_of(outer, shape))
 
-    def begin(self, pictures: Tensor) -> None:
-        """Start from the principal components of the pictures' tiles."""
-        numbers = len(self.mean)
-        total, count, products = torch.zeros(numbers).double(), 0, torch.zeros(numbers, numbers).double()
-        for some in pictures.split(64):
-            tiles = self._cut(some).flatten(0, 1).double()
-            total, count, products = total + tiles.sum(0), count + len(tiles), products + tiles.T @ tiles
-        mean = total / count
-        _, turn = torch.linalg.eigh(products / count - torch.outer(mean, mean))
-        kept = turn.flip(1)[:, : self.size]
-        with torch.no_grad():
-            self.mean.copy_(mean)
-            self.components[:, : kept.shape[1]] = kept.float()
-            self.back[: kept.shape[1]] = kept.T.float()
+    @torch.no_grad()
+    def solve(self, pictures: Tensor) -> None:
+        """Find the components of each band's tiles in pictures, and which of their numbers the code keeps."""
+        spreads = []
+        for n, (begin, end, most) in enumerate(self.bands):
+            numbers = len(self.means[n])
+            total, count, products = torch.zeros(numbers).double(), 0, torch.zeros(numbers, numbers).double()
+            for some in pictures.split(64):
+                tiles = self._cut(some.float())[:, begin:end].flatten(0, 1)
+                total, count, products = total + tiles.sum(0), count + len(tiles), products + tiles.T @ tiles
+            mean = total / count
+            self.means[n].copy_(mean)
+            self.components[n].copy_(torch.linalg.eigh(products / count - torch.outer(mean, mean))[1].flip(1)[:, :most])
+            squares = sum(
+                self._numbers(self._cut(some.float()), n).square().sum(0).double() for some in pictures.split(64)
+            )
+            spreads.append(squares)
+        self.places.copy_(torch.cat(spreads).topk(self.code).indices.sort().values)
 
     def _cut(self, x: Tensor) -> Tensor:
-        (rows, columns), (_, frames, bins) = self.grid, self.tile
-        x = nn.functional.pad(x, (0, columns * bins - x.shape[3], 0, rows * frames - x.shape[2]))
-        return (
-            x.unflatten(3, (columns, bins))
-            .unflatten(2, (rows, frames))
-            .permute(0, 2, 4, 1, 3, 5)
-            .flatten(3)
-            .flatten(1, 2)
-        )
+        x = nn.functional.pad(x, (0, self.count * self.BINS - x.shape[3]))
+        return x.unflatten(3, (self.count, self.BINS)).permute(0, 3, 1, 2, 4).flatten(2)
+
+    def _numbers(self, tiles: Tensor, band: int) -> Tensor:
+        begin, end, _ = self.bands[band]
+        return ((tiles[:, begin:end] - self.means[band]) @ self.components[band]).flatten(1)
 
     def encode(self, x: Tensor) -> Tensor:
         """As `Flat`."""
-        tiles = self._cut(x) - self.mean
-        return (tiles @ self.components + self.enter(self.LOUDER * tiles)).flatten(1)
+        tiles = self._cut(x)
+        return torch.cat([self._numbers(tiles, n) for n in range(len(self.bands))], 1)[:, self.places]
 
     def decode(self, code: Tensor) -> Tensor:
         """Back."""
-        rows, columns = self.grid
-        codes = code.unflatten(1, (rows, columns, self.size))
-        seen = self.beside(self.LOUDER * codes.permute(0, 1, 3, 2).flatten(1, 2))
-        seen = nn.functional.elu(seen).unflatten(1, (rows, -1)).transpose(2, 3)
-        tiles = codes @ self.back + self.mean + self.leave(seen)
-        tiles = tiles.unflatten(3, self.tile).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
-        return tiles[:, :, : self.shape[1], : self.shape[2]]
+        sizes = [(end - begin) * most for begin, end, most in self.bands]
+        numbers = code.new_zeros(len(code), sum(sizes)).index_copy(1, self.places, code).split(sizes, 1)
+        tiles = torch.cat(
+            [
+                part.unflatten(1, (end - begin, most)) @ components.T + mean
+                for part, (begin, end, most), components, mean in zip(
+                    numbers, self.bands, self.components, self.means, strict=True
+                )
+            ],
+            1,
+        )
+        channels, frames, bins = self.shape
+        return tiles.unflatten(2, (channels, frames, self.BINS)).permute(0, 2, 3, 1, 4).flatten(3)[..., :bins]
 
 
 OUTERS: dict[str, type] = {"flat": Flat, "step": Step, "rnn": Rnn, "conv": Conv, "patch": Patch}
@@ -573,7 +581,7 @@ def capped(
 
 @dataclass(frozen=True)
 class Sounds:
-    """What is learned from: pictures (n, channels, frames, bins), levels (n,), conditions (n, k) on 0..1, names."""
+    """What is learned from: pictures float16 (n, channels, frames, bins), levels (n,), conditions (n, k) on 0..1, names."""
 
     picture: Picture
     pictures: np.ndarray
@@ -585,13 +593,14 @@ class Sounds:
     def of(
         cls, sounds: Sequence[np.ndarray], picture: Picture, told: np.ndarray | None = None, names: Sequence[str] = ()
     ) -> "Sounds":
-        """Of sounds [each shape=(n,)]. Raises SpaceError where all are silent."""
-        made = [picture.of(sound) for sound in sounds]
-        if not made or not any(level > 0 for _, level in made):
+        """Of sounds [each shape=(n,)], which are taken one by one. Raises SpaceError where all are silent."""
+        pictures, levels = np.zeros((len(sounds), *picture.shape), np.float16), np.zeros(len(sounds))
+        for n, sound in enumerate(sounds):
+            pictures[n], levels[n] = picture.of(sound)
+        if not levels.any():
             raise SpaceError("the sounds are silent: there is nothing to learn from them")
         told = np.zeros((len(sounds), 0), np.float32) if told is None else told.astype(np.float32)
-        names = tuple(names) or tuple(str(n) for n in range(len(sounds)))
-        return cls(picture, np.stack([each for each, _ in made]), np.array([level for _, level in made]), told, names)
+        return cls(picture, pictures, levels, told, tuple(names) or tuple(map(str, range(len(sounds)))))
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -624,12 +633,10 @@ def train_outer(
     outer: Outer, learned: Sounds, judged: Sounds, folder: Path, schedule: Schedule = OUTER_SCHEDULE, mixes: bool = True,
     shown: Shown = lambda done, steps, loss: None, ends: Callable[[list[Epoch]], bool] | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:  # fmt: skip
-    """The first rung. mixes : whether half of each batch are mixes of its sounds. Raises OSError, FloatingPointError."""
+    """The first rung; what is solved for has a curve of one epoch. mixes : whether half of each batch are mixes of its sounds. Raises OSError, FloatingPointError."""
     torch.manual_seed(schedule.seed)
     network = OUTERS[outer.kind](outer, learned.picture.shape)
     x, y = torch.from_numpy(learned.pictures), torch.from_numpy(judged.pictures)
-    if isinstance(network, Patch):
-        network.begin(x)
     drawn = torch.Generator().manual_seed(schedule.seed)
 
     def off(network: nn.Module, pictures: Tensor) -> Tensor:
@@ -637,7 +644,7 @@ def train_outer(
         return ((made - pictures).square() * learned.picture.weights(pictures)).mean()
 
     def loss(network: nn.Module, places: Tensor) -> Tensor:
-        pictures = x[places]
+        pictures = x[places].float()
         if mixes and len(places) > 1:
             half = len(places) // 2
             pictures = torch.cat([pictures[half:], mixed(pictures, drawn)[:half]])
@@ -647,12 +654,18 @@ def train_outer(
         with torch.no_grad():
             return {
                 name: float(
-                    np.mean([float(off(network, group[at : at + 32])) for at in range(0, min(len(group), 256), 32)])
+                    np.mean(
+                        [float(off(network, group[at : at + 32].float())) for at in range(0, min(len(group), 256), 32)]
+                    )
                 )
                 for name, group in (("train", x), ("test", y))
             }
 
     folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(network, Patch):
+        network.solve(x)
+        figures = check(network)
+        return network, [Epoch(1, figures["train"], figures)]
     recipe = json.dumps(
         [asdict(outer), asdict(learned.picture), asdict(schedule), digest(learned.pictures, judged.pictures)]
     )
@@ -666,7 +679,47 @@ def train_outer(
 def codes_of(network: nn.Module, pictures: np.ndarray) -> np.ndarray:
     """The code of every picture, float32 (n, code)."""
     x = torch.from_numpy(pictures)
-    return np.concatenate([network.encode(x[at : at + 32]).numpy() for at in range(0, len(x), 32)])
+    return np.concatenate([network.encode(x[at : at + 32].float()).numpy() for at in range(0, len(x), 32)])
+
+
+def principal_axes(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and up to so many principal axes (d, count), the largest first, of many long rows (n, d).
+
+    By a subspace that is turned in, some rows at a time: all axes take too long, and so do all rows in float32.
+    """
+    x = torch.from_numpy(rows)
+    mean = sum(some.float().sum(0).double() for some in x.split(512)).div(len(x)).float()
+    most = min(count + 16, *x.shape)
+    axes, _ = torch.linalg.qr(torch.randn(x.shape[1], most, generator=torch.Generator().manual_seed(0)))
+    for _ in range(8):
+        turned = sum((off := some.float() - mean).T @ (off @ axes) for some in x.split(512))
+        axes, _ = torch.linalg.qr(turned)
+    inside = sum((part := (some.float() - mean) @ axes).T @ part for some in x.split(512))
+    axes = axes @ torch.linalg.eigh(inside)[1].flip(1)
+    return mean.numpy(), axes[:, : min(count, most)].contiguous().numpy()
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """Codes (n, code) as what the inner auto-encoder works on.  mean (code,), axes (code, kept); deviation: a number, shape (1,)."""
+
+    mean: np.ndarray
+    axes: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, codes: np.ndarray) -> "Narrow":
+        """What suits the codes that are learned from."""
+        mean, axes = principal_axes(codes, KEPT)
+        return cls(mean, axes, np.array([max(float(((codes - mean) @ axes).std()), 1e-6)], np.float32))
+
+    def narrowed(self, codes: np.ndarray) -> np.ndarray:
+        """Codes as float32 (n, kept)."""
+        return (codes - self.mean) @ self.axes / self.deviation
+
+    def wide(self, numbers: np.ndarray) -> np.ndarray:
+        """Back to codes."""
+        return numbers * self.deviation @ self.axes.T + self.mean
 
 
 def train_inner(
@@ -674,7 +727,7 @@ def train_inner(
     schedule: Schedule = INNER_SCHEDULE, shown: Shown = lambda done, steps, loss: None,
     ends: Callable[[list[Epoch]], bool] | None = None,
 ) -> tuple[Vae, list[Epoch]]:  # fmt: skip
-    """The second rung, on standardised codes (n, code); `others` and `beside` are codes and conditions to be judged by."""
+    """The second rung, on narrowed codes (n, kept); `others` and `beside` are codes and conditions to be judged by."""
     torch.manual_seed(schedule.seed)
     network = Vae(inner, codes.shape[1])
     groups = {"train": (codes, told), "test": (others, beside)}
@@ -706,7 +759,7 @@ def train_inner(
 class Space:
     """Both auto-encoders as one.
 
-    mean, deviation : of the codes (code,).  axes : (latents, latents), the latents' main axes over the training sounds, the
+    narrow : between codes and the inner one.  axes : (latents, latents), the latents' main axes over the training sounds, the
     largest first, as columns; centre, spread : their mean, and deviations along the axes.  card : curves and figures.
     """
 
@@ -715,8 +768,7 @@ class Space:
     inner: Inner
     encoder: nn.Module
     vae: Vae
-    mean: np.ndarray
-    deviation: np.ndarray
+    narrow: Narrow
     axes: np.ndarray
     centre: np.ndarray
     spread: np.ndarray
@@ -725,18 +777,16 @@ class Space:
     @torch.no_grad()
     def latents(self, pictures: np.ndarray, told: np.ndarray) -> np.ndarray:
         """Where pictures lie along the main axes, float (n, latents); 1 is a training sound's deviation."""
-        mean, _ = self.vae.encode(self._codes(pictures), torch.from_numpy(told))
+        codes = self.narrow.narrowed(codes_of(self.encoder, pictures))
+        mean, _ = self.vae.encode(torch.from_numpy(codes), torch.from_numpy(told))
         return (mean.numpy() - self.centre) @ self.axes / self.spread
 
     @torch.no_grad()
     def pictures(self, latents: np.ndarray, told: np.ndarray) -> np.ndarray:
         """Back: (n, channels, frames, bins)."""
         z = (np.asarray(latents) * self.spread) @ self.axes.T + self.centre
-        code = self.vae.decode(torch.from_numpy(z.astype(np.float32)), torch.from_numpy(told)).numpy()
-        return self.encoder.decode(torch.from_numpy(code * self.deviation + self.mean)).numpy()
-
-    def _codes(self, pictures: np.ndarray) -> Tensor:
-        return torch.from_numpy((codes_of(self.encoder, pictures) - self.mean) / self.deviation)
+        numbers = self.vae.decode(torch.from_numpy(z.astype(np.float32)), torch.from_numpy(told)).numpy()
+        return self.encoder.decode(torch.from_numpy(self.narrow.wide(numbers))).numpy()
 
     def _told(self, told: np.ndarray | None, count: int) -> np.ndarray:
         told = np.full((1, self.inner.conditions), 0.5) if told is None else np.atleast_2d(told)
@@ -813,6 +863,7 @@ class Space:
         """Write it. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _ARRAYS}
+        arrays |= {f"narrow.{name}": torch.from_numpy(value) for name, value in vars(self.narrow).items()}
         for name, part in (("encoder", self.encoder), ("vae", self.vae)):
             arrays |= {f"{name}.{key}": value.contiguous() for key, value in part.state_dict().items()}
         save_file(arrays, folder / "weights.safetensors")
@@ -830,20 +881,22 @@ class Space:
             picture, outer, inner = Picture(**facts["picture"]), Outer(**facts["outer"]), Inner(**facts["inner"])
             arrays = load_file(folder / "weights.safetensors")
             encoder = OUTERS[outer.kind](outer, picture.shape)
-            vae = Vae(inner, encoder.code)
+            narrow = Narrow(*(arrays[f"narrow.{name}"].numpy() for name in ("mean", "axes", "deviation")))
+            vae = Vae(inner, narrow.axes.shape[1])
             for name, part in (("encoder", encoder), ("vae", vae)):
                 part.load_state_dict(
                     {k.removeprefix(f"{name}."): v for k, v in arrays.items() if k.startswith(f"{name}.")}
                 )
                 part.eval()
-            return cls(picture, outer, inner, encoder, vae, *(arrays[name].numpy() for name in _ARRAYS), facts["card"])
+            rest = (arrays[name].numpy() for name in _ARRAYS)
+            return cls(picture, outer, inner, encoder, vae, narrow, *rest, facts["card"])
         except SpaceError:
             raise
         except Exception as error:  # a file that is not whole raises whatever its reader raises
             raise SpaceError(f"{folder} holds no space of notes ({error}); jxemu ml notes train makes one") from None
 
 
-_ARRAYS = ("mean", "deviation", "axes", "centre", "spread")
+_ARRAYS = ("axes", "centre", "spread")
 
 
 def train(
@@ -869,8 +922,8 @@ def train(
         encoder, found = train_outer(outer, learned, judged, folder, schedules[0], True, shown("outer auto-encoder"))
         outer_curve = [asdict(epoch) for epoch in found]
     codes, others = codes_of(encoder, learned.pictures), codes_of(encoder, judged.pictures)
-    mean, deviation = codes.mean(0), np.full(codes.shape[1], max(float(codes.std()), 1e-6), np.float32)
-    codes, others = ((each - mean) / deviation for each in (codes, others))
+    narrow = Narrow.of(codes)
+    codes, others = narrow.narrowed(codes), narrow.narrowed(others)
     vae, inner_curve = train_inner(
         inner, codes, learned.told, others, judged.told, folder, schedules[1], shown("inner auto-encoder")
     )
@@ -883,7 +936,7 @@ def train(
     axes[:, : len(turn)] = turn.T
     spread = np.ones(inner.latents, np.float32)
     spread[: len(sizes)] = np.maximum(sizes / math.sqrt(len(means)), 1e-6)
-    space = Space(learned.picture, outer, inner, encoder, vae, mean, deviation, axes, centre, spread)
+    space = Space(learned.picture, outer, inner, encoder, vae, narrow, axes, centre, spread)
     space.card.update(_figures(space, encoder, learned, judged, carried(found, spreads).numpy()))
     space.card.update(outer_curve=outer_curve, inner_curve=[asdict(e) for e in inner_curve])
     space.save(folder)
@@ -892,40 +945,42 @@ def train(
     return space
 
 
-def principal(learned: np.ndarray, judged: np.ndarray, counts: Sequence[int]) -> dict[int, np.ndarray]:
-    """Pictures to be judged by, rebuilt by so many principal components of those that were learned from: the baseline of equal size."""
-    flat, other = (torch.from_numpy(each).flatten(1) for each in (learned, judged))
-    mean = flat.mean(0)
-    torch.manual_seed(0)
-    most = min(
-        max(counts) + 16, *flat.shape
-    )  # by subspaces that are turned in: all components of many pictures take long
-    _, _, axes = torch.svd_lowrank(flat - mean, most, niter=8)
-    off = other - mean
-    return {n: (mean + off @ axes[:, :n] @ axes[:, :n].T).numpy().reshape(judged.shape) for n in counts}
+def principal(learned: np.ndarray, count: int) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Pictures through up to `count` principal components of those that were learned from: the baseline of equal size."""
+    mean, axes = principal_axes(learned.reshape(len(learned), -1), count)
+
+    def rebuilt(pictures: np.ndarray, count: int) -> np.ndarray:
+        off = pictures.reshape(len(pictures), -1) - mean
+        return (mean + off @ axes[:, :count] @ axes[:, :count].T).reshape(pictures.shape)
+
+    return rebuilt
 
 
 def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, nats: np.ndarray) -> dict[str, Any]:
-    with torch.no_grad():
-        outside = np.concatenate([
-            encoder.decode(encoder.encode(torch.from_numpy(judged.pictures[at : at + 32]))).numpy() for at in range(0, len(judged), 32)
-        ])  # fmt: skip
-    truth = judged.pictures
+    def off(made: Callable[[Sounds], np.ndarray], sounds: Sounds = judged) -> float:
+        """RMS error of pictures that are made of sounds' own, some at a time: all of them do not fit into memory twice."""
+        parts = [sounds.some(range(at, min(at + 256, len(sounds)))) for at in range(0, len(sounds), 256)]
+        errors = [learned.picture.error(made(part), part.pictures) for part in parts]
+        return stdev(float(np.concatenate(errors).mean()))
 
-    def off(made: np.ndarray, wanted: np.ndarray) -> float:
-        return stdev(float(learned.picture.error(made, wanted).mean()))
+    @torch.no_grad()
+    def outside(sounds: Sounds) -> np.ndarray:
+        return encoder.decode(torch.from_numpy(codes_of(encoder, sounds.pictures))).numpy()
 
     counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= space.inner.latents]
-    components = principal(learned.pictures, truth, counts)
+    by_components = principal(learned.pictures, max(counts))
     return {
-        "weights": [sum(p.numel() for p in part.parameters()) for part in (encoder, space.vae)],
+        "weights": [
+            sum(p.numel() for p in encoder.parameters()),
+            sum(p.numel() for p in space.vae.parameters()) + space.narrow.axes.size,
+        ],
         "compression": math.prod(learned.picture.shape) / encoder.code,
-        "outer": off(outside, truth),
-        "through": off(space.rebuilt(judged), truth),
-        "through, training": off(space.rebuilt(learned), learned.pictures),
-        "by axes": {str(n): off(space.rebuilt(judged, n), truth) for n in counts},
-        "by principal components": {str(n): off(components[n], truth) for n in counts},
-        "nearest": off(learned.pictures[nearest(learned.pictures, truth)], truth),
+        "outer": off(outside),
+        "through": off(space.rebuilt),
+        "through, training": off(space.rebuilt, learned),
+        "by axes": {str(n): off(lambda part, n=n: space.rebuilt(part, n)) for n in counts},
+        "by principal components": {str(n): off(lambda part, n=n: by_components(part.pictures, n)) for n in counts},
+        "nearest": off(lambda part: learned.pictures[nearest(learned.pictures, part.pictures)]),
         "active": int((nats > ACTIVE).sum()),
         "nats": nats.tolist(),
     }
@@ -933,6 +988,11 @@ def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, 
 
 def nearest(learned: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """Of each picture to be judged, the place of the learned one that is least off."""
-    flat, other = (each.reshape(len(each), -1) for each in (learned, judged))
-    apart = np.square(flat).sum(1) - 2 * other @ flat.T
-    return apart.argmin(1)
+    other = torch.from_numpy(judged).flatten(1).float()
+    best, place = torch.full((len(judged),), math.inf), torch.zeros(len(judged), dtype=torch.long)
+    for at in range(0, len(learned), 1024):
+        some = torch.from_numpy(learned[at : at + 1024]).flatten(1).float()
+        apart, where = (some.square().sum(1) - 2 * other @ some.T).min(1)
+        nearer = apart < best
+        best[nearer], place[nearer] = apart[nearer], where[nearer] + at
+    return place.numpy()

@@ -17,6 +17,7 @@ from jxemu.ml.samplegen import (
     OUTER_SCHEDULE,
     OUTERS,
     Inner,
+    Narrow,
     Outer,
     Sounds,
     SpaceError,
@@ -70,6 +71,8 @@ def tune(
     """
     if what == "inner" and encoder is None:
         raise SpaceError("an inner auto-encoder is searched for on a trained outer one")
+    if what == "outer" and start.kind == "patch":
+        raise SpaceError("tiles are solved for: there is nothing to search for")
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kind = what if what == "inner" else f"outer {start.kind}"
@@ -85,8 +88,8 @@ def tune(
     )
     codes = [codes_of(encoder, group.pictures) for group in (learned, judged)] if encoder is not None else []
     if codes:
-        mean, deviation = codes[0].mean(0), max(float(codes[0].std()), 1e-6)
-        codes = [(each - mean) / deviation for each in codes]
+        narrow = Narrow.of(codes[0])
+        codes = [narrow.narrowed(each) for each in codes]
 
     def objective(trial: optuna.Trial) -> float:
         best = study.user_attrs.get("best curve", [])

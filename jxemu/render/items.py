@@ -4,6 +4,7 @@ Randomness is counter-based (Philox), keyed by the spec's seed and a purpose, co
 attempt: no draw depends on another item, on order or on how many are drawn at once.
 """
 
+import collections
 import functools
 import hashlib
 import math
@@ -87,12 +88,13 @@ class Items:
         for name, value in spec.rest.items():  # before families: what is fixed does not tell tones apart
             self._table[:, NAMES.index(name)] = value
         self._family = families(self._table, spec.splits.alike)
-        members: dict[int, bytes] = {}
-        for family, row in zip(self._family, self._table, strict=True):
-            members[family] = min(members.get(family, row.tobytes()), row.tobytes())
         if spec.splits.by == "bank":
-            members = {family: self._given.tones[family].origin.encode() for family in members}
-        self._side = {family: self._split_of(first) for family, first in members.items()}
+            self._side = self._sides_of_banks()
+        else:
+            members: dict[int, bytes] = {}
+            for family, row in zip(self._family, self._table, strict=True):
+                members[family] = min(members.get(family, row.tobytes()), row.tobytes())
+            self._side = {family: self._split_of(first) for family, first in members.items()}
         self._prior = Prior.load() if spec.tones.source == "prior" else None
 
     def __len__(self) -> int:
@@ -126,6 +128,22 @@ class Items:
         if place < splits.train:
             return SPLITS[0]
         return SPLITS[1] if place < splits.train + splits.validation else SPLITS[2]
+
+    def _sides_of_banks(self) -> dict[int, str]:
+        """Of each family: whole banks, in an order that the seed says, are tested and validated with until their shares are full.
+
+        A bank at least is on each side that has a share, and the rest is learned from.
+        """
+        spec, banks = self.spec, {family: self._given.tones[family].origin for family in self._family}
+        counts = collections.Counter(banks[family] for family in self._family)
+        left = sorted(counts, key=lambda bank: _digest(b"%d " % spec.seed + bank.encode()))
+        sides = {}
+        for split, share in zip(SPLITS[:0:-1], (spec.splits.test, spec.splits.validation), strict=True):
+            wanted = share * len(self._family)
+            while wanted > 0 and len(left) > 1:
+                sides[left[0]] = split
+                wanted -= counts[left.pop(0)]
+        return {family: sides.get(bank, SPLITS[0]) for family, bank in banks.items()}
 
     def _values(self, draws: Sequence[Draw]) -> tuple[np.ndarray, list[int | None]]:
         """Values uint8 (items, boards, 44), and which tone of the files each upper tone is, if one."""

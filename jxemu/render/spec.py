@@ -196,7 +196,7 @@ class SourceTone(_Part):
 
 
 class Given(_Part):
-    """Tones of files: `bank`, sysex of any format; `csv`, a table with a column a parameter (and `name`)."""
+    """Tones of files: `bank`, sysex of any format; `csv`, a table with a column a parameter (and `name`, and `bank`)."""
 
     source: Literal["bank", "csv"]
     files: list[str] = Field(min_length=1, description=f"Paths from the spec's folder, or {FACTORY!r}.")
@@ -247,7 +247,7 @@ class Splits(_Part):
     test: float = Field(0.05, ge=0)
     by: Literal["family", "bank"] = Field(
         "family",
-        description="bank: whole files stay on one side, but for tones alike to one of an earlier file, which go with it.",
+        description="bank: whole files, or what a table's column `bank` tells apart, stay on one side, but for tones alike to one of an earlier bank, which go with it.",
     )
     alike: int = Field(40, ge=1, le=44, description="Tones of files with so many parameters equal are one family.")
 
@@ -382,10 +382,12 @@ def _coded(name: str, value: int | str) -> int:
     return PARAMETERS[name].parse(value)
 
 
-def read_spec(path: str | Path, items: int | None = None, files: list[str] | None = None) -> Spec:
+def read_spec(
+    path: str | Path, items: int | None = None, files: list[str] | None = None, by: str | None = None
+) -> Spec:
     """The frozen spec of a TOML file, or of a preset's name (`PRESETS`).
 
-    items, files : in place of its own. Raises SpecError.
+    items, files (banks, or tables by their names' end), by (`splits.by`) : in place of its own. Raises SpecError.
     """
     if str(path) in PRESETS:
         name, count = PRESETS[str(path)]
@@ -401,10 +403,16 @@ def read_spec(path: str | Path, items: int | None = None, files: list[str] | Non
         raise SpecError(f"{path}: not TOML: {error}") from None
     if items is not None:
         rows["items"] = items
+    if by is not None:
+        rows["splits"] = (rows["splits"] if isinstance(rows.get("splits"), dict) else {}) | {"by": by}
     if files:
         if not isinstance(rows.get("tones"), dict) or rows["tones"].get("source") not in ("bank", "csv"):
             raise SpecError(f"{path}: its tones do not come from files, so it takes none")
-        rows["tones"]["files"], folder = files, Path()
+        kinds = {"csv" if name.lower().endswith(".csv") else "bank" for name in files}
+        if len(kinds) > 1:
+            raise SpecError("files: banks or tables (.csv), not both")
+        rows["tones"].update(files=files, source=kinds.pop())
+        folder = Path()
     return freeze(checked(rows, str(path)), folder, str(path))
 
 
@@ -435,12 +443,16 @@ def freeze(spec: Spec, folder: Path, where: str = "spec") -> Spec:
     rows: list[SourceTone] = []
     for name in spec.tones.files:
         tones = _bank_tones(name, folder) if spec.tones.source == "bank" else _table_tones(folder / name)
-        origin = Path(name).name
-        rows += [SourceTone(name=tone.name, origin=origin, values=_hexed(tone)) for tone in tones]
+        rows += [
+            SourceTone(name=tone.name, origin=bank or Path(name).name, values=_hexed(tone)) for tone, bank in tones
+        ]
     known = {row.values: row for row in reversed(rows)}  # the first of those that are equal
     unique = [row for row in rows if known[row.values] is row]
     if not unique:
         raise SpecError(f"{where}: there are no tones in {', '.join(spec.tones.files)}")
+    banks, shares = {row.origin for row in unique}, spec.splits.model_dump(include={"train", "validation", "test"})
+    if spec.splits.by == "bank" and len(banks) < (sides := sum(share > 0 for share in shares.values())):
+        raise SpecError(f"{where}: splits.by: {sides} banks are needed, one for each split; there are {len(banks)}")
     names = [Path(name).name for name in spec.tones.files]  # where they lay does not matter any more
     return spec.model_copy(update={"tones": spec.tones.model_copy(update={"files": names, "tones": unique})})
 
@@ -449,18 +461,18 @@ def _hexed(tone: Tone) -> str:
     return bytes(tone.values().values()).hex()
 
 
-def _bank_tones(name: str, folder: Path) -> list[Tone]:
-    if name == FACTORY:
-        return factory_bank().tones
+def _bank_tones(name: str, folder: Path) -> list[tuple[Tone, str]]:
+    """Tones, and what they say of the bank that they are from: nothing."""
     try:
-        return Bank.load(folder / name).tones
+        return [(tone, "") for tone in (factory_bank() if name == FACTORY else Bank.load(folder / name)).tones]
     except SysexError as error:
         raise SpecError(str(error)) from None
     except (OSError, ValueError) as error:
         raise SpecError(f"cannot read {folder / name}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _table_tones(path: Path) -> list[Tone]:
+def _table_tones(path: Path) -> list[tuple[Tone, str]]:
+    """Tones, and the bank that each is from, where a column says so."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -477,7 +489,7 @@ def _table_tones(path: Path) -> list[Tone]:
             raise SpecError(f"{path}: line {line}: no column is named as a parameter (dco1_range, ...)")
         try:
             values = {name: cell.strip().removesuffix(".0") for name, cell in cells.items()}
-            tones.append(Tone(row.get("name") or "", **values))
+            tones.append((Tone(row.get("name") or "", **values), row.get("bank") or ""))
         except ValueError as error:
             raise SpecError(f"{path}: line {line}: {error}") from None
     return tones
