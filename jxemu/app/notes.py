@@ -44,11 +44,14 @@ def train(
     sounds: SoundsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the space.")],
     latents: Annotated[int, typer.Option(min=1, max=256, help="Numbers that a note becomes.")] = 8,
-    outer: Annotated[OuterKind, typer.Option(help="Outer auto-encoder.")] = OuterKind.conv,
+    outer: Annotated[
+        OuterKind, typer.Option(help="Outer auto-encoder; patch is solved for, by its --size alone.")
+    ] = OuterKind.conv,
     size: Annotated[
         int,
         typer.Option(
-            min=1, help="Of its code: channels (conv), numbers a tile (patch), a frame (rnn, step), in all (flat)."
+            min=1,
+            help="Of its code: channels (conv), numbers a tile in the mean (patch), a frame (rnn, step), in all (flat).",
         ),
     ] = 8,
     hidden: Annotated[int, typer.Option(min=1, help="Its units.")] = 32,

@@ -559,8 +559,8 @@ def _effect_commands() -> Iterator[Command]:
         *(("lowpass", f"lowpass-{kind}", kind, "--epochs 6") for kind in ORIGINALS),
         (f"hpf-2{UNSEEN}", "hpf-2-untied", "conv-untied", "--epochs 8"),
         (f"hpf-2{UNSEEN}", "hpf-2-reused", "conv-untied", "--epochs 8 --reuse effect/lowpass-conv-untied"),
-        ("vcf", "vcf", "lstm", "--epochs 34"),
-        ("vcf-moving", "vcf-moving", "lstm", "--control sounds/vcf-moving/control.wav --epochs 24"),
+        ("vcf", "vcf", "lstm", "--epochs 44"),
+        ("vcf-moving", "vcf-moving", "lstm", "--control sounds/vcf-moving/control.wav --epochs 36"),
     ):
         yield Command.of(f"{_TRAIN.format(tap=tap, name=name, kind=kind)} {more}", f"effect/{name}/card.json")
 
