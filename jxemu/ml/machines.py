@@ -572,8 +572,8 @@ def _crbm_commands() -> Iterator[Command]:
         yield Command.of(f"{words}original-{n} --epochs 30 --start random --no-clamp", f"crbm/original-{n}/card.json")
 
 
-_SPACE_SOUNDS = "dataset render --preset samplegen-1k --items 48000 -o sounds/{}"
-_SPACE = "ml notes train sounds/{0} -o {0} --outer patch --size 48 --inner-hidden 512 --inner-epochs 16"
+_SPACE_SOUNDS = "dataset render --preset samplegen-1k --items {1} -o sounds/{0}"
+_SPACE = "ml notes train sounds/{0} -o {0} --outer patch --size 48 --inner-hidden 512 --inner-epochs {1}"
 _SINE = "ml phase train sounds/sine.wav -o phase/sine-{} --bins 10 --layers 1 --mixtures 1 --sequence 10 --epochs {}"
 STUDIES = {
     "crbm": Study(_crbm_sounds, tuple(_crbm_commands()), _crbm),
@@ -588,8 +588,8 @@ STUDIES = {
     "notes": Study(
         _nothing,
         (
-            Command.of(_SPACE_SOUNDS.format("notes"), "sounds/notes/manifest.json"),
-            Command.of(_SPACE.format("notes"), "notes/card.json"),
+            Command.of(_SPACE_SOUNDS.format("notes", 48_000), "sounds/notes/manifest.json"),
+            Command.of(_SPACE.format("notes", 16), "notes/card.json"),
         ),
         _notes,
     ),
@@ -612,10 +612,10 @@ def banks(files: Sequence[Path]) -> Study:
     """
     name = f"{BANKS}-{hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:8]}"
     given = [word for file in files for word in ("--files", str(file.resolve()))]
-    sounds = (*_SPACE_SOUNDS.format(name).split(), *given, "--split-by", "bank")
+    sounds = (*_SPACE_SOUNDS.format(name, 24_000).split(), *given, "--split-by", "bank")
     study = Study(
         _nothing,
-        (Command(sounds, f"sounds/{name}/manifest.json"), Command.of(_SPACE.format(name), f"{name}/card.json")),
+        (Command(sounds, f"sounds/{name}/manifest.json"), Command.of(_SPACE.format(name, 32), f"{name}/card.json")),
         lambda folder, quick: _space(folder, name, "space of notes, between banks", study),
     )
     return study
