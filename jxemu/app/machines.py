@@ -25,7 +25,11 @@ def table(command_line: TyperGroup, folder: Path, only: Sequence[str], quick: bo
     files : banks of which a space of notes is made and measured too, some of them held out.
     """
     lib = library("machines")
-    studies = {name: lib.STUDIES[name] for name in only or lib.STUDIES}
+    studies = {name: lib.STUDIES[name] for name in only or lib.STUDIES if name != lib.BANKS}
+    if lib.BANKS in only and not files:
+        fail("--only banks needs --bank: at least three banks, or a table of tones with a column `bank`")
+    if files and only and lib.BANKS not in only:
+        fail("--bank is for a space of its notes: add --only banks, or leave --only out")
     if files:
         try:
             studies[lib.BANKS] = lib.banks(files)

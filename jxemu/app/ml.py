@@ -37,7 +37,7 @@ Network = StrEnum(
         )
     },
 )
-Machine = StrEnum("Machine", {name: name for name in ("crbm", "phase", "notes", "effect", "samples")})
+Machine = StrEnum("Machine", {name: name for name in ("crbm", "phase", "notes", "banks", "effect", "samples")})
 Method = StrEnum("Method", {name: name for name in ("avo", "spiral", "enhanced")})
 COUNT = 100
 """Sounds to find, where nothing else is asked for."""
@@ -168,7 +168,8 @@ def bench(
     ] = COUNT,
     seed: Annotated[int, typer.Option(min=0, help="Of random tones and of flows.")] = 0,
     only: Annotated[
-        list[Machine] | None, typer.Option(help="Without a dataset: measure this machine only; repeat.")
+        list[Machine] | None,
+        typer.Option(help="Without a dataset: measure this machine only; repeat. banks: the notes of --bank."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Without a dataset: train next to nothing, to try it.")
