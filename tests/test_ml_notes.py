@@ -5,9 +5,11 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from typer.testing import CliRunner
 
 from jxemu.app.cli import app
+from jxemu.app.words import note_in
 
 torch = pytest.importorskip("torch")
 
@@ -43,13 +45,42 @@ def space(groups, tmp_path_factory):
 # --- pictures ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "most"), [("magnitude", 0.1), ("complex", 0.01), ("phase", 0.1)])
+@pytest.mark.parametrize(
+    ("kind", "most"), [("magnitude", 0.1), ("decibel", 0.1), ("complex", 0.01), ("polar", 0.01), ("phase", 0.1)]
+)
 def test_a_picture_becomes_its_sound_again(kind, most):
     picture = samplegen.Picture(RATE, 512, 128, 40, kind)
     sound = note(300, 4, 0.6)
     again = picture.sound(*picture.of(sound))
     levels = [np.abs(samplegen.analysed(each, 512, 128))[4:34] for each in (sound, again)]
     assert np.linalg.norm(levels[1] - levels[0]) < most * np.linalg.norm(levels[0])
+
+
+@pytest.mark.parametrize("kind", samplegen.KINDS)
+def test_what_lies_above_a_pictures_band_is_silent(kind):
+    picture = samplegen.Picture(RATE, 512, 128, 40, kind, band=0.25)
+    assert picture.shape[2] == 65
+    again = picture.sound(*picture.of(note(200, 12, 0.6)))
+    levels = np.abs(samplegen.analysed(again, 512, 128))[8:32]
+    assert levels[:, 70:].max() < 0.02 * levels[:, :60].max()
+    with pytest.raises(samplegen.SpaceError, match="share"):
+        samplegen.Picture(RATE, band=0.0)
+
+
+def test_the_levels_of_frames_are_told_below_the_loudest():
+    levels = SMALL.levels(note(500, 1))
+    assert levels.shape == (24, 129)
+    assert levels.max() == 0
+    assert levels[5].argmax() == 16  # 500 Hz of 31.25 a bin
+
+
+def test_a_note_is_its_lowest_strong_partial():
+    sound = note(220, 4, 0.6) + 0.004 * np.sin(2 * np.pi * 110 * np.arange(round(0.6 * RATE)) / RATE)
+    assert samplegen.lowest_partial(sound, RATE) == pytest.approx(220, rel=0.01)
+    assert samplegen.is_note(sound, RATE, 57)
+    assert samplegen.is_note(note(220 * 1.08), RATE, 57)
+    assert not samplegen.is_note(note(220 * 1.12), RATE, 57)
+    assert not samplegen.is_note(np.zeros(1000), RATE, 57)
 
 
 def test_short_sounds_are_filled_and_long_ones_cut_and_silence_stays():
@@ -127,6 +158,16 @@ def test_what_latents_carry_is_the_divergence_from_a_normal_density():
     assert torch.allclose(samplegen.carried(mean, spread), wanted)
 
 
+def test_hidden_layers_are_images_of_a_picture(groups):
+    shape, picture = SMALL.shape, groups[0].pictures[0]
+    conv = samplegen.Conv(samplegen.Outer("conv", 4, 8, 2), shape)
+    assert [images.shape[0] for _, images in samplegen.layers(conv, picture)] == [8, 4, 8, 1]
+    step = samplegen.Step(samplegen.Outer("step", 4, 8, 2), shape)
+    assert {images.shape[:2] for _, images in samplegen.layers(step, picture)} == {(1, 24)}
+    tiles = samplegen.Patch(samplegen.Outer("patch", 2), shape)
+    assert all(images.shape[1:] == (24, 8) for _, images in samplegen.layers(tiles, picture))
+
+
 # --- when to stop --------------------------------------------------------------------------------
 
 
@@ -142,6 +183,15 @@ def test_training_ends_for_the_reasons_that_it_should():
     assert samplegen.capped(seconds=0)(curve([1.0], [1.0]))
     assert samplegen.capped(best=[1.0, 0.2])(curve([1.0, 1.0], [1.0, 0.7]))
     assert not samplegen.capped(best=[1.0, 0.2])(curve([1.0, 1.0], [1.0, 0.5]))
+
+
+def test_the_weights_of_the_best_epoch_are_kept(groups, tmp_path):
+    outer = samplegen.Outer("conv", 4, 8, 2)
+    network, found = samplegen.train_outer(outer, *groups, tmp_path, Schedule(8, 4, 0.05, 0.0))
+    test = [epoch.figures["test"] for epoch in found]
+    y = torch.from_numpy(groups[1].pictures).float()
+    with torch.no_grad():
+        assert float((network.decode(network.encode(y)) - y).square().mean()) == pytest.approx(min(test), rel=1e-3)
 
 
 # --- the space -----------------------------------------------------------------------------------
@@ -199,8 +249,9 @@ def near(a, b):
 def test_all_that_can_be_made_of_a_place(space):
     a, b, told = note(200, 1), note(200, 5), np.array([0.1])
     way = space.interpolated(a, b, 4, told)
-    assert near(way[0], space.at(space.place(a, told), told)[0])
-    assert near(way[-1], space.at(space.place(b, told), told)[0])
+    for end, sound in ((way[0], a), (way[-1], b)):
+        place, level = space.place(sound, told)
+        assert near(end, space.at(place, told, level)[0])
     assert len(space.plainly_interpolated(a, b, 3)) == 3
     assert not near(*space.perturbed(a, 0.5, 2, 1, told))
     assert near(*space.perturbed(a, 0.0, 2, 1, told))
@@ -221,6 +272,30 @@ def test_the_first_axis_changes_more_than_the_last(space):
         return np.abs(high - low).mean()
 
     assert reach(0) > reach(3)
+
+
+def test_sounds_are_as_loud_as_what_they_come_from(space, groups):
+    quiet, loud, told = 0.1 * note(200, 2), note(200, 2), np.array([0.1])
+    way = space.interpolated(quiet, loud, 3, told)
+    assert [np.abs(way[n]).max() / np.abs(way[2]).max() for n in (0, 1)] == pytest.approx([0.1, 0.55], rel=0.2)
+    made = [space.perturbed(sound, 0.1, 1, 0, told)[0] for sound in (quiet, loud)]
+    assert np.abs(made[0]).max() == pytest.approx(0.1 * np.abs(made[1]).max(), rel=0.05)
+    assert space.card["level"] == pytest.approx(groups[0].levels.mean())
+
+
+def test_a_space_goes_on_from_another_and_tells_what_fewer_latents_reach(space, groups, tmp_path):
+    told = []
+    slow = Schedule(2, 1, 1e-6, 0.0)
+    tuned = samplegen.train(space.outer, space.inner, *groups, tmp_path, (slow, slow), tuned=space, mixes=False, also=(1, 2),
+                            heard=lambda rung, picture: told.append((rung, picture.shape)))  # fmt: skip
+    assert tuned.card["through"] == pytest.approx(space.card["through"], rel=0.02)
+    assert any(not torch.equal(a, b) for a, b in zip(tuned.vae.parameters(), space.vae.parameters(), strict=True))
+    assert list(tuned.card["by latents"]) == ["1", "2", "4"]
+    assert tuned.card["by latents"]["4"] == tuned.card["through"]
+    assert set(told) == {("outer", SMALL.shape), ("inner", SMALL.shape)}
+    assert "after the 2 epochs" in tuned.card["ended"]["inner"]
+    with pytest.raises(samplegen.SpaceError, match="kept or tuned"):
+        samplegen.train(space.outer, space.inner, *groups, tmp_path, QUICK, known=space, tuned=space)
 
 
 def test_a_saved_space_is_the_same(space, groups, tmp_path):
@@ -343,6 +418,55 @@ def test_the_commands_make_a_space_and_sounds_of_it(tmp_path):
     assert done.exit_code == 0, done.output
     assert "1 trials" in done.output
     assert (tmp_path / "t/search.png").exists()
+
+
+def test_a_space_of_wanted_notes_is_tuned_and_filmed(tmp_path):
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for name, hertz in (
+        ("a C4", 261.6),
+        ("b C4", 263.0),
+        ("c", 262.0),
+        ("d C4 not", 330.0),
+        ("e C5", 261.6),
+        ("f", 523.3),
+    ):
+        soundfile.write(folder / f"{name}.wav", note(hertz), RATE)
+    sizes = "--window", 256, "--seconds", 0.4, "--latents", 1, "--hidden", 8, "--outer-epochs", 1, "--inner-epochs", 1
+    done = command("train", folder, "-o", tmp_path / "s", "--note", "C4", "--picture", "decibel", "--band", 0.5, "--outer", "step",
+                   "--no-mixes", "--beta", 0.001, "--also", 2, *sizes)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "3 of 6 sounds" in done.output
+    assert all(left in done.output for left in ("left out: d C4 not", "left out: e C5", "left out: f"))
+    space = samplegen.Space.load(tmp_path / "s")
+    assert (space.picture.kind, space.picture.band, space.outer.kind, space.inner.beta) == (
+        "decibel",
+        0.5,
+        "step",
+        0.001,
+    )
+    assert "| latents | 1 | 2 |" in (tmp_path / "s/README.md").read_text()
+    for name in ("layers.png", "outer.wav", "inner.wav"):
+        assert (tmp_path / "s" / name).stat().st_size > 1000
+    tuned = command("train", folder, "-o", tmp_path / "tuned", "--note", "C4", "--picture", "decibel", "--band", 0.5, "--tune",
+                    tmp_path / "s", *sizes)  # fmt: skip
+    assert tuned.exit_code == 0, tuned.output
+    before, after = (torch.cat([p.detach().ravel() for p in each.encoder.parameters()]) for each in (space, samplegen.Space.load(tmp_path / "tuned")))  # fmt: skip
+    assert 0 < float((after - before).abs().max()) < 1e-4
+    done = command("film", folder / "a C4.wav", "-o", tmp_path / "film.gif", "--space", tmp_path / "s")
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == space.picture.frames
+    for words, said in ((["film", folder / "c.wav", "-o", tmp_path / "film.mp4"], ".gif"),
+                        (["train", folder, "-o", tmp_path / "x", "--note", "H2"], "a note's name")):  # fmt: skip
+        done = command(*words)
+        assert done.exit_code == 2
+        assert said in done.output
+
+
+def test_names_of_notes_are_found_in_names_of_files():
+    names = ("Piano C4", "x-F#3-soft", "Bb2", "C-1", "bass 2", "ABC4D", "Cello")
+    assert [note_in(name) for name in names] == [60, 54, 46, 0, None, None, None]
 
 
 def test_the_commands_say_what_is_wrong_in_a_sentence(tmp_path):

@@ -1,6 +1,7 @@
 """``jxemu ml notes``: a space of notes, in which there is something between any two of them."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from itertools import combinations
@@ -10,12 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from jxemu.app.files import fail
+from jxemu.app.files import fail, whole_file
 from jxemu.app.training import library, progress, shown, trained
-from jxemu.app.waves import dataset_notes, is_dataset, read_wave, read_waves, wave_files, write_wave
+from jxemu.app.waves import (
+    dataset_notes,
+    dataset_tones,
+    is_dataset,
+    read_wave,
+    read_waves,
+    wave_files,
+    write_wave,
+)
+from jxemu.app.words import note_in
 
 if TYPE_CHECKING:
-    from jxemu.ml.samplegen import Sounds, Space
+    from jxemu.ml.samplegen import Picture, Sounds, Space
     from jxemu.ml.train import Schedule
 
 app = typer.Typer(
@@ -23,7 +33,7 @@ app = typer.Typer(
 )
 
 OuterKind = StrEnum("OuterKind", {name: name for name in ("conv", "patch", "rnn", "step", "flat")})
-PictureKind = StrEnum("PictureKind", {name: name for name in ("magnitude", "complex", "phase")})
+PictureKind = StrEnum("PictureKind", {name: name for name in ("magnitude", "decibel", "complex", "polar", "phase")})
 Rung = StrEnum("Rung", {name: name for name in ("outer", "inner")})
 
 SoundsArgument = Annotated[
@@ -35,8 +45,27 @@ OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Folder for t
 NoteOption = Annotated[int, typer.Option(min=0, max=127, help="Note that is told to a space that learned a dataset.")]
 VelocityOption = Annotated[int, typer.Option(min=1, max=127)]
 SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same sounds.")]
+OfNoteOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--note",
+        help="Only sounds of this note, such as C4 (60); repeat. One that a file's name says, and the lowest strong partial within 10 %.",
+    ),
+]
+BandOption = Annotated[
+    float, typer.Option(min=0.01, max=1.0, help="Share of the spectrum that is learned, from the lowest bin up.")
+]
 
 MOST_SECONDS = 30.0
+
+FINE_TUNING = (1e-6, 1)
+"""Rate and batch with which a space is tuned where nothing else is asked for. As SampleGen has it."""
+
+HEARD_EVERY = 20.0
+"""Seconds between sounds of a training, at least."""
+
+FILM_RATE = 20
+"""Pictures of a film a second, at most."""
 
 
 @app.command()
@@ -57,11 +86,14 @@ def train(
     hidden: Annotated[int, typer.Option(min=1, help="Its units.")] = 32,
     depth: Annotated[int, typer.Option(min=1, max=8, help="Its layers.")] = 3,
     picture: Annotated[
-        PictureKind, typer.Option(help="What of spectra is learned; magnitude guesses phases.")
+        PictureKind, typer.Option(help="What of spectra is learned; magnitude and decibel guess phases.")
     ] = PictureKind.magnitude,
+    band: BandOption = 1.0,
     window: Annotated[int, typer.Option(min=64, max=8192, help="Samples of a frame; the hop is half.")] = 2048,
     seconds: Annotated[float, typer.Option(min=0.1, max=8.0, help="Of each sound; the rest is cut.")] = 1.9,
+    of_note: OfNoteOption = None,
     most: Annotated[int | None, typer.Option(min=2, help="Learn from the so many that differ most.")] = None,
+    mixes: Annotated[bool, typer.Option(help="Let half of each batch of the outer one be mixes of two sounds.")] = True,
     ratio: Annotated[float, typer.Option(min=0.1, max=2.0, help="How its layers shrink (step, flat): 1 evenly.")] = 0.5,
     outer_epochs: Annotated[int | None, typer.Option(min=1)] = None,
     outer_rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0)] = None,
@@ -72,25 +104,44 @@ def train(
     inner_epochs: Annotated[int | None, typer.Option(min=1)] = None,
     inner_rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0)] = None,
     inner_batch: Annotated[int | None, typer.Option(min=1)] = None,
+    beta: Annotated[
+        float | None, typer.Option(min=0.0, help="Weight of what latents carry beside the error; default 0.0001.")
+    ] = None,
+    also: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Train inner ones of so many latents too, for the error by size; repeat."),
+    ] = None,
     known: Annotated[
         Path | None, typer.Option("--space", help="A space whose outer auto-encoder is kept as it is.")
     ] = None,
+    tune: Annotated[
+        Path | None,
+        typer.Option(help="A space that both go on from, of its sizes; batches of 1 and a rate of 1e-6, if not told."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=1, help="The same seed gives the same space.")] = 1,
 ) -> None:
-    """Train both auto-encoders, one after another; the same command goes on where it was stopped."""
+    """Train both auto-encoders, one after another; the same command goes on where it was stopped.
+
+    Now and then outer.wav and inner.wav in the folder are what they make of a sound that they do not learn from.
+    """
     lib = library("samplegen")
     with trained(output):
-        learned, judged = _sounds(lib, sounds, picture.value, window, seconds, most)
+        learned, judged = _sounds(lib, sounds, picture.value, window, seconds, most, of_note, band)
+        outer_rate, outer_batch, inner_rate, inner_batch = (
+            usual if tune and given is None else given
+            for given, usual in zip((outer_rate, outer_batch, inner_rate, inner_batch), 2 * FINE_TUNING, strict=True)
+        )
         schedules = (
             _schedule(lib.OUTER_SCHEDULE, outer_epochs, outer_rate, outer_batch, seed),
             _schedule(lib.INNER_SCHEDULE, inner_epochs, inner_rate, inner_batch, seed),
         )
-        inner = lib.Inner(latents, inner_hidden, inner_depth, inner_ratio, learned.told.shape[1])
-        kept = lib.Space.load(known) if known else None
+        told = learned.told.shape[1]
+        inner = lib.Inner(latents, inner_hidden, inner_depth, inner_ratio, told, lib.BETA if beta is None else beta)
+        kept, tuned = (lib.Space.load(path) if path else None for path in (known, tune))
         with progress() as bar:
             space = lib.train(
                 lib.Outer(outer.value, size, hidden, depth, ratio), inner, learned, judged, output, schedules,
-                lambda what: shown(bar, what), kept,
+                lambda what: shown(bar, what), kept, tuned, mixes, also or (), _heard(learned.picture, output),
             )  # fmt: skip
         text = _about(space, learned, judged, output, sounds)
         (output / "README.md").write_text(text)
@@ -109,8 +160,11 @@ def search(
     minutes: Annotated[float, typer.Option(min=0.01, help="Longest trial.")] = 5.0,
     epochs: Annotated[int, typer.Option(min=1, help="Of a trial at most.")] = 80,
     grid: Annotated[bool, typer.Option("--grid", help="A fixed grid of settings instead.")] = False,
+    picture: Annotated[PictureKind, typer.Option(help="Kind of pictures.")] = PictureKind.magnitude,
+    band: BandOption = 1.0,
     window: Annotated[int, typer.Option(min=64, max=8192)] = 2048,
     seconds: Annotated[float, typer.Option(min=0.1, max=8.0)] = 1.9,
+    of_note: OfNoteOption = None,
     seed: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Search for settings; the same command goes on where it was stopped."""
@@ -118,10 +172,9 @@ def search(
     tuning = library("tuning")
     with trained(output):
         known = lib.Space.load(space) if space else None
-        kind = known.picture.kind if known else "magnitude"
-        learned, judged = _sounds(lib, sounds, kind, window, seconds, None)
+        learned, judged = _sounds(lib, sounds, picture.value, window, seconds, None, of_note, band)
         if known and known.picture != learned.picture:
-            fail(f"{space} has pictures of another shape; give its --window and --seconds")
+            fail(f"{space} has pictures of another shape; give its --picture, --band, --window and --seconds")
         start = lib.Outer(outer.value) if what.value == "outer" else lib.Inner(conditions=learned.told.shape[1])
         with progress() as bar:
             tell = shown(bar, f"searching, {what.value}")
@@ -260,12 +313,57 @@ def rebuild(
     typer.echo(rows.rstrip())
 
 
+@app.command()
+def film(
+    sounds: Annotated[list[Path], typer.Argument(help="One to four WAV files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="GIF file.")],
+    space: Annotated[Path | None, typer.Option(help="Show beside each what this space makes of it.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=30.0, help="Of the sounds.")] = 1.9,
+    note: NoteOption = 60,
+    velocity: VelocityOption = 100,
+) -> None:
+    """Spectra of sounds as they move."""
+    lib, there = library("samplegen"), _load(space) if space else None
+    if len(sounds) > 4:
+        fail(f"{len(sounds)} sounds do not fit into one film: up to four do")
+    if output.suffix.lower() != ".gif":
+        fail(f"{output}: a film is a .gif file")
+    if there:
+        rate, shape = there.picture.rate, there.picture
+        data = [_mono(path, rate) for path in sounds]
+    else:
+        data, rate = read_waves(sounds, MOST_SECONDS)
+        shape = lib.Picture(rate, frames=max(4, round(seconds * rate / lib.Picture.hop)))
+    courses = []
+    for path, sound in zip(wave_files(sounds), data, strict=True):
+        courses.append((path.stem, shape.levels(sound)))
+        if there:
+            (again,) = there.at(*_place(there, sound, note, velocity))
+            courses.append((f"{path.stem}, through the space", shape.levels(again)))
+    _film(courses, shape, output)
+    typer.echo(f"{output}: {len(courses)} spectra, {shape.frames} frames")
+
+
 # --- parts ---------------------------------------------------------------------------------------
 
 
 def _schedule(usual: "Schedule", epochs: int | None, rate: float | None, batch: int | None, seed: int) -> "Schedule":
-    given = {name: value for name, value in (("epochs", epochs), ("rate", rate), ("batch", batch)) if value is not None}
-    return replace(usual, seed=seed, **given)
+    """The usual one, but for what is told; another batch has a rate of its size."""
+    batch = batch or usual.batch
+    rate = usual.rate * batch / usual.batch if rate is None else rate
+    return replace(usual, epochs=epochs or usual.epochs, batch=batch, rate=rate, seed=seed)
+
+
+def _heard(picture: "Picture", folder: Path) -> Callable[[str, np.ndarray], None]:
+    """Writes what a rung makes of a sound, as its picture, not too often."""
+    last = dict.fromkeys(("outer", "inner"), -HEARD_EVERY)
+
+    def heard(rung: str, made: np.ndarray) -> None:
+        if time.monotonic() - last[rung] >= HEARD_EVERY:
+            write_wave(folder / f"{rung}.wav", picture.sound(made, 0.5), picture.rate)
+            last[rung] = time.monotonic()
+
+    return heard
 
 
 def _load(path: Path) -> "Space":
@@ -288,29 +386,100 @@ def _told(space: "Space", note: int, velocity: int) -> np.ndarray:
 
 
 def _sounds(
-    lib, paths: Sequence[Path], kind: str, window: int, seconds: float, most: int | None
-) -> tuple["Sounds", "Sounds"]:
+    lib, paths: Sequence[Path], kind: str, window: int, seconds: float, most: int | None, of_note: Sequence[str] | None,
+    band: float,
+) -> tuple["Sounds", "Sounds"]:  # fmt: skip
     """What is learned from, and what is judged by: a dataset's splits, or every fifth sound."""
     hop = window // 2
+    wanted = {_note(text) for text in of_note or ()}
+
+    def shape(rate: int) -> "Picture":
+        return lib.Picture(rate, window, hop, max(4, round(seconds * rate / hop) + 1), kind, band)
+
     if len(paths) == 1 and is_dataset(paths[0]):
         groups = []
         for split in ("train", "test"):
             data, rate, notes, _ = dataset_notes(paths[0], split)
-            shape = lib.Picture(rate, window, hop, max(4, round(seconds * rate / hop) + 1), kind)
+            names = dataset_tones(paths[0], split)
+            if wanted:
+                own = [n for n, note in enumerate(notes) if note[0] in wanted]
+                if not own:
+                    fail(f"{paths[0]} has no sounds of {', '.join(of_note)} for {split}")
+                data, notes, names = [data[n] for n in own], [notes[n] for n in own], [names[n] for n in own]
             told = np.array([[note / 127, velocity / 127] for note, velocity, *_ in notes])
-            groups.append(lib.Sounds.of(data, shape, told))
+            groups.append(lib.Sounds.of(data, shape(rate), told, names))
         learned, judged = groups
     else:
         data, rate = read_waves(paths, MOST_SECONDS)
-        shape = lib.Picture(rate, window, hop, max(4, round(seconds * rate / hop) + 1), kind)
+        names = [path.stem for path in wave_files(paths)]
+        if wanted:
+            data, names = _of_notes(lib, data, names, rate, wanted)
         if len(data) < 3:
             fail(f"{len(data)} sounds are too few: at least two to learn from and one to be judged by")
-        whole = lib.Sounds.of(data, shape, names=[path.stem for path in wave_files(paths)])
+        whole = lib.Sounds.of(data, shape(rate), names=names)
         places = np.arange(len(whole))
         learned, judged = whole.some(places[places % 5 != 0]), whole.some(places[places % 5 == 0])
     if most is not None and most < len(learned):
         learned = learned.some(lib.diverse(learned.pictures, most))
     return learned, judged
+
+
+def _note(text: str) -> int:
+    note = note_in(text)
+    if note is None or not 0 <= note <= 127:
+        fail(f"--note {text}: it is a note's name, such as C4 or F#3; C4 is 60")
+    return note
+
+
+def _of_notes(
+    lib, data: Sequence[np.ndarray], names: Sequence[str], rate: int, wanted: set[int]
+) -> tuple[list[np.ndarray], list[str]]:
+    """Sounds that are of a wanted note: the one that their name says, if it says one, and by their lowest strong partial."""
+    kept = []
+    for n, (sound, name) in enumerate(zip(data, names, strict=True)):
+        said = note_in(name)
+        candidates = wanted if said is None else wanted & {said}
+        if any(lib.is_note(sound, rate, note) for note in candidates):
+            kept.append(n)
+        else:
+            why = (
+                f"its lowest strong partial has {lib.lowest_partial(sound, rate):.1f} Hz"
+                if candidates
+                else "its name says another note"
+            )
+            typer.echo(f"left out: {name}, {why}")
+    typer.echo(f"{len(kept)} of {len(data)} sounds are of the notes that are wanted")
+    return [data[n] for n in kept], [names[n] for n in kept]
+
+
+def _film(courses: Sequence[tuple[str, np.ndarray]], shape: "Picture", path: Path) -> None:
+    """Spectra (frames, bins) in dB as a GIF, a picture a frame, slower than they sound."""
+    from matplotlib.animation import PillowWriter
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1 + 1.7 * len(courses)), layout="constrained")
+    hertz = np.arange(courses[0][1].shape[1]) * shape.rate / shape.window
+    lines = []
+    for axis, (name, levels) in zip(figure.subplots(len(courses), 1, squeeze=False)[:, 0], courses, strict=True):
+        axis.fill_between(hertz[1:], levels.max(0)[1:], -100, color="#e3e6e8")  # the loudest that each bin ever is
+        lines.append((axis.semilogx(hertz[1:], levels[0, 1:], color="#1f5f8b", linewidth=0.8)[0], levels))
+        axis.set(title=name, ylabel="dB", ylim=(-90, 3), xlim=(20, shape.rate / 2))
+    axis.set_xlabel("Hz")
+    with whole_file(path) as part:
+        writer = PillowWriter(min(FILM_RATE, shape.rate / shape.hop))
+        with writer.saving(figure, part, 70):
+            for n in range(shape.frames):
+                for line, levels in lines:
+                    line.set_ydata(levels[n, 1:])
+                figure.suptitle(f"{n * shape.hop / shape.rate:.2f} s", fontsize=9)
+                writer.grab_frame()
+
+
+def _place(space: "Space", sound: np.ndarray, note: int, velocity: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Where a sound lies, what it is told, and how loud it is: as `Space.at` takes them."""
+    told = _told(space, note, velocity)
+    place, level = space.place(sound, told)
+    return place, told, level
 
 
 def _written(folder: Path, sounds: Sequence[np.ndarray], rate: int, names: Sequence[str] = ()) -> None:
@@ -337,13 +506,21 @@ def _about(space: "Space", learned: "Sounds", judged: "Sounds", folder: Path, pa
     _draw_curves(space, folder / "curves.png")
     _draw_latents(space, learned, folder / "latents.png")
     _draw_rebuilt(space, judged, folder / "rebuilt.png")
+    _draw_layers(space, judged, folder / "layers.png")
     card = space.card
     axes = list(card["by axes"])
+    sizes = list(card["by latents"])
+    by_size = [
+        "Inner auto-encoders of so many latents, each trained by itself:", "",
+        f"| latents | {' | '.join(sizes)} |", f"|---|{'---|' * len(sizes)}",
+        f"| error | {' | '.join(format(card['by latents'][n], '.2f') for n in sizes)} |", "",
+    ] if len(sizes) > 1 else []  # fmt: skip
     return "\n".join([
         f"# A space of {', '.join(path.name for path in paths)}", "",
         f"{len(learned)} sounds learned from, {len(judged)} judged by; {space.outer.kind} auto-encoder of {card['weights'][0]:,} weights, "
         f"{card['compression']:.1f} times smaller; inner one of {card['weights'][1]:,} weights and {space.inner.latents} latents, "
-        f"{card['active']} of them in use (over 0.05 nat).", "",
+        f"{card['active']} of them in use (over 0.05 nat). Training ended: outer, {card['ended']['outer']}; "
+        f"inner, {card['ended']['inner']}.", "",
         "RMS error in per cent of full scale, on sounds that were not learned from:", "",
         "| | error |", "|---|---|",
         f"| outer auto-encoder alone | {card['outer']:.2f} |",
@@ -354,8 +531,8 @@ def _about(space: "Space", learned: "Sounds", judged: "Sounds", folder: Path, pa
             f"| {name} | {' | '.join(format(card[key][n], '.2f') for n in axes)} |"
             for name, key in (("the space", "by axes"), ("principal components", "by principal components"))
         ),
-        "",
-        "![curves](curves.png)", "", "![latents](latents.png)", "", "![rebuilt](rebuilt.png)", "",
+        "", *by_size,
+        "![curves](curves.png)", "", "![latents](latents.png)", "", "![rebuilt](rebuilt.png)", "", "![layers](layers.png)", "",
     ])  # fmt: skip
 
 
@@ -367,41 +544,81 @@ def _draw_curves(space: "Space", path: Path) -> None:
         curve = space.card[f"{name}_curve"]
         for which in ("train", "test"):
             losses = [epoch["figures"][which] for epoch in curve]
-            axis.semilogy(range(1, len(losses) + 1), losses, label=f"{which}, best {min(losses):.3g}")
+            told = f"{which}, best {min(losses):.3g}, mean of the last ten {np.mean(losses[-10:]):.3g}"
+            axis.semilogy(range(1, len(losses) + 1), losses, label=told)
         axis.set(title=f"{name} auto-encoder", xlabel="epoch", ylabel="mean squared error")
         axis.legend()
     figure.savefig(path, dpi=100)
 
 
 def _draw_latents(space: "Space", learned: "Sounds", path: Path) -> None:
-    """Bars of each axis and what categories mean on it, the largest by pairs with an ellipse a category, and how normal they are."""
+    """Bars of each axis and what categories mean on it; the largest axes by pairs, with an ellipse a category; how normal each is."""
     from matplotlib.figure import Figure
-    from matplotlib.patches import Ellipse
 
     lib = library("samplegen")
     z = space.latents(learned.pictures, learned.told)
-    pairs = list(combinations(range(min(z.shape[1], 4)), 2)) or [(0, 0)]
-    figure = Figure(figsize=(4.4 * (3 + len(pairs)), 4), layout="constrained")
-    bars, means, shape, *planes = figure.subplots(1, 3 + len(pairs))
-    bars.bar(range(z.shape[1]), space.spread, color="#1f5f8b")
+    count = z.shape[1]
+    pairs = list(combinations(range(min(count, 4)), 2)) or [(0, 0)]
+    shown = min(count, 16)
+    figure = Figure(figsize=(17, 5 + 4 * -(-len(pairs) // 4) + 1.8 * -(-shown // 8)), layout="constrained")
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(5, 4 * -(-len(pairs) // 4), 1.8 * -(-shown // 8)))
+    bars, means = top.subplots(1, 2)
+    bars.bar(range(count), space.spread, color="#1f5f8b")
     bars.set(title="deviation of each axis", xlabel="axis")
     kinds = [lib.category_of(name) for name in learned.names]
+    planes = middle.subplots(-(-len(pairs) // 4), min(len(pairs), 4), squeeze=False).ravel()
     for n, kind in enumerate(sorted(set(kinds))):
         own = z[np.array([each == kind for each in kinds])]
         colour = f"C{n % 10}"
-        means.plot(own.mean(0), "o-", color=colour, label=kind)
-        for plane, (across, up) in zip(planes, pairs, strict=True):
+        means.errorbar(range(count), own.mean(0), own.std(0), fmt="o-", capsize=2, color=colour, label=kind)
+        for plane, (across, up) in zip(planes, pairs, strict=False):
             plane.plot(own[:, across], own[:, up], ".", color=colour)
-            centre, size = own.mean(0), 2 * own.std(0)
-            plane.add_patch(Ellipse((centre[across], centre[up]), size[across], size[up], fill=False, color=colour))
+            plane.add_patch(_ellipse(own[:, [across, up]], colour))
             plane.set(xlabel=f"axis {across}", ylabel=f"axis {up}")
-    means.set(title="mean of each category", xlabel="axis")
+    for plane in planes[len(pairs) :]:
+        plane.set_visible(False)
+    means.set(title="mean and deviation of each category", xlabel="axis")
     means.legend(fontsize=7)
-    at = np.linspace(-4, 4, 81)
-    shape.hist(z.ravel(), at, density=True, color="#b9c0c6")
-    shape.plot(at, np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi), color="#c2571a")
-    shape.set(title="all axes, and a normal density")
-    figure.savefig(path, dpi=100)
+    at = np.linspace(-4, 4, 41)
+    shapes = bottom.subplots(-(-shown // 8), min(shown, 8), squeeze=False).ravel()
+    for n, shape in enumerate(shapes):
+        shape.set_visible(n < shown)
+        if n < shown:
+            shape.hist(z[:, n], at, density=True, color="#b9c0c6")
+            shape.plot(at, np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi), color="#c2571a")
+            shape.set(title=f"axis {n}, and a normal density", yticks=[])
+            shape.title.set_fontsize(8)
+    figure.savefig(path, dpi=80)
+
+
+def _ellipse(points: np.ndarray, colour: str):
+    """Where points (n, 2) lie: one deviation of their main directions."""
+    from matplotlib.patches import Ellipse
+
+    spread, turn = np.linalg.eigh(np.cov(points.T)) if len(points) > 1 else (np.zeros(2), np.eye(2))
+    wide, high = 2 * np.sqrt(np.maximum(spread, 0.0))[::-1]
+    angle = np.degrees(np.arctan2(turn[1, 1], turn[0, 1]))
+    return Ellipse(points.mean(0), wide, high, angle=angle, fill=False, color=colour)
+
+
+def _draw_layers(space: "Space", judged: "Sounds", path: Path) -> None:
+    """What each hidden layer makes of a sound that was not learned from; of tiles, what they are made of.
+
+    Up to 16 images a layer; of convolutions their lowest fifth, where partials are.
+    """
+    from matplotlib.figure import Figure
+
+    found = library("samplegen").layers(space.encoder, judged.pictures[0])
+    columns = max(min(len(images), 16) for _, images in found)
+    share = 5 if space.outer.kind == "conv" else 1
+    figure = Figure(figsize=(1 + 1.1 * columns, 0.4 + 1.3 * len(found)), layout="constrained")
+    for row, (name, images) in zip(figure.subplots(len(found), columns, squeeze=False), found, strict=True):
+        for axis in row:
+            axis.set_axis_off()
+        for axis, image in zip(row, images[:16], strict=False):
+            axis.imshow(image.T[: -(-image.shape[1] // share)], aspect="auto", origin="lower", cmap="magma")
+        row[0].set_title(name, fontsize=7, loc="left")
+    figure.savefig(path, dpi=80)
 
 
 def _draw_rebuilt(space: "Space", judged: "Sounds", path: Path) -> None:

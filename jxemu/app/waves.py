@@ -78,6 +78,13 @@ def dataset_notes(path: Path, split: str) -> tuple[Sequence[np.ndarray], int, li
     return Audio(items), spec.machine.sample_rate, notes, list(whole.names)
 
 
+def dataset_tones(path: Path, split: str) -> list[str]:
+    """Names of the tones of a split's items; empty ones of tones that were drawn."""
+    from jxemu.render import dataset
+
+    return [name.decode(errors="replace") for name in dataset.open(path).split(split).column("name")]
+
+
 def tone_parameters(bank: Path | None, tone: str | None, names: Sequence[str]) -> np.ndarray:
     """Parameters 0..1 of a bank's tone, in the order of names; what is not there ends the command."""
     from jxemu.patch.parameter import PARAMETERS

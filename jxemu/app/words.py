@@ -1,5 +1,6 @@
 """Values as the panel of the instrument words them."""
 
+import re
 from typing import Any
 
 from jxemu.patch.parameter import PARAMETERS
@@ -11,6 +12,15 @@ _NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 def note_name(note: int) -> str:
     """A MIDI note as the field writes it, 60 is C4."""
     return f"{_NOTES[note % 12]}{note // 12 - 1}"
+
+
+def note_in(text: str) -> int | None:
+    """The first MIDI note that a text names as the field writes it, such as "C4", "F#3" or "Bb2"; None without one."""
+    found = re.search(r"(?<![A-Za-z0-9])([A-G])([#b]?)(-1|[0-9])(?![A-Za-z0-9])", text)
+    if not found:
+        return None
+    letter, sign, octave = found.groups()
+    return _NOTES.index(letter) + {"": 0, "#": 1, "b": -1}[sign] + 12 * (int(octave) + 1)
 
 
 def parameter_words(name: str, value: int) -> str:

@@ -14,9 +14,11 @@ After SampleGen; pictures with phases, free bits, conditions and ordered latents
 import itertools
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,10 @@ KEPT = 512
 """Principal components of codes that the inner one works on: eight numbers say little of the others, which it would learn by heart."""
 
 BETA, WARM_UP = 1e-4, 300
-"""Weight of the latents' cost beside the mean squared error of the code's deviation, and the steps in which it rises."""
+"""Weight of what latents carry beside the mean squared error of the code's deviation, and the steps in which it rises."""
 
-STALL, WINDOW = 0.005, 5
-"""Change, of the means of two windows of so many epochs, below which training has come to an end."""
+STALL, WINDOW, INNER_WINDOW = 0.005, 5, 15
+"""Change, of the means of two windows of so many epochs, below which training has come to an end. As SampleGen has them."""
 
 OVERFIT, GARBAGE = 3.0, 0.5
 """Test loss over training loss: above the first it learns by heart, below the second something is wrong."""
@@ -68,30 +70,40 @@ class SpaceError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """How sounds become pictures.  kind : magnitude (phases are guessed), complex, or phase (amplitude and turn)."""
+    """How sounds become pictures.
+
+    kind : magnitude or decibel (phases are guessed), complex, polar (amplitude and phase), or phase (amplitude and turn).
+    band : share of the bins, from the lowest up, that are in it; what lies above is silent.
+    """
 
     rate: int = 44_100
     window: int = 2048
     hop: int = 1024
     frames: int = 83
     kind: str = "magnitude"
+    band: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or min(self.window, self.hop, self.frames) < 4 or self.window % self.hop:
             raise SpaceError(
                 f"a picture is one of {', '.join(KINDS)}, of at least 4 frames, its window a multiple of its hop"
             )
+        if not (0 < self.band <= 1 and self.bins >= 4):
+            raise SpaceError("a picture has a share of 0 to 1 of a spectrum's bins, and at least 4 of them")
+
+    @property
+    def bins(self) -> int:
+        """Of a frame."""
+        return round(self.band * (self.window // 2)) + 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, frames and bins."""
-        return 1 if self.kind == "magnitude" else 2, self.frames, self.window // 2 + 1
+        return 1 if self.kind in ("magnitude", "decibel") else 2, self.frames, self.bins
 
     def of(self, sound: np.ndarray) -> tuple[np.ndarray, float]:
         """A sound (n,) as a picture of its first frames, cut or filled with silence, and the level it had."""
-        length = self.hop * (self.frames - 1)
-        sound = np.pad(np.asarray(sound, float)[:length], (0, max(0, length - len(sound))))
-        frames = analysed(sound, self.window, self.hop)[: self.frames]
+        frames = self._frames(sound)[:, : self.bins]
         loudest = float(np.abs(frames).max())
         if not loudest > 1e-9:
             return np.zeros(self.shape, np.float32), 0.0
@@ -101,24 +113,48 @@ class Picture:
             parts = [
                 np.sign(part) * np.log1p(MU * np.abs(part)) / math.log1p(MU) for part in (frames.real, frames.imag)
             ]
+        elif self.kind == "decibel":
+            parts = [1 - np.log(np.maximum(np.abs(frames), GATE_IN)) / math.log(GATE_IN)]
         else:
             parts = [np.log1p(MU * np.abs(frames)) / math.log1p(MU)]
+        if self.kind == "polar":
+            parts.append(np.angle(frames) / np.pi)
         if self.kind == "phase":
-            parts.append(np.split(CODES["delta"].encode(frames, self.window, self.hop), 2, 1)[1] / np.pi)
+            whole = np.pad(frames, ((0, 0), (0, self.window // 2 + 1 - self.bins)))
+            turns = np.split(CODES["delta"].encode(whole, self.window, self.hop), 2, 1)[1]
+            parts.append(turns[:, : self.bins] / np.pi)
         return np.stack(parts).astype(np.float32), loudest
+
+    def _frames(self, sound: np.ndarray) -> np.ndarray:
+        length = self.hop * (self.frames - 1)
+        sound = np.pad(np.asarray(sound, float)[:length], (0, max(0, length - len(sound))))
+        return analysed(sound, self.window, self.hop)[: self.frames]
+
+    def levels(self, sound: np.ndarray) -> np.ndarray:
+        """Levels of a sound's frames (frames, window // 2 + 1) in dB below its loudest, down to -100."""
+        amplitudes = np.abs(self._frames(sound))
+        return 20 * np.log10(np.maximum(amplitudes / max(float(amplitudes.max()), 1e-9), 1e-5))
 
     def sound(self, picture: np.ndarray, level: float) -> np.ndarray:
         """Back: (n,), as loud as it was."""
         picture = np.asarray(picture, float)
+        above = self.window // 2 + 1 - self.bins
+        picture = np.pad(picture, ((0, 0), (0, 0), (0, above)))
         if self.kind == "complex":
             real, imaginary = (np.sign(part) * np.expm1(np.abs(part) * math.log1p(MU)) / MU for part in picture)
             frames = real + 1j * imaginary
             frames = np.where(np.abs(frames) > GATE_OUT * np.abs(frames).max(initial=1e-12), frames, 0)
             return overlapped(frames, self.window, self.hop) * level
-        amplitudes = np.expm1(np.clip(picture[0], 0, 1.2) * math.log1p(MU)) / MU
+        levels = np.clip(picture[0], 0, 1.2)
+        if self.kind == "decibel":
+            amplitudes = np.where(levels > 0, GATE_IN ** (1 - levels), 0)
+        else:
+            amplitudes = np.expm1(levels * math.log1p(MU)) / MU
         amplitudes = np.where(amplitudes > GATE_OUT * amplitudes.max(initial=1e-12), amplitudes, 0)
-        if self.kind == "magnitude":
+        if self.shape[0] == 1:
             return guessed(amplitudes, self.window, self.hop) * level
+        if self.kind == "polar":
+            return overlapped(amplitudes * np.exp(1j * np.pi * picture[1]), self.window, self.hop) * level
         rows = np.concatenate([np.log(np.maximum(amplitudes, 1e-12)), picture[1] * np.pi], 1)
         return overlapped(locked(rows, self.window, self.hop), self.window, self.hop) * level
 
@@ -129,13 +165,35 @@ class Picture:
         return (np.square(made - wanted) * counts).sum((1, 2, 3)) / counts.sum((1, 2, 3))
 
     def weights(self, pictures: Tensor) -> Tensor:
-        """What each number's error counts: a turn as much as its amplitude is loud."""
-        if self.kind != "phase":
+        """What each number's error counts: a phase, or its turn, as much as its amplitude is loud."""
+        if self.kind not in ("polar", "phase"):
             return torch.ones_like(pictures)
         return torch.cat([torch.ones_like(pictures[:, :1]), pictures[:, :1].clamp(0, 1)], 1)
 
 
-KINDS = ("magnitude", "complex", "phase")
+KINDS = ("magnitude", "decibel", "complex", "polar", "phase")
+
+
+STRONG, NEAR = 10 ** (-20 / 20), 0.1
+"""Amplitude, of the loudest's, from which a partial is strong; how far, relative, the lowest strong one may be off a note."""
+
+
+def lowest_partial(sound: np.ndarray, rate: int) -> float:
+    """Hertz of the lowest strong partial of a sound (n,) between 20 Hz and half the rate; 0 for silence."""
+    size = 1 << (max(len(sound), 4 * rate // 20) - 1).bit_length()
+    spectrum = np.abs(np.fft.rfft(np.asarray(sound, float) * np.hanning(len(sound)), size))
+    spectrum[: math.ceil(20 * size / rate)] = 0.0
+    if not spectrum.max() > 0:
+        return 0.0
+    inner = spectrum[1:-1]
+    peaks = (inner >= spectrum[:-2]) & (inner > spectrum[2:]) & (inner > STRONG * spectrum.max())
+    return float((np.flatnonzero(peaks)[0] + 1) * rate / size) if peaks.any() else 0.0
+
+
+def is_note(sound: np.ndarray, rate: int, note: int) -> bool:
+    """Whether a sound's lowest strong partial is a MIDI note, within ten per cent."""
+    wanted = 440 * 2 ** ((note - 69) / 12)
+    return abs(lowest_partial(sound, rate) - wanted) < NEAR * wanted
 
 
 def category_of(name: str) -> str:
@@ -473,17 +531,21 @@ OUTERS: dict[str, type] = {"flat": Flat, "step": Step, "rnn": Rnn, "conv": Conv,
 
 @dataclass(frozen=True)
 class Inner:
-    """What the inner auto-encoder is.  conditions : numbers that are told beside the latents."""
+    """What the inner auto-encoder is.
+
+    conditions : numbers that are told beside the latents.  beta : weight of what latents carry beside the code's error.
+    """
 
     latents: int = 8
     hidden: int = 256
     depth: int = 3
     ratio: float = 0.5
     conditions: int = 0
+    beta: float = BETA
 
     def __post_init__(self) -> None:
-        if min(self.latents, self.hidden, self.depth) < 1 or self.conditions < 0:
-            raise SpaceError("an inner auto-encoder has at least one latent, unit and layer")
+        if min(self.latents, self.hidden, self.depth) < 1 or self.conditions < 0 or self.beta < 0:
+            raise SpaceError("an inner auto-encoder has at least one latent, unit and layer, and no weight below 0")
 
     def sizes(self, code: int) -> tuple[list[int], list[int]]:
         """Of its layers, both ways."""
@@ -502,7 +564,7 @@ class Vae(nn.Module):
     def __init__(self, inner: Inner, code: int):
         super().__init__()
         enter, leave = inner.sizes(code)
-        self.enter, self.leave = mlp(enter), mlp(leave)
+        self.enter, self.leave, self.beta = mlp(enter), mlp(leave), inner.beta
         self.register_buffer("steps", torch.zeros(()))
 
     def encode(self, code: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
@@ -521,12 +583,43 @@ class Vae(nn.Module):
         error = (self.decode(latents, told) - code).square().mean()
         self.steps += 1
         rise = min(1.0, float(self.steps) / WARM_UP)
-        return error + BETA * rise * carried(mean, spread).clamp_min(FREE_BITS).sum()
+        return error + self.beta * rise * carried(mean, spread).clamp_min(FREE_BITS).sum()
 
 
 def carried(mean: Tensor, spread: Tensor) -> Tensor:
     """Nats that each latent carries, the mean over a batch: KL from the standard normal density."""
     return 0.5 * (mean.square() + spread.exp() - 1 - spread).mean(0)
+
+
+@torch.no_grad()
+def layers(network: nn.Module, picture: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """What hidden layers of an outer auto-encoder make of a picture: names, and images (n, frames, columns) of each.
+
+    Of convolutions an image a channel, of layers that go frame by frame one, its columns the units, of others a single row.
+    Tiles have no hidden layers: theirs are the components of each band.
+    """
+    if isinstance(network, Patch):
+        shape = network.shape[0], network.shape[1], Patch.BINS
+        return [
+            (f"tiles {begin} to {end - 1}", components.T.unflatten(1, shape)[:, 0].numpy())
+            for (begin, end, _), components in zip(network.bands, network.components, strict=True)
+        ]
+    found: list[tuple[str, np.ndarray]] = []
+
+    def seen(name: str, made: Tensor) -> None:
+        found.append(
+            (name, made[0].reshape(-1, *made.shape[1:][-2:]).numpy() if made.dim() > 2 else made[None].numpy())
+        )
+
+    hooks = [
+        part.register_forward_hook(lambda _, given, made, name=name: seen(name, made[0] if isinstance(made, tuple) else made))
+        for name, part in network.named_modules()
+        if not list(part.children()) and not isinstance(part, nn.ELU)
+    ]  # fmt: skip
+    network.decode(network.encode(torch.from_numpy(picture[None]).float()))
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 # --- when to stop --------------------------------------------------------------------------------
@@ -632,10 +725,17 @@ class _Places:
 def train_outer(
     outer: Outer, learned: Sounds, judged: Sounds, folder: Path, schedule: Schedule = OUTER_SCHEDULE, mixes: bool = True,
     shown: Shown = lambda done, steps, loss: None, ends: Callable[[list[Epoch]], bool] | None = None,
+    heard: Callable[[np.ndarray], None] = lambda picture: None, begun: nn.Module | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:  # fmt: skip
-    """The first rung; what is solved for has a curve of one epoch. mixes : whether half of each batch are mixes of its sounds. Raises OSError, FloatingPointError."""
+    """The first rung, with the weights of its best epoch; what is solved for has a curve of one epoch.
+
+    mixes : whether half of each batch are mixes of its sounds.  begun : a network of this kind to go on from.
+    heard : told after each epoch what it makes of the first picture to be judged by.  Raises OSError, FloatingPointError.
+    """
     torch.manual_seed(schedule.seed)
     network = OUTERS[outer.kind](outer, learned.picture.shape)
+    if begun:
+        network.load_state_dict(begun.state_dict())
     x, y = torch.from_numpy(learned.pictures), torch.from_numpy(judged.pictures)
     drawn = torch.Generator().manual_seed(schedule.seed)
 
@@ -650,29 +750,37 @@ def train_outer(
             pictures = torch.cat([pictures[half:], mixed(pictures, drawn)[:half]])
         return off(network, pictures)
 
+    @torch.no_grad()
     def check(network: nn.Module) -> dict[str, float]:
-        with torch.no_grad():
-            return {
-                name: float(
-                    np.mean(
-                        [float(off(network, group[at : at + 32].float())) for at in range(0, min(len(group), 256), 32)]
-                    )
-                )
-                for name, group in (("train", x), ("test", y))
-            }
+        heard(network.decode(network.encode(y[:1].float()))[0].numpy())
+        return {
+            name: float(
+                np.mean([float(off(network, group[at : at + 32].float())) for at in range(0, min(len(group), 256), 32)])
+            )
+            for name, group in (("train", x), ("test", y))
+        }
 
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(network, Patch):
-        network.solve(x)
+        if not begun:
+            network.solve(x)
         figures = check(network)
         return network, [Epoch(1, figures["train"], figures)]
     recipe = json.dumps(
-        [asdict(outer), asdict(learned.picture), asdict(schedule), digest(learned.pictures, judged.pictures)]
-    )
+        [asdict(outer), asdict(learned.picture), asdict(schedule), mixes, _weights(begun), digest(learned.pictures, judged.pictures)]
+    )  # fmt: skip
     curve = fit(
-        network, _Places(len(x)), loss, check, schedule, folder / "outer.pt", recipe, shown, ends=ends or ending(),
+        network, _Places(len(x)), loss, check, schedule, folder / "outer.pt", recipe, shown, ends=ends or ending(), best=_judged,
     )  # fmt: skip
     return network, curve
+
+
+def _judged(epoch: Epoch) -> float:
+    return epoch.figures["test"]
+
+
+def _weights(network: nn.Module | None) -> str:
+    return digest(*(part.numpy() for part in network.state_dict().values())) if network else ""
 
 
 @torch.no_grad()
@@ -725,33 +833,34 @@ class Narrow:
 def train_inner(
     inner: Inner, codes: np.ndarray, told: np.ndarray, others: np.ndarray, beside: np.ndarray, folder: Path,
     schedule: Schedule = INNER_SCHEDULE, shown: Shown = lambda done, steps, loss: None,
-    ends: Callable[[list[Epoch]], bool] | None = None,
+    ends: Callable[[list[Epoch]], bool] | None = None, heard: Callable[[Tensor], None] = lambda code: None,
+    begun: Vae | None = None,
 ) -> tuple[Vae, list[Epoch]]:  # fmt: skip
-    """The second rung, on narrowed codes (n, kept); `others` and `beside` are codes and conditions to be judged by."""
+    """The second rung, on narrowed codes (n, kept); `others` and `beside` are codes and conditions to be judged by.
+
+    heard : told after each epoch what it makes of the first of `others`, (1, kept).  begun : a network to go on from.
+    """
     torch.manual_seed(schedule.seed)
     network = Vae(inner, codes.shape[1])
-    groups = {"train": (codes, told), "test": (others, beside)}
-    groups = {
-        name: tuple(torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in pair)
-        for name, pair in groups.items()
-    }
+    if begun:
+        network.load_state_dict(begun.state_dict())
+    groups = {"train": _tensors(codes, told), "test": _tensors(others, beside)}
 
+    @torch.no_grad()
     def check(network: Vae) -> dict[str, float]:
-        with torch.no_grad():
-            return {
-                name: float((network.decode(network.encode(code, by)[0], by) - code).square().mean())
-                for name, (code, by) in groups.items()
-            }
+        made = {name: network.decode(network.encode(code, by)[0], by) for name, (code, by) in groups.items()}
+        heard(made["test"][:1])
+        return {name: float((made[name] - code).square().mean()) for name, (code, _) in groups.items()}
 
     def loss(network: Vae, places: Tensor) -> Tensor:
         code, by = groups["train"]
         return network.cost(code[places], by[places])
 
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = json.dumps([asdict(inner), asdict(schedule), digest(codes, told, others, beside)])
+    recipe = json.dumps([asdict(inner), asdict(schedule), _weights(begun), digest(codes, told, others, beside)])
     curve = fit(
-        network, _Places(len(codes)), loss, check, schedule, folder / "inner.pt", recipe, shown, ends=ends or ending(15)
-    )
+        network, _Places(len(codes)), loss, check, schedule, folder / "inner.pt", recipe, shown, ends=ends or ending(INNER_WINDOW), best=_judged,
+    )  # fmt: skip
     return network, curve
 
 
@@ -794,14 +903,22 @@ class Space:
             raise SpaceError(f"the space wants {self.inner.conditions} conditions, not {told.shape[1]}")
         return np.broadcast_to(told, (count, self.inner.conditions)).astype(np.float32)
 
-    def at(self, latents: np.ndarray, told: np.ndarray | None = None, level: float = 0.5) -> list[np.ndarray]:
-        """Sounds of places (n, latents) on the axes, each (samples,)."""
-        latents = np.atleast_2d(latents)
-        return [self.picture.sound(each, level) for each in self.pictures(latents, self._told(told, len(latents)))]
+    def at(
+        self, latents: np.ndarray, told: np.ndarray | None = None, levels: float | np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """Sounds of places (n, latents) on the axes, each (samples,).
 
-    def place(self, sound: np.ndarray, told: np.ndarray | None = None) -> np.ndarray:
-        """Where a sound lies (latents,)."""
-        return self.latents(self.picture.of(sound)[0][None], self._told(told, 1))[0]
+        levels : of all, or of each (n,); default: as loud as those that were learned from are in the mean.
+        """
+        latents = np.atleast_2d(latents)
+        levels = np.broadcast_to(self.card.get("level", 0.5) if levels is None else levels, len(latents))
+        made = self.pictures(latents, self._told(told, len(latents)))
+        return [self.picture.sound(*each) for each in zip(made, levels, strict=True)]
+
+    def place(self, sound: np.ndarray, told: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """Where a sound lies (latents,), and how loud it is."""
+        picture, level = self.picture.of(sound)
+        return self.latents(picture[None], self._told(told, 1))[0], level
 
     # --- what can be made ---
 
@@ -811,20 +928,22 @@ class Space:
         """Sounds on the straight way from one to another. told : conditions (1 or 2, k), of both or of each."""
         way = np.linspace(0, 1, count)[:, None]
         told = self._told(told, 2)
-        a, b = self.place(first, told[:1]), self.place(second, told[1:])
-        return self.at(a + (b - a) * way, told[:1] + (told[1:] - told[:1]) * way)
+        (a, loud), (b, other) = self.place(first, told[:1]), self.place(second, told[1:])
+        levels = (loud + (other - loud) * way)[:, 0]
+        return self.at(a + (b - a) * way, told[:1] + (told[1:] - told[:1]) * way, levels)
 
     def plainly_interpolated(self, first: np.ndarray, second: np.ndarray, count: int) -> list[np.ndarray]:
         """The same between pictures, without any machine: what the space is to be better than."""
-        (a, loud), (b, _) = self.picture.of(first), self.picture.of(second)
-        return [self.picture.sound(a + (b - a) * x, loud) for x in np.linspace(0, 1, count)]
+        (a, loud), (b, other) = self.picture.of(first), self.picture.of(second)
+        return [self.picture.sound(a + (b - a) * x, loud + (other - loud) * x) for x in np.linspace(0, 1, count)]
 
     def perturbed(
         self, sound: np.ndarray, amount: float, count: int, seed: int = 0, told: np.ndarray | None = None
     ) -> list[np.ndarray]:
         """Sounds about one; amount in deviations."""
-        rng = np.random.default_rng(seed)
-        return self.at(self.place(sound, told) + amount * rng.standard_normal((count, self.inner.latents)), told)
+        place, level = self.place(sound, told)
+        off = np.random.default_rng(seed).standard_normal((count, self.inner.latents))
+        return self.at(place + amount * off, told, level)
 
     def drawn(self, count: int, seed: int = 0, told: np.ndarray | None = None) -> list[np.ndarray]:
         """Sounds of random places."""
@@ -842,7 +961,8 @@ class Space:
         """A sound through the space and through it again: what it drifts to."""
         made = []
         for _ in range(times):
-            sound = self.at(self.place(sound, told), told)[0]
+            place, level = self.place(sound, told)
+            (sound,) = self.at(place, told, level)
             made.append(sound)
         return made
 
@@ -902,13 +1022,23 @@ _ARRAYS = ("axes", "centre", "spread")
 def train(
     outer: Outer, inner: Inner, learned: Sounds, judged: Sounds, folder: Path, schedules: tuple[Schedule, Schedule] = (OUTER_SCHEDULE, INNER_SCHEDULE),
     shown: Callable[[str], Shown] = lambda what: lambda done, steps, loss: None, known: "Space | None" = None,
+    tuned: "Space | None" = None, mixes: bool = True, also: Sequence[int] = (),
+    heard: Callable[[str, np.ndarray], None] = lambda rung, picture: None,
 ) -> Space:  # fmt: skip
-    """Both rungs; what was begun in the folder goes on. known : a space whose outer auto-encoder is taken as it is.
+    """Both rungs; what was begun in the folder goes on.
 
+    known : a space whose outer auto-encoder is taken as it is.  tuned : a space that both go on from.  mixes : see `train_outer`.
+    also : numbers of latents of other inner ones, which are trained too, for the error by size.
+    heard : told now and then, by the name of the rung, the picture that it makes of the first sound to be judged by.
     Raises SpaceError, OSError, FloatingPointError.
     """
-    if known and known.picture != learned.picture:
-        raise SpaceError("the space whose outer auto-encoder is taken has pictures of another shape")
+    for space in filter(None, (known, tuned)):
+        if space.picture != learned.picture:
+            raise SpaceError("the space that is gone on from has pictures of another shape")
+    if tuned:
+        if known:
+            raise SpaceError("a space is kept or tuned, not both")
+        outer, inner = tuned.outer, tuned.inner
     if inner.conditions != learned.told.shape[1]:
         raise SpaceError(
             f"{learned.told.shape[1]} conditions are there, the inner auto-encoder takes {inner.conditions}"
@@ -919,14 +1049,25 @@ def train(
         outer, encoder, outer_curve = known.outer, known.encoder, known.card["outer_curve"]
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        encoder, found = train_outer(outer, learned, judged, folder, schedules[0], True, shown("outer auto-encoder"))
+        encoder, found = train_outer(
+            outer, learned, judged, folder, schedules[0], mixes, shown("outer auto-encoder"),
+            heard=partial(heard, "outer"), begun=tuned and tuned.encoder,
+        )  # fmt: skip
         outer_curve = [asdict(epoch) for epoch in found]
     codes, others = codes_of(encoder, learned.pictures), codes_of(encoder, judged.pictures)
-    narrow = Narrow.of(codes)
+    narrow = tuned.narrow if tuned else Narrow.of(codes)
     codes, others = narrow.narrowed(codes), narrow.narrowed(others)
-    vae, inner_curve = train_inner(
-        inner, codes, learned.told, others, judged.told, folder, schedules[1], shown("inner auto-encoder")
-    )
+
+    def wide(numbers: Tensor) -> np.ndarray:
+        return encoder.decode(torch.from_numpy(narrow.wide(numbers.numpy()))).numpy()
+
+    def climb(inner: Inner, folder: Path, name: str, begun: Vae | None = None) -> tuple[Vae, list[Epoch]]:
+        return train_inner(
+            inner, codes, learned.told, others, judged.told, folder, schedules[1], shown(name),
+            heard=lambda numbers: heard("inner", wide(numbers)[0]), begun=begun,
+        )  # fmt: skip
+
+    vae, inner_curve = climb(inner, folder, "inner auto-encoder", tuned and tuned.vae)
     with torch.no_grad():
         found, spreads = vae.encode(torch.from_numpy(codes), torch.from_numpy(learned.told))
     means = found.numpy()
@@ -939,10 +1080,37 @@ def train(
     space = Space(learned.picture, outer, inner, encoder, vae, narrow, axes, centre, spread)
     space.card.update(_figures(space, encoder, learned, judged, carried(found, spreads).numpy()))
     space.card.update(outer_curve=outer_curve, inner_curve=[asdict(e) for e in inner_curve])
+    space.card["ended"] = {
+        name: _ended(curve, schedule, window)
+        for name, curve, schedule, window in (
+            ("outer", outer_curve, schedules[0], WINDOW), ("inner", space.card["inner_curve"], schedules[1], INNER_WINDOW),
+        )
+    }  # fmt: skip
+    space.card["level"] = float(learned.levels[learned.levels > 0].mean())
+    by_latents = {inner.latents: space.card["through"]}
+    for count in also:
+        part = folder / f"latents-{count}"
+        other, _ = climb(replace(inner, latents=count), part, f"inner auto-encoder, {count} latents")
+        with torch.no_grad():
+            made = wide(other.decode(other.encode(*(pair := _tensors(others, judged.told)))[0], pair[1]))
+        by_latents[count] = stdev(float(learned.picture.error(made, judged.pictures).mean()))
+        shutil.rmtree(part)
+    space.card["by latents"] = {str(count): by_latents[count] for count in sorted(by_latents)}
     space.save(folder)
     for name in ("outer.pt", "inner.pt"):
         (folder / name).unlink(missing_ok=True)
     return space
+
+
+def _ended(curve: Sequence[dict[str, Any]], schedule: Schedule, window: int) -> str:
+    """Why a training came to its end."""
+    return (
+        reason([Epoch(**epoch) for epoch in curve], window) or f"after the {schedule.epochs} epochs that were asked for"
+    )
+
+
+def _tensors(*arrays: np.ndarray) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays)
 
 
 def principal(learned: np.ndarray, count: int) -> Callable[[np.ndarray, int], np.ndarray]:

@@ -1,5 +1,6 @@
 """The training loop of all networks. It stops and goes on: checkpoints between epochs, nothing drawn that depends on the past."""
 
+import copy
 import hashlib
 import math
 import time
@@ -101,13 +102,15 @@ def fit(
     shown: Shown = lambda done, steps, loss: None,
     mended: Callable[[nn.Module], None] = lambda network: None,
     ends: Callable[[list[Epoch]], bool] = lambda curve: False,
+    best: Callable[[Epoch], float] | None = None,
     device: str = "cpu",
 ) -> list[Epoch]:
-    """Train `network` in place; it ends with its averaged weights.
+    """Train `network` in place; it ends with its averaged weights, those of the last epoch or of the best one.
 
     loss : of the network and places in the table, a mean.  check : figures of a network on the validation split.
     checkpoint : file to go on from, if it is there and of the same `recipe`: all that the training depends on, as text.
     mended : done to the network after each epoch.  ends : whether a curve is long enough, before all epochs are done.
+    best : what of an epoch is least where its weights are to be kept; default: the last one's are.
     device : that `loss` and `check` work on.
     """
     batch = min(schedule.batch, len(data))
@@ -121,26 +124,27 @@ def fit(
     )  # fmt: skip
     curve: list[Epoch] = []
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
+    found = mean.module.state_dict()
     if checkpoint.exists():
         kept = torch.load(checkpoint, weights_only=True, map_location=device)
         if kept["recipe"] == recipe:
             for name, part in parts.items():
                 part.load_state_dict(kept[name])
-            curve = [Epoch(*row) for row in kept["curve"]]
+            curve, found = [Epoch(*row) for row in kept["curve"]], kept["found"]
     saved = time.monotonic()
     for number in range(len(curve), 0 if curve and ends(curve) else schedule.epochs):
         torch.manual_seed(schedule.seed * 100_003 + number)
         network.train()
         losses, done = [], number * (steps // schedule.epochs)
         for places in data.batches(batch, np.random.default_rng([schedule.seed, number])):
-            found = loss(network, places)
+            off = loss(network, places)
             optimiser.zero_grad(set_to_none=True)
-            found.backward()
+            off.backward()
             nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimiser.step()
             course.step()
             mean.update_parameters(network)
-            losses.append(found.item())
+            losses.append(off.item())
             done += 1
             shown(done, steps, float(np.mean(losses[-50:])))
         mended(network)
@@ -148,16 +152,20 @@ def fit(
             raise FloatingPointError(f"the loss is no number any more in epoch {number + 1}; a lower rate may help")
         mean.eval()
         curve.append(Epoch(number + 1, float(np.mean(losses)), check(mean.module)))
+        if best is None or best(curve[-1]) <= min(map(best, curve)):
+            found = copy.deepcopy(mean.module.state_dict())
         ended = number + 1 == schedule.epochs or ends(curve)
         if time.monotonic() - saved < SAVE_EVERY and not ended:
             continue
         saved = time.monotonic()
         part = checkpoint.with_name(f".{checkpoint.name}.part")
         kept = {name: each.state_dict() for name, each in parts.items()}
-        torch.save(kept | {"recipe": recipe, "curve": [[e.number, e.loss, e.figures] for e in curve]}, part)
+        torch.save(
+            kept | {"recipe": recipe, "found": found, "curve": [[e.number, e.loss, e.figures] for e in curve]}, part
+        )
         part.replace(checkpoint)
         if ended:
             break
-    network.load_state_dict(mean.module.state_dict())
+    network.load_state_dict(found)
     network.eval()
     return curve
