@@ -344,6 +344,92 @@ def test_the_commands_train_list_move_and_sound(percussive, tmp_path):
     assert (tmp_path / "a.png").exists()
 
 
+def test_without_hidden_units_it_is_linear_prediction_with_poles_to_move(percussive, tmp_path):
+    soundfile.write(tmp_path / "a.wav", percussive[0], RATE)
+    done = command("train", tmp_path / "a.wav", "-o", tmp_path / "m", "--hidden", 0, "--order", 20, "--no-clamp")
+    assert done.exit_code == 0, done.output
+    model = crbm.Model.load(tmp_path / "m")
+    sound, _ = soundfile.read(tmp_path / "a.wav")
+    assert np.allclose(model.a, burg(model.windows([sound]).sound, 20))
+    made = command("generate", tmp_path / "m", "--seconds", 0.1, "--rotate", 50, "--clamp", 0.001)
+    assert made.exit_code == 0, made.output
+    assert np.abs(soundfile.read(tmp_path / "m/generated-001.wav")[0]).max() > 0
+    command("generate", tmp_path / "m", "--seconds", 0.1)
+    assert (tmp_path / "m/generated-002.wav").exists()
+    for options, said in ((["--start", "random"], "nothing to train"), (["--fourier", "polar"], "need hidden units")):
+        refused = command("train", tmp_path / "a.wav", "-o", tmp_path / "n", "--hidden", 0, *options)
+        assert refused.exit_code == 2
+        assert said in refused.output
+
+
+@pytest.fixture(scope="module")
+def commanded(percussive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commanded")
+    soundfile.write(folder / "a.wav", percussive[0][:9_000], RATE)
+    done = command("train", folder / "a.wav", "-o", folder / "m", "--hidden", 6, "--order", 20, "--epochs", 1, "--start", "random",
+                   "--no-clamp", "--rate", 0.001, "--batch", 500, "--decay", 0.1)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (folder / "m/sound.png").exists()
+    return folder
+
+
+def test_the_poles_of_one_hidden_unit_are_moved_alone(commanded):
+    done = command("poles", commanded / "m", "--of", "hidden:2", "--move", "0:1500:0.9", "-o", commanded / "one")
+    assert done.exit_code == 0, done.output
+    before, after = (crbm.Model.load(commanded / name) for name in ("m", "one"))
+    wanted = 0.9 * np.exp(2j * np.pi * 1500 / RATE)
+    assert np.abs(after.hidden_poles(2).pairs - wanted).min() < 1e-6
+    assert np.array_equal(after.a, before.a)
+    assert np.array_equal(np.delete(after.b, 2, 1), np.delete(before.b, 2, 1))
+    assert command("poles", commanded / "m", "--of", "total", "--move", "0:1500:0.9").exit_code == 2
+
+
+def test_a_polynomial_makes_the_linear_part(commanded):
+    wanted = np.convolve(np.poly(0.9 * np.exp(2j * np.pi * np.array([440, -440]) / RATE)).real, np.eye(19)[0])
+    (commanded / "p.txt").write_text(" ".join(map(str, wanted)))
+    for text in (commanded / "p.txt", ", ".join(map(str, wanted))):
+        done = command("poles", commanded / "m", "--from-polynomial", text, "-o", commanded / "made")
+        assert done.exit_code == 0, done.output
+        assert crbm.Model.load(commanded / "made").poles.polynomial == pytest.approx(wanted, abs=1e-9)
+    for text in ("1 -1.8 0.9", "1 x"):
+        assert command("poles", commanded / "m", "--from-polynomial", text).exit_code == 2
+
+
+def test_a_sound_can_begin_anywhere_and_be_made_without_the_clip_or_hidden_units(commanded):
+    made = {}
+    for name, options in (
+        ("plain", []), ("linear", ["--linear"]), ("early", ["--from", commanded / "a.wav", "--at", 0.01]),
+        ("free", ["--scale", 1.2, "--hidden-too", "--no-clip"]),
+    ):  # fmt: skip
+        path = commanded / f"{name}.wav"
+        done = command("generate", commanded / "m", "-o", path, "--seconds", 0.05, *options)
+        assert done.exit_code == 0, done.output
+        made[name] = soundfile.read(path)[0]
+    assert all(not np.array_equal(made["plain"], made[name]) for name in ("linear", "early", "free"))
+    told = (commanded / "early.txt").read_text()
+    assert "at: 0.01" in told
+    assert "hidden units: 6" in told
+
+
+def test_bins_of_growing_size_are_learned_by_command(commanded):
+    done = command(
+        "train",
+        commanded / "a.wav",
+        "-o",
+        commanded / "wide",
+        "--scales",
+        2,
+        "--order",
+        6,
+        "--hidden",
+        4,
+        "--epochs",
+        1,
+    )
+    assert done.exit_code == 0, done.output
+    assert crbm.Model.load(commanded / "wide").settings.sizes == (1, 2, 4, 8, 16, 32)
+
+
 def test_the_commands_say_what_is_wrong_in_a_sentence(percussive, tmp_path):
     soundfile.write(tmp_path / "a.wav", percussive[0], RATE)
     soundfile.write(tmp_path / "b.wav", percussive[0], 22_050)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,8 +47,14 @@ def train(
     scales: Annotated[
         float | None, typer.Option(min=1.0, max=4.0, help="Bins of the past that grow by this factor.")
     ] = None,
-    hidden: Annotated[int, typer.Option(min=1, max=2000, help="Hidden units.")] = 200,
+    hidden: Annotated[
+        int,
+        typer.Option(min=0, max=2000, help="Hidden units; 0: linear prediction alone, with the same poles to move."),
+    ] = 200,
     epochs: Annotated[int | None, typer.Option(min=1, help="Times through the sounds; default 30.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Highest learning rate; default 0.002.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples of a step; default 1000.")] = None,
+    decay: Annotated[float, typer.Option(min=0.0, max=1.0, help="What weights lose, a share of the rate.")] = 0.0,
     steps: Annotated[int, typer.Option(min=1, max=100, help="Of contrastive divergence.")] = 1,
     window: Annotated[float, typer.Option(min=0.05, max=1.0, help="Level up to which samples are not bent.")] = 0.8,
     start: Annotated[Start, typer.Option(help="A begins as a linear prediction, or at random.")] = Start.linear,
@@ -63,20 +70,30 @@ def train(
         fail(
             "--order, --scales, --window, --start and --no-clamp are of samples; spectra (--fourier) have none of these"
         )
-    data, rate = read_waves(sounds, MOST_SECONDS)
-    schedule = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
-    schedule = replace(schedule, epochs=epochs or schedule.epochs, seed=seed)
+    if fourier and not hidden:
+        fail("spectra (--fourier) need hidden units")
+    data, hertz = read_waves(sounds, MOST_SECONDS)
+    usual = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
+    schedule = replace(
+        usual,
+        epochs=epochs or usual.epochs,
+        rate=rate or usual.rate,
+        batch=batch or usual.batch,
+        decay=decay,
+        seed=seed,
+    )
     with trained(output):
         with progress() as bar:
             told = shown(bar, "training")
             if fourier:
-                model = crbm.train_fourier(data, rate, fourier.value, hidden, output, schedule, told, steps)
+                model = crbm.train_fourier(data, hertz, fourier.value, hidden, output, schedule, told, steps)
                 text = _about_fourier(model, output, sounds)
             else:
                 sizes = crbm.multiscale(order, scales) if scales else crbm.contiguous(order)
-                settings = crbm.Settings(rate, hidden, sizes, window, steps, start is Start.linear, clamp)
+                settings = crbm.Settings(hertz, hidden, sizes, window, steps, start is Start.linear, clamp)
                 model = crbm.train(data, settings, output, schedule, told)
                 text = _about(model, data, output, sounds)
+        draw_sound(output / "sound.png", np.concatenate(data), hertz)
         (output / "README.md").write_text(text)
     typer.echo(text)
 
@@ -84,7 +101,14 @@ def train(
 @app.command()
 def generate(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="WAV file; a picture and its settings go beside it.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="WAV file; a picture and its settings go beside it. Default: a new number in the model's folder.",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, max=600.0, help="Length.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same sound.")] = 0,
     begin: Annotated[
@@ -107,16 +131,20 @@ def generate(
     """Let a model sound; its poles may be moved first."""
     crbm = library("crbm")
     there = _load(model)
+    output = output or _numbered(model)
     if isinstance(there, crbm.Fourier):
         if any(option is not None for option in (begin, clamp, scale, pull, rotate, pitch)) or linear:
             fail(f"{model} learned spectra: it has no poles, and begins with a frame of its own")
         made, active, rate = there.generate(seconds, seed), None, there.rate
+        about = {"code": there.code, "hidden units": len(there.hidden_bias), "epochs": len(there.curve)}
     else:
-        rate = there.settings.rate
+        rate, order = there.settings.rate, sum(there.settings.sizes)
+        about = {"past": order, "bins": len(there.settings.sizes), "hidden units": len(there.w), "epochs": len(there.curve),
+                 "window": there.settings.window, "CD steps": there.settings.steps}  # fmt: skip
         try:
             there = Edit(clamp, scale, pull, rotate, pitch, rate, hidden_too).model(there)
             there = there.linear() if linear else there
-            context = _context(begin, at, rate, sum(there.settings.sizes)) if begin else None
+            context = _context(begin, at, rate, order) if begin else None
             made, active = there.generate(round(seconds * rate), seed, context, clip)
         except crbm.CrbmError as error:
             fail(str(error))
@@ -125,9 +153,10 @@ def generate(
         typer.echo(f"the machine left every range after {int(np.argmin(good)) / rate:.3f} s; the rest is silence")
         made = np.where(good & (np.cumsum(~good) == 0), made, 0.0)
     peak = float(np.abs(made).max(initial=0.0))
-    write_wave(output, made / max(peak, 1.0), rate)
-    draw_sound(output.with_suffix(".png"), made, rate, active)
-    told = {"model": model, "seconds": seconds, "seed": seed, "from": begin, "at": at, "clip": clip, "linear": linear, "clamp": clamp,
+    made = made / max(peak, 1.0)
+    write_wave(output, made, rate)
+    draw_sound(output.with_suffix(".png"), made, rate, active if active is not None and active.size else None)
+    told = {"model": model, "rate": rate, **about, "seconds": seconds, "seed": seed, "from": begin, "at": at, "clip": clip, "linear": linear, "clamp": clamp,
             "scale": scale, "pull": pull, "rotate": rotate, "pitch": pitch, "hidden too": hidden_too}  # fmt: skip
     with whole_file(output.with_suffix(".txt")) as part:
         part.write_text("".join(f"{name}: {value}\n" for name, value in told.items() if value is not None))
@@ -152,20 +181,34 @@ def poles(
         list[str] | None,
         typer.Option(help="One pair elsewhere, PAIR:HZ:RADIUS, pairs counted from 0 as listed; repeat."),
     ] = None,
-    of: Annotated[str, typer.Option(help="List those of linear, total (with hidden units), or hidden:N.")] = "linear",
+    become: Annotated[
+        str | None,
+        typer.Option(
+            "--from-polynomial",
+            help="The linear part by its polynomial: numbers, the highest power first, or a file of them.",
+        ),
+    ] = None,
+    of: Annotated[
+        str,
+        typer.Option(
+            help="List those of linear, total (with hidden units), or hidden:N; --move moves those of hidden:N too."
+        ),
+    ] = "linear",
     polynomial: Annotated[bool, typer.Option("--polynomial", help="List their polynomial too.")] = False,
 ) -> None:
-    """List a model's poles, or move them: scale, pull, rotate, pitch and clamp, in this order."""
+    """List a model's poles, or move them: by polynomial, one by one, then scale, pull, rotate, pitch and clamp, in this order."""
     crbm = library("crbm")
     there = _load(model)
     if isinstance(there, crbm.Fourier):
         fail(f"{model} learned spectra: it has no poles")
     rate = there.settings.rate
     try:
-        moved = there.poles
-        for text in move or []:
-            moved = _one_moved(moved, text, rate)
-        there = there.edited(moved) if move else there
+        there = there if become is None else there.edited(_from_polynomial(become))
+        if move:
+            moved = _poles_of(there, of)
+            for text in move:
+                moved = _one_moved(moved, text, rate)
+            there = _with_poles(there, of, moved)
         there = Edit(clamp, scale, pull, rotate, pitch, rate, hidden_too).model(there)
         found, total = _poles_of(there, of), there.total_poles
     except crbm.CrbmError as error:
@@ -223,6 +266,30 @@ def _poles_of(model: "Model", what: str) -> "Poles":
     if what not in ("linear", "total"):
         fail(f"--of {what}: choose linear, total or hidden:N")
     return model.poles if what == "linear" else model.total_poles
+
+
+def _with_poles(model: "Model", what: str, moved: "Poles") -> "Model":
+    if what == "total":
+        fail("--move moves poles of linear or of hidden:N; those of both together follow")
+    return (
+        model.edited(moved) if what == "linear" else model.edited_hidden(lambda _: moved, int(what.partition(":")[2]))
+    )
+
+
+def _from_polynomial(text: str) -> "Poles":
+    from jxemu.ml.poles import Poles
+
+    path = Path(text)
+    try:
+        text = path.read_text() if path.is_file() else text
+        return Poles.of_polynomial(np.array([float(each) for each in text.replace(",", " ").split()]))
+    except (ValueError, IndexError, OSError) as error:
+        fail(f"--from-polynomial: {error}; it is numbers such as '1 -1.8 0.9', or a file of them")
+
+
+def _numbered(folder: Path) -> Path:
+    """A WAV file in a folder, one that is not there yet."""
+    return next(path for n in count(1) if not (path := folder / f"generated-{n:03d}.wav").exists())
 
 
 @dataclass(frozen=True)
@@ -287,6 +354,7 @@ def _about(model: "Model", data: Sequence[np.ndarray], folder: Path, sounds: Seq
     if model.settings.is_contiguous:
         inside = "all poles inside" if model.stable else "NOT all poles inside"
         lines += [f"Linear part: {inside} the unit circle.", "", "![poles](poles.png)", ""]
+    lines += ["![sound](sound.png)", ""]
     return "\n".join([*lines, "![curve](curve.png)", ""])
 
 

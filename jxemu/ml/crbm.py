@@ -163,8 +163,8 @@ class Crbm(nn.Module):
         self.hidden_bias = nn.Parameter(torch.zeros(hidden, **double))
 
     def start(self, generator: torch.Generator) -> None:
-        """Small random weights (Xavier) where hidden units are."""
-        for weights in (self.b, self.w):
+        """Small random weights (Xavier)."""
+        for weights in (self.b, self.w, self.a):
             bound = math.sqrt(6 / sum(weights.shape))
             weights.data.uniform_(-bound, bound, generator=generator)
 
@@ -222,6 +222,8 @@ class Settings:
             raise CrbmError(
                 "a past of at least one sample, hidden units 0.., a window above 0 up to 1, CD steps from 1 on"
             )
+        if not (self.hidden or self.linear):
+            raise CrbmError("without hidden units there is nothing to train: it begins as a linear prediction")
 
     @property
     def is_contiguous(self) -> bool:
@@ -286,10 +288,12 @@ class Model:
             raise CrbmError(f"{poles.order} poles do not make a past of {len(self.a)} samples")
         return replace(self, a=poles.coefficients)
 
-    def edited_hidden(self, edit: Callable[[Poles], Poles]) -> "Model":
-        """The same with every hidden unit's poles edited."""
-        columns = [edit(self.hidden_poles(n)).coefficients for n in range(len(self.w))]
-        return replace(self, b=np.stack(columns, 1)) if columns else self
+    def edited_hidden(self, edit: Callable[[Poles], Poles], number: int | None = None) -> "Model":
+        """The same with every hidden unit's poles edited, or those of one."""
+        b = self.b.copy()
+        for n in range(len(self.w)) if number is None else [number]:
+            b[:, n] = edit(self.hidden_poles(n)).coefficients
+        return replace(self, b=b)
 
     def linear(self) -> "Model":
         """The same without what hidden units add."""
@@ -382,6 +386,7 @@ def train(
 ) -> Model:  # fmt: skip
     """Train on sounds [each shape=(n,), -1..1], and write the model. What was begun in the folder goes on.
 
+    Without hidden units it is the linear prediction that it begins with, and nothing is trained.
     Raises CrbmError for sounds that cannot be learned from, OSError.
     """
     clipped = [soft_clip(sound, settings.window) for sound in sounds]
@@ -414,17 +419,12 @@ def train(
 
     folder.mkdir(parents=True, exist_ok=True)
     recipe = json.dumps([asdict(settings), asdict(schedule), digest(data.sound)])
-    curve = fit(
-        network,
-        data,
-        loss,
-        check,
-        schedule,
-        folder / "checkpoint.pt",
-        recipe,
-        shown,
-        clamp if keeps else lambda n: None,
-    )
+    if settings.hidden:
+        mended = clamp if keeps else lambda network: None
+        curve = fit(network, data, loss, check, schedule, folder / "checkpoint.pt", recipe, shown, mended)
+    else:
+        figures = check(network)
+        curve = [Epoch(1, figures["error"], figures)]
     found = {name: part.detach().numpy() for name, part in network.state_dict().items()}
     span = sum(settings.sizes)
     model = Model(
