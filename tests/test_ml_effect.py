@@ -291,6 +291,58 @@ def test_the_commands_tap_train_apply_and_export(tmp_path):
     assert command("apply", tmp_path / "n.nam", files[0], "-o", out).exit_code == 0
 
 
+def test_all_pairs_of_a_folder_are_learned_together(tmp_path):
+    for sound, seed in (("one", 1), ("two", 2)):
+        done = command("tap", "hpf-2", "-o", tmp_path / "taps", "--seconds", 2, "--seed", seed, "--sound", sound)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "taps/hpf-2 - pre - one.wav").exists()
+    done = command("train", tmp_path / "taps", "-o", tmp_path / "m", "--model", "iir")
+    assert done.exit_code == 0, done.output
+    model = effect.Model.load(tmp_path / "m")
+    assert model.card["seconds"] == pytest.approx(4.5)
+    assert model.card["validation"]["ESR"] < 1e-6
+    assert "hpf-2: one, two" in (tmp_path / "m/README.md").read_text()
+    command("tap", "vca", "-o", tmp_path / "taps", "--seconds", 1, "--sound", "one")
+    (tmp_path / "taps/hpf-2 - post - two.wav").unlink()
+    (tmp_path / "none").mkdir()
+    for words, said in (
+        ([tmp_path / "taps"], "choose one with --effect"),
+        ([tmp_path / "taps", "--effect", "hpf-2"], "no hpf-2 - post - two.wav"),
+        ([tmp_path / "none"], "no files named"),
+        ([tmp_path / "taps/hpf-2 - pre - one.wav"], "a folder of pairs"),
+    ):
+        done = command("train", *words, "-o", tmp_path / "n")
+        assert done.exit_code == 2
+        assert said in done.output.replace("\n", " ")
+
+
+def test_filters_are_taken_over_and_blocks_chosen_by_command(tmp_path):
+    for circuit in ("lowpass", "hpf-2"):
+        command("tap", circuit, "-o", tmp_path / circuit, "--seconds", 2)
+    pairs = {
+        circuit: [tmp_path / circuit / f"{name}.wav" for name in ("dry", "wet")] for circuit in ("lowpass", "hpf-2")
+    }
+    command("train", *pairs["lowpass"], "-o", tmp_path / "first", "--model", "conv", "--epochs", 1)
+    done = command(
+        "train",
+        *pairs["hpf-2"],
+        "-o",
+        tmp_path / "second",
+        "--model",
+        "conv",
+        "--epochs",
+        1,
+        "--reuse",
+        tmp_path / "first",
+    )
+    assert done.exit_code == 0, done.output
+    for size in (64, 4096):
+        out = tmp_path / f"{size}.wav"
+        assert command("apply", tmp_path / "second", pairs["hpf-2"][0], "-o", out, "--block", size).exit_code == 0
+    first, second = (soundfile.read(tmp_path / f"{size}.wav")[0] for size in (64, 4096))
+    assert np.abs(first - second).max() < 1e-6
+
+
 def test_the_commands_say_what_is_wrong_in_a_sentence(dry, tmp_path):
     soundfile.write(tmp_path / "a.wav", dry, RATE)
     soundfile.write(tmp_path / "b.wav", dry, 44_100)

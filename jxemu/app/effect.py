@@ -1,5 +1,6 @@
 """``jxemu ml effect``: learn an effect from a dry and a wet sound, and put other sounds through it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 
 from jxemu.app.files import fail, whole_file
 from jxemu.app.training import library, progress, shown, trained
-from jxemu.app.waves import read_wave, write_wave
+from jxemu.app.waves import read_wave, wave_files, write_wave
 
 if TYPE_CHECKING:
     from jxemu.ml.effect import Model, Pair
@@ -46,6 +47,9 @@ ControlOption = Annotated[
 
 MOST_SECONDS = 1800.0
 
+GAP = 0.5
+"""Seconds of silence between pairs that are learned together, in which an effect comes to rest."""
+
 
 @app.command()
 def tap(
@@ -56,6 +60,13 @@ def tap(
     seed: Annotated[int, typer.Option(min=1, help="Of the dry sound and the controls.")] = 1,
     dry: Annotated[Path | None, typer.Option(help="Dry sound; default: notes, sweeps and noise.")] = None,
     unit: Annotated[int, typer.Option(min=0, help="Unit of the machine; 0 is nominal.")] = 0,
+    sound_name: Annotated[
+        str | None,
+        typer.Option(
+            "--sound",
+            help='Name the files "CIRCUIT - pre - SOUND.wav" and so on, so that a folder can hold many pairs.',
+        ),
+    ] = None,
 ) -> None:
     """Write what goes into a circuit of this machine and what comes out."""
     from jxemu import Circuit
@@ -72,17 +83,29 @@ def tap(
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}")
     files = {"dry": made.dry[:, None], "wet": made.wet} | ({"control": made.controls} if made.controls.size else {})
+    names = dict(zip(files, files, strict=True))
+    if sound_name:
+        stages = {"dry": "pre", "wet": "post", "control": "control"}
+        names = {file: f"{name.value} - {stages[file]} - {sound_name}" for file in files}
     for file, data in files.items():
-        write_wave(output / f"{file}.wav", data, rate, "FLOAT")
-    names = [f"{file}.wav" for file in files]
+        write_wave(output / f"{names[file]}.wav", data, rate, "FLOAT")
+    names = [f"{names[file]}.wav" for file in files]
     typer.echo(f"{output}: {made.text}; {len(made.dry) / rate:.1f} s, {rate} Hz: {', '.join(names)}")
 
 
 @app.command()
 def train(
-    dry: Annotated[Path, typer.Argument(help="WAV of what goes in.")],
-    wet: Annotated[Path, typer.Argument(help="WAV of what comes out, aligned to it; stereo is learned as such.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model.")],
+    dry: Annotated[
+        Path,
+        typer.Argument(
+            help='WAV of what goes in, or a folder of pairs "EFFECT - pre - SOUND.wav", "EFFECT - post - SOUND.wav".'
+        ),
+    ],
+    wet: Annotated[
+        Path | None, typer.Argument(help="WAV of what comes out, aligned to it; stereo is learned as such.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model.")] = ...,
+    name: Annotated[str | None, typer.Option("--effect", help="Which effect of a folder that holds several.")] = None,
     kind: Annotated[
         Kind, typer.Option("--model", help="fir, iir and delay are solved for in seconds; the others are trained.")
     ] = Kind.lstm,
@@ -94,16 +117,23 @@ def train(
         typer.Option(help="A conv model of another effect: its filters are kept, only what follows them is learned."),
     ] = None,
 ) -> None:
-    """Train on a pair; its last quarter is only checked on. The same command goes on where it was stopped."""
+    """Train on a pair, or all of a folder; the last quarter is only checked on. The same command goes on where it was stopped."""
     effect = library("effect")
-    pair = _pair(dry, wet, control)
+    if dry.is_dir():
+        if wet or control:
+            fail("a folder of pairs says itself what comes out and what controls: leave the other files out")
+        pair, title = _pairs(dry, name)
+    elif wet is None:
+        fail(f"{dry} is one sound: give what comes out too, or a folder of pairs")
+    else:
+        pair, title = _pair(dry, wet, control), f"{wet.name} from {dry.name}"
     chosen = effect.KINDS[kind.value]
     schedule = chosen.schedule and replace(chosen.schedule, epochs=epochs or chosen.schedule.epochs, seed=seed)
     with trained(output):
         known = effect.Model.load(reuse) if reuse else None
         with progress() as bar:
             model = effect.train(kind.value, pair, output, schedule, known, shown(bar, f"training {kind.value}"))
-        text = _about(model, pair, output, dry, wet)
+        text = _about(model, pair, output, title)
         (output / "README.md").write_text(text)
     typer.echo(text)
 
@@ -187,14 +217,44 @@ def _pair(dry: Path, wet: Path, control: Path | None) -> "Pair":
         fail(f"{dry} and {wet}: {error}")
 
 
-def _about(model: "Model", pair: "Pair", folder: Path, dry: Path, wet: Path) -> str:
+def _pairs(folder: Path, name: str | None) -> tuple["Pair", str]:
+    """All pairs of one effect in a folder, one after another with silence between them, and what they are."""
+    effect = library("effect")
+    found: dict[str, dict[str, dict[str, Path]]] = {}
+    for path in wave_files([folder]):
+        parts = path.stem.split(" - ", 2)
+        if len(parts) == 3 and parts[1] in ("pre", "post", "control"):
+            found.setdefault(parts[0], {}).setdefault(parts[2], {})[parts[1]] = path
+    if not found or (name is None and len(found) > 1) or (name is not None and name not in found):
+        there = ", ".join(found) or "no files named EFFECT - pre - SOUND.wav and EFFECT - post - SOUND.wav"
+        fail(f"{folder} holds {there}; choose one with --effect" if found else f"{folder} holds {there}")
+    name = name or next(iter(found))
+    pairs = []
+    for sound, files in found[name].items():
+        if missing := {"pre", "post"} - set(files):
+            fail(f"{folder} has no {name} - {min(missing)} - {sound}.wav")
+        pairs.append(_pair(files["pre"], files["post"], files.get("control")))
+    kinds = {(pair.rate, pair.wet.shape[1], pair.controls.shape[1]) for pair in pairs}
+    if len(kinds) > 1:
+        fail(f"the pairs of {name} in {folder} differ in rate, channels or controls")
+
+    def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+        rest = np.zeros((round(GAP * pairs[0].rate), *parts[0].shape[1:]))
+        return np.concatenate([each for part in parts for each in (part, rest)][:-1])
+
+    parts = zip(*((pair.dry, pair.wet, pair.controls) for pair in pairs), strict=True)
+    dry, wet, controls = (joined(each) for each in parts)
+    return effect.Pair(dry, wet, pairs[0].rate, controls), f"{name}: {', '.join(found[name])}"
+
+
+def _about(model: "Model", pair: "Pair", folder: Path, title: str) -> str:
     """A card for people, and its picture."""
     effect = library("effect")
     esr = model.card["validation"]["ESR"]
     _draw(model, pair, folder / "effect.png")
     names = list(model.card["training"])
     lines = [
-        f"# {wet.name} from {dry.name}", "",
+        f"# {title}", "",
         f"{model.kind}: {effect.KINDS[model.kind].text}; {model.card['weights']:,} weights, {model.rate} Hz, "
         f"{model.card['seconds']:.1f} s of sound.", "",
         f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}",
