@@ -92,7 +92,7 @@ def test_a_space_of_banks_holds_whole_ones_out(tmp_path):
     assert done.exit_code == 0, done.output
     table = json.loads((tmp_path / "quick/machines.json").read_text())
     assert list(table) == ["banks"]
-    assert len(table["banks"]) == 8
+    assert len(table["banks"]) == 11
     assert table["banks"][0]["command"].startswith("jxemu ml notes train sounds/banks-")
 
 

@@ -52,7 +52,9 @@ def train(
         typer.Option(min=0, max=2000, help="Hidden units; 0: linear prediction alone, with the same poles to move."),
     ] = 200,
     epochs: Annotated[int | None, typer.Option(min=1, help="Times through the sounds; default 30.")] = None,
-    rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Highest learning rate; default 0.002.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1e-6, max=1.0, help="Highest learning rate; default 0.002, of spectra 0.0001.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Samples of a step; default 1000.")] = None,
     decay: Annotated[float, typer.Option(min=0.0, max=1.0, help="What weights lose, a share of the rate.")] = 0.0,
     steps: Annotated[int, typer.Option(min=1, max=100, help="Of contrastive divergence.")] = 1,
