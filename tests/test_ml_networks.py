@@ -166,6 +166,17 @@ def test_an_ear_for_recordings_does_not_mind_their_level():
     assert torch.allclose(ear(x, keys), ear(x - 12, keys), atol=1e-4)
 
 
+def test_an_ear_hears_each_take_beside_those_of_its_note_and_of_its_velocity():
+    ear = Ear((4, 52, 96), 40, 10).eval()
+    levels = torch.zeros(4, 40, 96)
+    levels[1], levels[2] = 1.0, 3.0
+    notes, velocities = torch.tensor([[36, 36, 60, 60]]), torch.tensor([[40, 115, 40, 115]])
+    beside = [ear._from_others(levels, each)[:, 0, 0].tolist() for each in (notes, velocities)]
+    assert beside == [[-2, 2, 6, -6], [-6, 2, 6, -2]]
+    x, keys = torch.rand(3, 4, 52, 96), torch.rand(3, 4, 2)
+    assert ear(x, keys).shape == (3, 10)
+
+
 def test_an_ear_hears_the_same_interval_at_any_key():
     ear = Ear((1, 52, 96), 40, 10)
     levels = torch.full((1, 2, FINE_BANDS), -1.0)

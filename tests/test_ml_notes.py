@@ -359,6 +359,14 @@ def test_a_turn_in_a_quiet_bin_counts_for_nothing():
     assert shape.error(loud, wanted) > 0
 
 
+def test_what_the_loss_will_come_to_counts_in_a_search():
+    falling, flat = (
+        [Epoch(n, x, {"test": x}) for n, x in enumerate(losses)] for losses in ((0.8, 0.4, 0.2, 0.1), (0.1,) * 4)
+    )
+    assert tuning.adjusted(falling) == pytest.approx(0.05)
+    assert tuning.adjusted(flat) == pytest.approx(0.1)
+
+
 # --- the commands --------------------------------------------------------------------------------
 
 
@@ -418,6 +426,14 @@ def test_the_commands_make_a_space_and_sounds_of_it(tmp_path):
     assert done.exit_code == 0, done.output
     assert "1 trials" in done.output
     assert (tmp_path / "t/search.png").exists()
+    inner = command("search", folder, "-o", tmp_path / "t", "--what", "inner", "--space", tmp_path / "s", "--grid", "--trials", 2,
+                    "--epochs", 1, "--window", 256, "--seconds", 0.4, "--weights", 10**8)  # fmt: skip
+    assert inner.exit_code == 0, inner.output
+    assert "2 trials, 2 whole" in inner.output
+    few = command("train", folder, "-o", tmp_path / "few", "--window", 256, "--seconds", 0.4, "--latents", 1, "--most", 2,
+                  "--outer-epochs", 1, "--inner-epochs", 1)  # fmt: skip
+    assert few.exit_code == 0, few.output
+    assert "2 sounds learned from" in (tmp_path / "few/README.md").read_text()
 
 
 def test_a_space_of_wanted_notes_is_tuned_and_filmed(tmp_path):

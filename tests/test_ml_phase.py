@@ -220,6 +220,41 @@ def test_the_commands_train_generate_stretch_and_cross(tmp_path):
         assert out.with_suffix(".png").exists()
 
 
+def test_what_is_made_depends_on_where_it_begins_how_components_are_chosen_and_how_often_it_is_reset(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sine(440, 0.5), RATE)
+    soundfile.write(tmp_path / "b.wav", sine(2_000, 0.5), RATE)
+    done = command("train", tmp_path / "a.wav", "-o", tmp_path / "m", "--bins", 40, "--hidden", 20, "--epochs", 1, "--delta", "--mixtures", 3)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    other = tmp_path / "b.wav"
+    made = {}
+    for name, options in (
+        ("plain", []), ("from", ["--from", other]), ("heaviest", ["--heaviest"]),
+        ("seldom", ["--reset", other, "--period", 0.4]), ("often", ["--reset", other, "--period", 0.05]),
+    ):  # fmt: skip
+        done = command("generate", tmp_path / "m", "-o", tmp_path / f"{name}.wav", "--seconds", 0.5, *options)
+        assert done.exit_code == 0, done.output
+        made[name] = soundfile.read(tmp_path / f"{name}.wav")[0]
+    assert not any(np.array_equal(made["plain"], made[name]) for name in ("from", "heaviest", "seldom"))
+
+    def high(sound):
+        spectrum = np.square(np.abs(np.fft.rfft(sound)))
+        near = round(2_000 * len(sound) / RATE)
+        return spectrum[near - 40 : near + 40].sum() / spectrum.sum()
+
+    assert high(made["often"]) > high(made["seldom"]) > high(made["plain"])
+
+
+def test_a_held_frame_takes_the_other_sounds_level_by_command(tmp_path):
+    fades = np.linspace(1, 0, RATE // 2)
+    soundfile.write(tmp_path / "a.wav", sine(440, 0.5) * fades, RATE)
+    soundfile.write(tmp_path / "b.wav", sine(600, 0.5) * fades[::-1], RATE)
+    done = command("cross", tmp_path / "a.wav", tmp_path / "b.wav", "-o", tmp_path / "c.wav", "--held")
+    assert done.exit_code == 0, done.output
+    sound = soundfile.read(tmp_path / "c.wav")[0]
+    assert np.abs(sound[: RATE // 8]).max() > 2 * np.abs(sound[-RATE // 8 :]).max()
+    assert np.abs(np.fft.rfft(sound)).argmax() * RATE / len(sound) == pytest.approx(600, abs=5)
+
+
 def test_a_dataset_teaches_notes_and_tones(tmp_path):
     (tmp_path / "spec.toml").write_text(
         'version = 1\nname = "small"\nitems = 6\nseconds = 0.5\n[machine]\nsample_rate = 44100\n'
