@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from jxemu.app.cli import app
 from jxemu.app.ml import Method, Network
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
-from jxemu.ml import adversarial, bench, models, train
+from jxemu.ml import adversarial, bench, models, recordings, train
 from jxemu.ml.data import HOLD, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
@@ -449,11 +449,35 @@ def test_match_listens_with_the_weights_that_one_command_makes(tmp_path, monkeyp
     heard = run(*match)
     assert heard.exit_code == 0, heard.stderr
     assert "weights" not in heard.stderr
+    (tmp_path / "bank.syx").write_bytes(b"".join(factory_bank().encode("jx8p")))
+    judged = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "2", "--renders", "64")
+    assert judged.exit_code == 0, judged.stderr
+    report = json.loads((tmp_path / "judged/recordings.json").read_text())
+    assert list(report["table"]) == [recordings.GUESS, recordings.DRAWN, recordings.LISTENED, recordings.ALONE]
+    assert all(each["reloads"] for each in report["recordings"])
+    assert report["table"][recordings.LISTENED]["apart"] <= report["table"][recordings.DRAWN]["apart"]
+    assert (tmp_path / "judged/recordings.png").exists()
     (folder / "known.npz").write_bytes(b"broken")
     assert "trained weights are not used" in run(*match).stderr
     assert "known.npz" in run(*match, "--weights", str(folder)).stderr
     monkeypatch.setenv("JXEMU_HOME", str(tmp_path / "empty"))
     assert "no trained weights: the search goes alone" in run(*match).stderr
+    alone = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "1", "--renders", "64")
+    assert alone.exit_code == 0, alone.stderr
+    assert list(json.loads((tmp_path / "judged/recordings.json").read_text())["table"]) == [recordings.ALONE]
+
+
+def test_a_recording_is_of_another_unit_with_noise_and_silence_before_it():
+    sound, note = recordings.recording(Tone(), 3)
+    again, _ = recordings.recording(Tone(), 3)
+    assert np.array_equal(sound, again)
+    assert 36 <= note < 78
+    quiet = sound[: recordings.RECORDED_RATE // 25]
+    assert 20 * np.log10(quiet.std() / np.abs(sound).max()) == pytest.approx(recordings.NOISE_DB, abs=1.5)
+
+
+def test_tones_that_cannot_be_heard_are_not_judged():
+    assert recordings.judge([Tone(mix_dco1=0, mix_dco2=0, vca_level=0)], None, (64, 64)) == []
 
 
 def test_the_commands_offer_what_there_is():

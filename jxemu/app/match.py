@@ -72,7 +72,7 @@ def match(
     except MatchError as error:
         fail(f"{sound}: {error}")
     say(f"{sound}: {target.seconds:.2f} s, {_pitch(target, note)}")
-    learned = _weights(weights)
+    learned = trained_weights(weights)
     renders = renders or (LISTENED if learned else SEARCHED)
     columns = TextColumn("listening to tones"), BarColumn(), TextColumn("{task.completed}/{task.total}")
     with Progress(
@@ -101,7 +101,7 @@ def match(
     typer.echo(f"{heard_as}: what it sounds like, note {target.note} held {best.hold:.2f} s; {pictured}: both compared")
 
 
-def _weights(folder: Path | None) -> "Weights | None":
+def trained_weights(folder: Path | None) -> "Weights | None":
     """Trained weights, or None and a sentence why there are none; a folder that was asked for must be one."""
     chosen = folder or home() / WEIGHTS
     if folder is None and not chosen.exists():

@@ -6,10 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jxemu.app import crbm, effect, machines, notes, phase, samples
+from jxemu.app import crbm, effect, machines, match, notes, phase, samples
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
 from jxemu.app.training import progress, shown
@@ -217,6 +218,45 @@ def bench(
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}")
     typer.echo((output / "bench.md").read_text())
+
+
+@app.command()
+def judge(
+    bank: Annotated[list[Path], typer.Argument(help="Sysex banks whose tones are to be found again.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the table and a picture.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Tones, spread over the banks.")] = 20,
+    trained: Annotated[
+        Path | None,
+        typer.Option("--weights", help="Folder of trained weights; default: where jxemu ml weights puts them."),
+    ] = None,
+    renders: Annotated[
+        int | None, typer.Option(min=64, help="Tones that each search tries; default: what jxemu match does.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is played, and of the searches.")] = 0,
+) -> None:
+    """Measure jxemu match: tones that another unit plays into a noisy recording, found again."""
+    try:
+        from jxemu.ml import recordings
+    except ImportError as error:
+        fail(f"{error.name} is not installed; {_EXTRA}")
+    tones = [tone for path in bank for tone in read_bank(path).tones]
+    if not tones:
+        fail(f"{', '.join(map(str, bank))}: there are no tones in it")
+    chosen = [tones[n] for n in sorted({round(x) for x in np.linspace(0, len(tones) - 1, min(count, len(tones)))})]
+    learned = match.trained_weights(trained)
+    with Progress(
+        TextColumn("recordings"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), console=console
+    ) as bar:  # fmt: skip
+        task = bar.add_task("", total=len(chosen))
+        searched = (renders or match.LISTENED, renders or match.SEARCHED)
+        judged = recordings.judge(chosen, learned, searched, seed, lambda done: bar.update(task, completed=done))
+    if not judged:
+        fail("none of these tones can be heard")
+    try:
+        recordings.write(judged, output)
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}")
+    typer.echo(recordings.markdown(judged))
 
 
 @app.command()
