@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from jxemu.app.cli import app
 from jxemu.app.ml import Method, Network
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
-from jxemu.ml import adversarial, bench, models, recordings, train
+from jxemu.ml import adversarial, bench, data, models, recordings, train
 from jxemu.ml.data import HOLD, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
@@ -363,6 +363,12 @@ def test_twins_are_counted_where_samples_hold_both_readings(toy):
     one, other = truth[:1], swapped(truth[:1], NAMES)
     p = np.stack([np.concatenate([one, other]), np.concatenate([one, one])])
     assert bench.twins(data, p) == {"tones": 2, "both": 0.5}
+
+
+def test_a_table_that_is_read_some_items_at_a_time_is_the_same(toy, monkeypatch):
+    whole = table(toy, "train", ("mel", "fine"))
+    monkeypatch.setattr(data, "AT_ONCE", 50)
+    assert torch.equal(table(toy, "train", ("mel", "fine")).x, whole.x)
 
 
 # --- retrieval, weights ---

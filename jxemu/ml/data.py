@@ -119,6 +119,10 @@ def stacked(features: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.reshape(*part.shape[:2], -1, bands) for part in features], 2)
 
 
+AT_ONCE = 8192
+"""Items whose features are read and stacked at a time: all of them together would be in memory twice."""
+
+
 def table(
     path: str | Path, split: str, features: Sequence[str], limit: int | None = None, take: int | None = None
 ) -> Table:
@@ -143,8 +147,13 @@ def table(
     performance = chosen.gathered("performance")
     performance = performance[:, None] if spec.takes == 1 else performance
     kept = slice(None) if take is None else slice(take, take + 1)
-    found = [chosen.gathered(f"features/{feature}") for feature in features]
-    x = stacked([part[:, None] if spec.takes == 1 else part[:, kept] for part in found])
+    x = np.empty(0)
+    for at in range(0, len(own), AT_ONCE):
+        some = dataset.Dataset(path, own[at : at + AT_ONCE])
+        found = [some.gathered(f"features/{feature}") for feature in features]
+        part = stacked([each[:, None] if spec.takes == 1 else each[:, kept] for each in found])
+        x = x if at else np.empty((len(own), *part.shape[1:]), part.dtype)
+        x[at : at + len(part)] = part
     names, p = chosen.names, chosen.p
     if isinstance(spec.performance.hold, Range):
         names, p = (*names, HOLD), np.column_stack([p, performance[:, take or 0, 0, 3] / np.float32(spec.seconds)])
