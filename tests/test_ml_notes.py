@@ -8,8 +8,10 @@ import soundfile
 from PIL import Image
 from typer.testing import CliRunner
 
+from jxemu.app import waves
 from jxemu.app.cli import app
 from jxemu.app.words import note_in
+from jxemu.render import dataset
 
 torch = pytest.importorskip("torch")
 
@@ -478,6 +480,42 @@ def test_a_space_of_wanted_notes_is_tuned_and_filmed(tmp_path):
         done = command(*words)
         assert done.exit_code == 2
         assert said in done.output
+
+
+def test_a_space_of_a_dataset_is_told_notes_and_knows_its_tones_by_name(tmp_path):
+    (tmp_path / "spec.toml").write_text(
+        'version = 1\nname = "small"\nitems = 48\nseconds = 0.3\n[machine]\nsample_rate = 44100\n'
+        "[performance]\nchoose = 'grid'\nnotes = [48, 60]\nvelocities = 100\nhold = 0.2\n[store]\naudio = true\nfeatures = []\n"
+        "[tones]\nsource = 'bank'\nfiles = ['factory']\n[splits]\ntrain = 0.5\nvalidation = 0.0\ntest = 0.5\n"
+    )
+    done = CliRunner().invoke(app, ["dataset", "render", str(tmp_path / "spec.toml"), "-o", str(tmp_path / "data")])
+    assert done.exit_code == 0, done.output
+    sizes = "--window", 512, "--seconds", 0.2, "--latents", 2, "--hidden", 4, "--outer-epochs", 1, "--inner-epochs", 1
+    done = command("train", tmp_path / "data", "-o", tmp_path / "s", "--note", "C4", *sizes)
+    assert done.exit_code == 0, done.output
+    space = samplegen.Space.load(tmp_path / "s")
+    assert space.inner.conditions == 2
+    whole = dataset.open(tmp_path / "data")
+    learned = whole.split("train")
+    middle = sum(item.performance[0][0] == 60 for item in learned)
+    assert 0 < middle < len(learned)
+    assert f"{middle} sounds learned from" in (tmp_path / "s/README.md").read_text()
+    assert waves.dataset_tones(tmp_path / "data", "train") == [name.decode() for name in learned.column("name")]
+    made = command("sweep", tmp_path / "s", "-o", tmp_path / "sweep", "--axis", 0, "--reach", 1, "--velocity", 80)
+    assert made.exit_code == 0, made.output
+    way = command(
+        "interpolate",
+        tmp_path / "s",
+        *(tmp_path / f"sweep/0{n}.wav" for n in (0, 4)),
+        "-o",
+        tmp_path / "way",
+        "--end-note",
+        72,
+    )
+    assert way.exit_code == 0, way.output
+    done = command("train", tmp_path / "data", "-o", tmp_path / "n", "--note", "D4", *sizes)
+    assert done.exit_code == 2
+    assert "no sounds of D4" in done.output
 
 
 def test_names_of_notes_are_found_in_names_of_files():
