@@ -28,6 +28,9 @@ WARM_UP, CLIP = 0.05, 1.0
 AVERAGE, SHORT_RUN = 0.999, 50
 """Weights are averaged over some 1000 steps at the end; over fewer, one part in fifty, where there are not so many."""
 
+CHECKPOINT = 2
+"""Version of what a checkpoint holds; one of another version is not gone on from."""
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -123,6 +126,7 @@ def fit(
         optimiser, lambda n: (n + 1) / rise if n < rise else 0.5 + 0.5 * math.cos(math.pi * (n - rise) / (steps - rise + 1))
     )  # fmt: skip
     curve: list[Epoch] = []
+    recipe = f"{CHECKPOINT} {recipe}"
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
     found = mean.module.state_dict()
     if checkpoint.exists():
