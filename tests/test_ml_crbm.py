@@ -284,7 +284,7 @@ def test_spectra_are_learned_from_folders_of_flac_and_wav_and_refuse_what_is_of_
     assert command(*words).exit_code == 0
     refused = command(*words, "--order", 20)
     assert refused.exit_code == 2
-    assert "spectra (--fourier) have none" in refused.output
+    assert "leave --order out" in refused.output
 
 
 def command(*words):
@@ -356,7 +356,9 @@ def test_without_hidden_units_it_is_linear_prediction_with_poles_to_move(percuss
     assert np.abs(soundfile.read(tmp_path / "m/generated-001.wav")[0]).max() > 0
     command("generate", tmp_path / "m", "--seconds", 0.1)
     assert (tmp_path / "m/generated-002.wav").exists()
-    for options, said in ((["--start", "random"], "nothing to train"), (["--fourier", "polar"], "need hidden units")):
+    assert "linear prediction alone" in (tmp_path / "m/README.md").read_text()
+    for options, said in ((["--start", "random"], "nothing to train"), (["--fourier", "polar"], "need hidden units"),
+                          (["--rate", 0.1, "--steps", 2], "leave --rate, --steps out")):  # fmt: skip
         refused = command("train", tmp_path / "a.wav", "-o", tmp_path / "n", "--hidden", 0, *options)
         assert refused.exit_code == 2
         assert said in refused.output
@@ -391,8 +393,29 @@ def test_a_polynomial_makes_the_linear_part(commanded):
         done = command("poles", commanded / "m", "--from-polynomial", text, "-o", commanded / "made")
         assert done.exit_code == 0, done.output
         assert crbm.Model.load(commanded / "made").poles.polynomial == pytest.approx(wanted, abs=1e-9)
-    for text in ("1 -1.8 0.9", "1 x"):
+    for text in ("1 -1.8 0.9", "1 x", ""):
         assert command("poles", commanded / "m", "--from-polynomial", text).exit_code == 2
+
+
+def test_a_polynomial_that_was_listed_goes_in_again(percussive, tmp_path):
+    soundfile.write(tmp_path / "a.wav", percussive[0][:9_000], RATE)
+    command("train", tmp_path / "a.wav", "-o", tmp_path / "m", "--hidden", 0)
+    listed = command("poles", tmp_path / "m", "--polynomial").output.splitlines()[-1]
+    done = command("poles", tmp_path / "m", "--from-polynomial", listed, "-o", tmp_path / "n")
+    assert done.exit_code == 0, done.output
+    before, after = (crbm.Model.load(tmp_path / name).a for name in ("m", "n"))
+    assert after == pytest.approx(before, abs=1e-4)
+
+
+def test_rate_batch_and_decay_of_training_are_told(percussive, tmp_path):
+    soundfile.write(tmp_path / "a.wav", percussive[0][:9_000], RATE)
+    weights = []
+    for options in ([], ["--rate", 0.02], ["--batch", 300], ["--decay", 0.9]):
+        command(
+            "train", tmp_path / "a.wav", "-o", tmp_path / "m", "--hidden", 6, "--order", 20, "--epochs", 2, *options
+        )
+        weights.append(crbm.Model.load(tmp_path / "m").w)
+    assert not any(np.array_equal(weights[0], other) for other in weights[1:])
 
 
 def test_a_sound_can_begin_anywhere_and_be_made_without_the_clip_or_hidden_units(commanded):

@@ -310,10 +310,20 @@ def test_all_pairs_of_a_folder_are_learned_together(tmp_path):
         ([tmp_path / "taps", "--effect", "hpf-2"], "no hpf-2 - post - two.wav"),
         ([tmp_path / "none"], "no files named"),
         ([tmp_path / "taps/hpf-2 - pre - one.wav"], "a folder of pairs"),
+        ([*2 * [tmp_path / "taps/hpf-2 - pre - one.wav"], "--effect", "hpf-2"], "leave --effect out"),
     ):
         done = command("train", *words, "-o", tmp_path / "n")
         assert done.exit_code == 2
         assert said in done.output.replace("\n", " ")
+
+
+def test_pairs_of_a_folder_bring_their_controls(tmp_path):
+    for sound, seed in (("one", 1), ("two", 2)):
+        command("tap", "vca", "-o", tmp_path / "taps", "--seconds", 1, "--seed", seed, "--sound", sound)
+    assert (tmp_path / "taps/vca - control - two.wav").exists()
+    done = command("train", tmp_path / "taps", "-o", tmp_path / "m", "--model", "lstm", "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert effect.Model.load(tmp_path / "m").controls == 1
 
 
 def test_filters_are_taken_over_and_blocks_chosen_by_command(tmp_path):
@@ -336,6 +346,8 @@ def test_filters_are_taken_over_and_blocks_chosen_by_command(tmp_path):
         tmp_path / "first",
     )
     assert done.exit_code == 0, done.output
+    before, after = (effect.Model.load(tmp_path / name).network.analysis for name in ("first", "second"))
+    assert torch.equal(before, after)
     for size in (64, 4096):
         out = tmp_path / f"{size}.wav"
         assert command("apply", tmp_path / "second", pairs["hpf-2"][0], "-o", out, "--block", size).exit_code == 0

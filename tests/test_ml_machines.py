@@ -70,6 +70,11 @@ def test_the_table_trains_what_is_missing_measures_it_and_does_so_once(tmp_path)
     before = (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns
     assert "a figure that was there" in bench().output
     assert (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns == before
+    given = json.loads((tmp_path / "commands.json").read_text())
+    (tmp_path / "commands.json").write_text(json.dumps(given | {"phase/sine-frames/card.json": "another command"}))
+    bench()
+    assert (tmp_path / "phase/sine-frames/weights.safetensors").stat().st_mtime_ns > before
+    assert json.loads((tmp_path / "commands.json").read_text()) == given
 
 
 @pytest.mark.slow

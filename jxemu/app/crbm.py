@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail, whole_file
-from jxemu.app.training import library, progress, shown, trained
+from jxemu.app.training import library, progress, shown, trained, useless
 from jxemu.app.waves import draw_sound, read_waves, write_wave
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _GREY, _INK, _RUST = "#b9c0c6", "#1f5f8b", "#c2571a"
 
 @app.command()
 def train(
+    asked: typer.Context,
     sounds: SoundsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model.")],
     order: Annotated[int, typer.Option(min=1, max=1000, help="Samples, or bins, of the past.")] = 50,
@@ -68,12 +69,16 @@ def train(
     from dataclasses import replace
 
     crbm = library("crbm")
-    if fourier and (scales or (order, window, start, clamp) != (50, 0.8, Start.linear, True)):
-        fail(
-            "--order, --scales, --window, --start and --no-clamp are of samples; spectra (--fourier) have none of these"
+    if fourier:
+        useless(
+            asked, "spectra (--fourier) have none of what is of samples", "order", "scales", "window", "start", "clamp"
         )
-    if fourier and not hidden:
-        fail("spectra (--fourier) need hidden units")
+        if not hidden:
+            fail("spectra (--fourier) need hidden units")
+    if not hidden:
+        useless(
+            asked, "linear prediction alone (--hidden 0) is not trained", "epochs", "rate", "batch", "decay", "steps"
+        )
     data, hertz = read_waves(sounds, MOST_SECONDS)
     usual = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
     schedule = replace(
@@ -102,6 +107,7 @@ def train(
 
 @app.command()
 def generate(
+    asked: typer.Context,
     model: ModelArgument,
     output: Annotated[
         Path | None,
@@ -135,14 +141,16 @@ def generate(
     there = _load(model)
     output = output or _numbered(model)
     if isinstance(there, crbm.Fourier):
-        if any(option is not None for option in (begin, clamp, scale, pull, rotate, pitch)) or linear:
-            fail(f"{model} learned spectra: it has no poles, and begins with a frame of its own")
+        of_samples = "begin", "at", "clip", "linear", "clamp", "scale", "pull", "rotate", "pitch", "hidden_too"
+        useless(asked, f"{model} learned spectra: it has no poles, and begins with a frame of its own", *of_samples)
         made, active, rate = there.generate(seconds, seed), None, there.rate
         about = {"code": there.code, "hidden units": len(there.hidden_bias), "epochs": len(there.curve)}
     else:
         rate, order = there.settings.rate, sum(there.settings.sizes)
         about = {"past": order, "bins": len(there.settings.sizes), "hidden units": len(there.w), "epochs": len(there.curve),
-                 "window": there.settings.window, "CD steps": there.settings.steps}  # fmt: skip
+                 "window": there.settings.window, "CD steps": there.settings.steps, "from": begin, "at": at, "clip": clip,
+                 "linear": linear, "clamp": clamp, "scale": scale, "pull": pull, "rotate": rotate, "pitch": pitch,
+                 "hidden too": hidden_too}  # fmt: skip
         try:
             there = Edit(clamp, scale, pull, rotate, pitch, rate, hidden_too).model(there)
             there = there.linear() if linear else there
@@ -158,8 +166,7 @@ def generate(
     made = made / max(peak, 1.0)
     write_wave(output, made, rate)
     draw_sound(output.with_suffix(".png"), made, rate, active if active is not None and active.size else None)
-    told = {"model": model, "rate": rate, **about, "seconds": seconds, "seed": seed, "from": begin, "at": at, "clip": clip, "linear": linear, "clamp": clamp,
-            "scale": scale, "pull": pull, "rotate": rotate, "pitch": pitch, "hidden too": hidden_too}  # fmt: skip
+    told = {"model": model, "rate": rate, **about, "seconds": seconds, "seed": seed}
     with whole_file(output.with_suffix(".txt")) as part:
         part.write_text("".join(f"{name}: {value}\n" for name, value in told.items() if value is not None))
     typer.echo(
@@ -281,12 +288,21 @@ def _with_poles(model: "Model", what: str, moved: "Poles") -> "Model":
 def _from_polynomial(text: str) -> "Poles":
     from jxemu.ml.poles import Poles
 
-    path = Path(text)
     try:
-        text = path.read_text() if path.is_file() else text
-        return Poles.of_polynomial(np.array([float(each) for each in text.replace(",", " ").split()]))
-    except (ValueError, IndexError, OSError) as error:
+        try:
+            numbers = _numbers(text)
+        except ValueError:
+            numbers = _numbers(Path(text).read_text())
+        return Poles.of_polynomial(np.array(numbers))
+    except (ValueError, OSError) as error:
         fail(f"--from-polynomial: {error}; it is numbers such as '1 -1.8 0.9', or a file of them")
+
+
+def _numbers(text: str) -> list[float]:
+    numbers = [float(each) for each in text.replace(",", " ").split()]
+    if not numbers:
+        raise ValueError("there are no numbers")
+    return numbers
 
 
 def _numbered(folder: Path) -> Path:
@@ -349,7 +365,7 @@ def _about(model: "Model", data: Sequence[np.ndarray], folder: Path, sounds: Seq
     lines = [
         f"# A CRBM of {', '.join(path.name for path in sounds)}", "",
         f"{len(model.settings.sizes)} bins of the past ({sum(model.settings.sizes)} samples), {len(model.w)} hidden units, "
-        f"{model.settings.rate} Hz, {len(model.curve)} epochs of CD-{model.settings.steps}.", "",
+        f"{model.settings.rate} Hz, {f'{len(model.curve)} epochs of CD-{model.settings.steps}' if len(model.w) else 'linear prediction alone'}.", "",
         "| what expects the next sample | RMS of what it does not expect |", "|---|---|",
         *(f"| {name} | {20 * np.log10(max(error, 1e-9)):.2f} dB |" for name, error in rows), "",
     ]  # fmt: skip
@@ -365,7 +381,7 @@ def _about_fourier(model: "Fourier", folder: Path, sounds: Sequence[Path]) -> st
     return (
         f"# A CRBM of the spectra of {', '.join(path.name for path in sounds)}\n\n"
         f"Code {model.code}, {len(model.mean)} channels, {len(model.hidden_bias)} hidden units, {model.rate} Hz. What it does not "
-        f"expect of the next frame: {model.curve[-1].figures['error']:.3f} of each channel's deviation.\n\n![curve](curve.png)\n"
+        f"expect of the next frame: {model.curve[-1].figures['error']:.3f} of each channel's deviation.\n\n![sound](sound.png)\n\n![curve](curve.png)\n"
     )
 
 

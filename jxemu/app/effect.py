@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail, whole_file
-from jxemu.app.training import library, progress, shown, trained
+from jxemu.app.training import library, progress, shown, trained, useless
 from jxemu.app.waves import read_wave, wave_files, write_wave
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def tap(
 
 @app.command()
 def train(
+    asked: typer.Context,
     dry: Annotated[
         Path,
         typer.Argument(
@@ -120,12 +121,12 @@ def train(
     """Train on a pair, or all of a folder; the last quarter is only checked on. The same command goes on where it was stopped."""
     effect = library("effect")
     if dry.is_dir():
-        if wet or control:
-            fail("a folder of pairs says itself what comes out and what controls: leave the other files out")
+        useless(asked, "a folder of pairs says itself what comes out and what controls", "wet", "control")
         pair, title = _pairs(dry, name)
     elif wet is None:
         fail(f"{dry} is one sound: give what comes out too, or a folder of pairs")
     else:
+        useless(asked, "a pair is of one effect", "name")
         pair, title = _pair(dry, wet, control), f"{wet.name} from {dry.name}"
     chosen = effect.KINDS[kind.value]
     schedule = chosen.schedule and replace(chosen.schedule, epochs=epochs or chosen.schedule.epochs, seed=seed)

@@ -1,7 +1,9 @@
 """``jxemu ml bench`` without a dataset: the five listening machines, trained by their own commands where that is not done yet."""
 
 import contextlib
+import json
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +17,12 @@ from jxemu.app.training import library
 QUICK = {"--seconds": "2", "--epochs": "1", "--outer-epochs": "1", "--inner-epochs": "1", "--items": "40"}
 """What options become where only the way is to be tried."""
 
+GIVEN = "commands.json"
+"""File in the table's folder of the commands that were given there."""
+
 
 def table(command_line: TyperGroup, folder: Path, only: Sequence[str], quick: bool, files: Sequence[Path] = ()) -> str:
-    """Make what is missing in a folder, measure it, write the table there; gives it as Markdown.
+    """Make what is missing in a folder, or was made by another command, measure it, write the table there; gives it as Markdown.
 
     What the table there says of other machines stays.
 
@@ -36,20 +41,31 @@ def table(command_line: TyperGroup, folder: Path, only: Sequence[str], quick: bo
         except OSError as error:
             fail(f"cannot read {error.filename}: {error.strerror}")
     folder = folder / "quick" if quick else folder  # so that nobody takes its figures, or its models, for real ones
-    found, text = lib.read(folder), ""
+    found, given, text = lib.read(folder), _given(folder), ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, study in studies.items():
             study.sounds(folder)
             for command in study.commands:
-                if not (folder / command.makes).exists():
-                    _give(command_line, folder, _quick(command.words) if quick else command.words)
+                words = _quick(command.words) if quick else command.words
+                if not (folder / command.makes).exists() or given.get(command.makes) != shlex.join(words):
+                    _give(command_line, folder, words)
+                    given[command.makes] = shlex.join(words)
+                    (folder / GIVEN).write_text(json.dumps(given, indent=1) + "\n")
             say(f"{name}: measuring")
             found[name] = list(study.measure(folder, quick))
             text = lib.write(found, folder)
     except OSError as error:
         fail(f"cannot write {folder}: {error.strerror}; what is done stays, the same command goes on")
     return text
+
+
+def _given(folder: Path) -> dict[str, str]:
+    """The commands that made what is in a folder, by file."""
+    try:
+        return json.loads((folder / GIVEN).read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _quick(words: Sequence[str]) -> tuple[str, ...]:

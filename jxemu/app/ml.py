@@ -248,14 +248,19 @@ def judge(
         TextColumn("recordings"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), console=console
     ) as bar:  # fmt: skip
         task = bar.add_task("", total=len(chosen))
-        searched = (renders or match.LISTENED, renders or match.SEARCHED)
-        judged = recordings.judge(chosen, learned, searched, seed, lambda done: bar.update(task, completed=done))
+        judged, searched = [], (renders or match.LISTENED, renders or match.SEARCHED)
+        try:
+            for n, tone in enumerate(chosen):
+                if found := recordings.judge(tone, learned, searched, seed + n):
+                    judged.append(found)
+                    recordings.write(judged, output)
+                bar.update(task, advance=1)
+        except OSError as error:
+            fail(f"cannot write {output}: {error.strerror}")
+        except KeyboardInterrupt:
+            fail(f"stopped; {output} holds the {len(judged)} that were done")
     if not judged:
         fail("none of these tones can be heard")
-    try:
-        recordings.write(judged, output)
-    except OSError as error:
-        fail(f"cannot write {output}: {error.strerror}")
     typer.echo(recordings.markdown(judged))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail, whole_file
-from jxemu.app.training import library, progress, shown, trained
+from jxemu.app.training import library, progress, shown, trained, useless
 from jxemu.app.waves import (
     dataset_notes,
     dataset_tones,
@@ -22,7 +22,7 @@ from jxemu.app.waves import (
     wave_files,
     write_wave,
 )
-from jxemu.app.words import note_in
+from jxemu.app.words import note_in, note_of
 
 if TYPE_CHECKING:
     from jxemu.ml.samplegen import Picture, Sounds, Space
@@ -49,7 +49,7 @@ OfNoteOption = Annotated[
     list[str] | None,
     typer.Option(
         "--note",
-        help="Only sounds of this note, such as C4 (60); repeat. One that a file's name says, and the lowest strong partial within 10 %.",
+        help="Only sounds of this note, such as C4 (60); repeat. Of a dataset those it was played for; of files those whose lowest strong partial is within 10 % of it, and whose names, if they tell a note, tell this one.",
     ),
 ]
 BandOption = Annotated[
@@ -70,6 +70,7 @@ FILM_RATE = 20
 
 @app.command()
 def train(
+    asked: typer.Context,
     sounds: SoundsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the space.")],
     latents: Annotated[int, typer.Option(min=1, max=256, help="Numbers that a note becomes.")] = 8,
@@ -96,13 +97,16 @@ def train(
     mixes: Annotated[bool, typer.Option(help="Let half of each batch of the outer one be mixes of two sounds.")] = True,
     ratio: Annotated[float, typer.Option(min=0.1, max=2.0, help="How its layers shrink (step, flat): 1 evenly.")] = 0.5,
     outer_epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    outer_rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0)] = None,
-    outer_batch: Annotated[int | None, typer.Option(min=1)] = None,
+    outer_rate: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=1.0, help="Highest; if it is not told, larger batches have a larger one."),
+    ] = None,
+    outer_batch: Annotated[int | None, typer.Option(min=1, help="Sounds of a step.")] = None,
     inner_hidden: Annotated[int, typer.Option(min=1, help="Units of the inner auto-encoder.")] = 256,
     inner_depth: Annotated[int, typer.Option(min=1, max=8, help="Its layers.")] = 3,
     inner_ratio: Annotated[float, typer.Option(min=0.1, max=2.0, help="How they shrink.")] = 0.5,
     inner_epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    inner_rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0)] = None,
+    inner_rate: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Likewise.")] = None,
     inner_batch: Annotated[int | None, typer.Option(min=1)] = None,
     beta: Annotated[
         float | None, typer.Option(min=0.0, help="Weight of what latents carry beside the error; default 0.0001.")
@@ -116,7 +120,7 @@ def train(
     ] = None,
     tune: Annotated[
         Path | None,
-        typer.Option(help="A space that both go on from, of its sizes; batches of 1 and a rate of 1e-6, if not told."),
+        typer.Option(help="A space that both go on from; batches of 1 and a rate of 1e-6, if not told."),
     ] = None,
     seed: Annotated[int, typer.Option(min=1, help="The same seed gives the same space.")] = 1,
 ) -> None:
@@ -125,6 +129,14 @@ def train(
     Now and then outer.wav and inner.wav in the folder are what they make of a sound that they do not learn from.
     """
     lib = library("samplegen")
+    of_outer = "outer", "size", "hidden", "depth", "ratio", "mixes"
+    if known:
+        useless(
+            asked, "the outer auto-encoder of --space is kept", *of_outer, "outer_epochs", "outer_rate", "outer_batch"
+        )
+    if tune:
+        of_inner = "latents", "inner_hidden", "inner_depth", "inner_ratio", "beta", "also", "known"
+        useless(asked, "what --tune goes on from has its own sizes", *of_outer, *of_inner)
     with trained(output):
         learned, judged = _sounds(lib, sounds, picture.value, window, seconds, most, of_note, band)
         outer_rate, outer_batch, inner_rate, inner_batch = (
@@ -132,8 +144,8 @@ def train(
             for given, usual in zip((outer_rate, outer_batch, inner_rate, inner_batch), 2 * FINE_TUNING, strict=True)
         )
         schedules = (
-            _schedule(lib.OUTER_SCHEDULE, outer_epochs, outer_rate, outer_batch, seed),
-            _schedule(lib.INNER_SCHEDULE, inner_epochs, inner_rate, inner_batch, seed),
+            _schedule(lib.OUTER_SCHEDULE, outer_epochs, outer_rate, outer_batch, seed, len(learned)),
+            _schedule(lib.INNER_SCHEDULE, inner_epochs, inner_rate, inner_batch, seed, len(learned)),
         )
         told = learned.told.shape[1]
         inner = lib.Inner(latents, inner_hidden, inner_depth, inner_ratio, told, lib.BETA if beta is None else beta)
@@ -315,6 +327,7 @@ def rebuild(
 
 @app.command()
 def film(
+    asked: typer.Context,
     sounds: Annotated[list[Path], typer.Argument(help="One to four WAV files.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="GIF file.")],
     space: Annotated[Path | None, typer.Option(help="Show beside each what this space makes of it.")] = None,
@@ -324,18 +337,20 @@ def film(
 ) -> None:
     """Spectra of sounds as they move."""
     lib, there = library("samplegen"), _load(space) if space else None
-    if len(sounds) > 4:
-        fail(f"{len(sounds)} sounds do not fit into one film: up to four do")
+    files = wave_files(sounds)
+    if len(files) > 4:
+        fail(f"{len(files)} sounds do not fit into one film: up to four do")
     if output.suffix.lower() != ".gif":
         fail(f"{output}: a film is a .gif file")
     if there:
-        rate, shape = there.picture.rate, there.picture
-        data = [_mono(path, rate) for path in sounds]
+        useless(asked, "a space says how long its sounds are", "seconds")
+        shape, data = there.picture, [_mono(path, there.picture.rate) for path in files]
     else:
-        data, rate = read_waves(sounds, MOST_SECONDS)
-        shape = lib.Picture(rate, frames=max(4, round(seconds * rate / lib.Picture.hop)))
+        useless(asked, "only a space is told notes", "note", "velocity")
+        data, rate = read_waves(files, MOST_SECONDS)
+        shape = lib.Picture(rate, frames=_frames(rate, lib.Picture.hop, seconds))
     courses = []
-    for path, sound in zip(wave_files(sounds), data, strict=True):
+    for path, sound in zip(files, data, strict=True):
         courses.append((path.stem, shape.levels(sound)))
         if there:
             (again,) = there.at(*_place(there, sound, note, velocity))
@@ -347,20 +362,23 @@ def film(
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _schedule(usual: "Schedule", epochs: int | None, rate: float | None, batch: int | None, seed: int) -> "Schedule":
-    """The usual one, but for what is told; another batch has a rate of its size."""
-    batch = batch or usual.batch
-    rate = usual.rate * batch / usual.batch if rate is None else rate
+def _schedule(
+    usual: "Schedule", epochs: int | None, rate: float | None, batch: int | None, seed: int, count: int
+) -> "Schedule":
+    """The usual one, but for what is told; another batch, at most of all sounds, has a rate in its measure."""
+    batch = min(batch or usual.batch, count)
+    rate = usual.rate * batch / min(usual.batch, count) if rate is None else rate
     return replace(usual, epochs=epochs or usual.epochs, batch=batch, rate=rate, seed=seed)
 
 
-def _heard(picture: "Picture", folder: Path) -> Callable[[str, np.ndarray], None]:
-    """Writes what a rung makes of a sound, as its picture, not too often."""
+def _heard(picture: "Picture", folder: Path) -> Callable[[str, np.ndarray, bool], None]:
+    """Writes what a rung makes of a sound, as its picture, not too often but for the last one."""
     last = dict.fromkeys(("outer", "inner"), -HEARD_EVERY)
 
-    def heard(rung: str, made: np.ndarray) -> None:
-        if time.monotonic() - last[rung] >= HEARD_EVERY:
-            write_wave(folder / f"{rung}.wav", picture.sound(made, 0.5), picture.rate)
+    def heard(rung: str, made: np.ndarray, at_last: bool) -> None:
+        if at_last or time.monotonic() - last[rung] >= HEARD_EVERY:
+            sound = picture.sound(made, 0.5)
+            write_wave(folder / f"{rung}.wav", sound / max(float(np.abs(sound).max()), 1.0), picture.rate)
             last[rung] = time.monotonic()
 
     return heard
@@ -394,18 +412,13 @@ def _sounds(
     wanted = {_note(text) for text in of_note or ()}
 
     def shape(rate: int) -> "Picture":
-        return lib.Picture(rate, window, hop, max(4, round(seconds * rate / hop) + 1), kind, band)
+        return lib.Picture(rate, window, hop, _frames(rate, hop, seconds), kind, band)
 
     if len(paths) == 1 and is_dataset(paths[0]):
         groups = []
         for split in ("train", "test"):
-            data, rate, notes, _ = dataset_notes(paths[0], split)
-            names = dataset_tones(paths[0], split)
-            if wanted:
-                own = [n for n, note in enumerate(notes) if note[0] in wanted]
-                if not own:
-                    fail(f"{paths[0]} has no sounds of {', '.join(of_note)} for {split}")
-                data, notes, names = [data[n] for n in own], [notes[n] for n in own], [names[n] for n in own]
+            data, rate, notes, _ = dataset_notes(paths[0], split, wanted)
+            names = dataset_tones(paths[0], split, wanted)
             told = np.array([[note / 127, velocity / 127] for note, velocity, *_ in notes])
             groups.append(lib.Sounds.of(data, shape(rate), told, names))
         learned, judged = groups
@@ -424,9 +437,13 @@ def _sounds(
     return learned, judged
 
 
+def _frames(rate: int, hop: int, seconds: float) -> int:
+    return max(4, round(seconds * rate / hop) + 1)
+
+
 def _note(text: str) -> int:
-    note = note_in(text)
-    if note is None or not 0 <= note <= 127:
+    note = note_of(text)
+    if note is None:
         fail(f"--note {text}: it is a note's name, such as C4 or F#3; C4 is 60")
     return note
 
@@ -521,7 +538,7 @@ def _about(space: "Space", learned: "Sounds", judged: "Sounds", folder: Path, pa
         f"{card['compression']:.1f} times smaller; inner one of {card['weights'][1]:,} weights and {space.inner.latents} latents, "
         f"{card['active']} of them in use (over 0.05 nat). Training ended: outer, {card['ended']['outer']}; "
         f"inner, {card['ended']['inner']}.", "",
-        "RMS error in per cent of full scale, on sounds that were not learned from:", "",
+        "RMS error in per cent of full scale, on sounds that were not learned from (but by which the best epoch is told):", "",
         "| | error |", "|---|---|",
         f"| outer auto-encoder alone | {card['outer']:.2f} |",
         f"| through the space | {card['through']:.2f} |",

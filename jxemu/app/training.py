@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jxemu.app.files import console, fail
@@ -31,6 +32,17 @@ def library(name: str) -> ModuleType:
         return importlib.import_module(f"jxemu.ml.{name}")
     except ImportError as error:
         fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
+
+
+def useless(context: typer.Context, why: str, *names: str) -> None:
+    """End the command if one of these parameters was given, which does nothing here."""
+    given = [
+        (param.opts or [param.name])[0] if param.param_type_name == "option" else param.make_metavar(context)
+        for param in context.command.params
+        if param.name in names and context.get_parameter_source(param.name).name == "COMMANDLINE"
+    ]
+    if given:
+        fail(f"{why}: leave {', '.join(given)} out")
 
 
 @contextlib.contextmanager

@@ -1,11 +1,15 @@
 """Sounds as the commands of learning machines read and write them: files, folders, datasets."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jxemu.app.files import fail, read_bank, whole_file
+
+if TYPE_CHECKING:
+    from jxemu.render.dataset import Dataset
 
 
 def read_wave(path: Path, most: float) -> tuple[np.ndarray, int]:
@@ -56,12 +60,26 @@ def is_dataset(path: Path) -> bool:
     return (path / "spec.json").exists()
 
 
-def dataset_notes(path: Path, split: str) -> tuple[Sequence[np.ndarray], int, list[tuple], list[str]]:
+def dataset_notes(
+    path: Path, split: str, wanted: Collection[int] = ()
+) -> tuple[Sequence[np.ndarray], int, list[tuple], list[str]]:
     """Sounds of a split, mono, read when asked for, their rate, what each was played with (note, velocity, p, hold), and the names of p.
 
-    A dataset that is not whole, or without single notes in sound, ends the command.
+    wanted : only sounds of these notes.  A dataset that is not whole, or without such single notes in sound, ends the command.
     """
     from jxemu.ml.data import Audio
+
+    items = _items(path, split, wanted)
+    notes = [(*item.performance[0][:2].tolist(), item.p, float(item.performance[0][3])) for item in items]
+    return Audio(items), items.spec.machine.sample_rate, notes, list(items.names)
+
+
+def dataset_tones(path: Path, split: str, wanted: Collection[int] = ()) -> list[str]:
+    """Names of the tones of the same items; empty ones of tones that were drawn."""
+    return [name.decode(errors="replace") for name in _items(path, split, wanted).column("name")]
+
+
+def _items(path: Path, split: str, wanted: Collection[int]) -> "Dataset":
     from jxemu.render import dataset
 
     try:
@@ -72,17 +90,12 @@ def dataset_notes(path: Path, split: str) -> tuple[Sequence[np.ndarray], int, li
     if not spec.store.audio or spec.takes != 1 or spec.machine.boards != 1 or spec.performance.most_keys != 1:
         fail(f"{path} must hold audio of single notes, one an item (store.audio = true)")
     items = whole.split(split)
+    if wanted:
+        notes = items.gathered("performance")[:, 0, 0] if len(items) else np.zeros(0)
+        items = dataset.Dataset(path, items.indices[np.isin(notes, list(wanted))])
     if not len(items):
-        fail(f"{path} has no items for {split}")
-    notes = [(*item.performance[0][:2].tolist(), item.p, float(item.performance[0][3])) for item in items]
-    return Audio(items), spec.machine.sample_rate, notes, list(whole.names)
-
-
-def dataset_tones(path: Path, split: str) -> list[str]:
-    """Names of the tones of a split's items; empty ones of tones that were drawn."""
-    from jxemu.render import dataset
-
-    return [name.decode(errors="replace") for name in dataset.open(path).split(split).column("name")]
+        fail(f"{path} has no items for {split}{' of the notes that are wanted' if wanted else ''}")
+    return items
 
 
 def tone_parameters(bank: Path | None, tone: str | None, names: Sequence[str]) -> np.ndarray:

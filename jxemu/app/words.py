@@ -14,13 +14,23 @@ def note_name(note: int) -> str:
     return f"{_NOTES[note % 12]}{note // 12 - 1}"
 
 
-def note_in(text: str) -> int | None:
-    """The first MIDI note that a text names as the field writes it, such as "C4", "F#3" or "Bb2"; None without one."""
-    found = re.search(r"(?<![A-Za-z0-9])([A-G])([#b]?)(-1|[0-9])(?![A-Za-z0-9])", text)
+_NOTE = r"([A-G])([#b]?)(-1|[0-9])"
+
+
+def note_of(text: str) -> int | None:
+    """The MIDI note that a text is as the field writes it, such as "C4", "F#3" or "Bb2"; None for anything else."""
+    found = re.fullmatch(_NOTE, text)
     if not found:
         return None
     letter, sign, octave = found.groups()
-    return _NOTES.index(letter) + {"": 0, "#": 1, "b": -1}[sign] + 12 * (int(octave) + 1)
+    note = _NOTES.index(letter) + {"": 0, "#": 1, "b": -1}[sign] + 12 * (int(octave) + 1)
+    return note if 0 <= note <= 127 else None
+
+
+def note_in(text: str) -> int | None:
+    """The first MIDI note that stands in a text, such as a file's name; None without one."""
+    found = re.search(rf"(?<![A-Za-z0-9]){_NOTE}(?![A-Za-z0-9])", text)
+    return note_of(found[0]) if found else None
 
 
 def parameter_words(name: str, value: int) -> str:

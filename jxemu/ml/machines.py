@@ -381,7 +381,12 @@ def _space(folder: Path, name: str, machine: str, study: "Study") -> Iterator[Ro
     )  # fmt: skip
     for count, off in card["by latents"].items():
         if count != latents:
-            yield row(f"through {count} latents", off, None, baseline=f"principal components {plain[count]:.2f}")
+            yield row(
+                f"through {count} latent{'s' * (count != '1')}",
+                off,
+                None,
+                baseline=f"principal components {plain[count]:.2f}",
+            )
     yield row("latents in use (over 0.05 nat)", card["active"], 6, True)
     yield row("loss of sounds that were not learned over that of those that were", (card["through"] / card["through, training"]) ** 2, 1.3)  # fmt: skip
     learned, judged = _groups(folder / "sounds" / name, space)

@@ -359,6 +359,8 @@ def load(folder: Path) -> Model:
         if isinstance(error, ModelError):
             raise
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        if isinstance(error, RuntimeError):  # of PyTorch: a list of all weights
+            reason = "its weights are not those of this version's network"
         raise ModelError(f"{folder} holds no model ({reason}); jxemu ml train makes one") from None
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from jxemu.patch.bank import Bank
 from jxemu.patch.tone import Tone
 from jxemu.render.offline import render
 
+FIELDS = "recorded", "mss", "apart", "seconds"
 UNIT, RECORDED_RATE, NOISE_DB = 7, 48_000, -50.0
 """The other unit; Hz of the recording; its noise beside the peak."""
 
@@ -28,13 +29,12 @@ GUESS, DRAWN, LISTENED, ALONE = (
     "search alone",
 )
 
-Tick = Callable[[int], None]
-
 
 @dataclass(frozen=True)
 class Found:
-    """What a way came to for a recording: MSS in dB, the distance that `match` prints, and seconds it took."""
+    """What a way came to: MSS in dB to the recording and to the tone itself, the distance that `match` prints, and seconds it took."""
 
+    recorded: float
     mss: float
     apart: float
     seconds: float
@@ -51,58 +51,45 @@ class Judged:
     found: dict[str, Found]
 
 
-def recording(tone: Tone, seed: int) -> tuple[np.ndarray, int]:
-    """What a recorder has of a tone, float32 (n, 2) at `RECORDED_RATE`, and the note: any key, velocity and length."""
+def recording(tone: Tone, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """What a recorder has of a tone, float32 (n, 2) at `RECORDED_RATE`, the same without noise, and the note: any key, velocity and length."""
     rng = np.random.default_rng(seed)
     note, velocity, hold = int(rng.integers(36, 78)), int(rng.integers(50, 121)), float(rng.uniform(0.4, 1.6))
     sound = render(tone, [(note, velocity, 0.0, hold)], hold + 0.8, sample_rate=RECORDED_RATE, seed=UNIT)
     sound = np.pad(sound, ((int(rng.uniform(0.05, 0.4) * RECORDED_RATE), 0), (0, 0)))
     noise = rng.standard_normal(sound.shape) * np.abs(sound).max() * 10 ** (NOISE_DB / 20)
-    return (sound + noise).astype(np.float32), note
+    return (sound + noise).astype(np.float32), sound, note
 
 
-def judge(
-    tones: Sequence[Tone],
-    learned: Weights | None,
-    renders: tuple[int, int],
-    seed: int = 0,
-    tick: Tick = lambda done: None,
-) -> list[Judged]:
-    """Find every tone by its recording, its pitch unknown.
+def judge(tone: Tone, learned: Weights | None, renders: tuple[int, int], seed: int = 0) -> Judged | None:
+    """Find a tone by its recording, its pitch unknown; None for one that cannot be heard.
 
     learned : what listens; without, the search goes alone.  renders : tones that a search with and without it tries.
-    Tones that cannot be heard are left out.
     """
-    judged = []
-    for n, tone in enumerate(tones):
-        sound, note = recording(tone, seed + n)
-        try:
-            target = prepare(sound, RECORDED_RATE)
-        except MatchError:
-            tick(n + 1)
-            continue
-        found, best = {}, None
-        if learned:
+    sound, clean, note = recording(tone, seed)
+    try:
+        target = prepare(sound, RECORDED_RATE)
+        truth = prepare(clean, RECORDED_RATE, target.note)
+    except MatchError:
+        return None
+
+    def came_to(candidate: Candidate) -> Found:
+        near = [mss(each.sound, heard(each, [candidate.tone], [candidate.hold])[0], RATE) for each in (target, truth)]
+        return Found(*near, candidate.apart, time.monotonic() - begun)
+
+    found, best = {}, None
+    if learned:
+        begun = time.monotonic()
+        told = learned.tones(target.sound, target.note, SAMPLES, 0, seed)
+        guess, *drawn = Search(target).evaluate(*zip(*told, strict=True))
+        found[GUESS], found[DRAWN] = came_to(guess), came_to(min(drawn, key=lambda each: each.cost))
+    for name, weights, count in ((LISTENED, learned, renders[0]), (ALONE, None, renders[1])):
+        if weights or name == ALONE:
             begun = time.monotonic()
-            told = learned.tones(target.sound, target.note, SAMPLES, 0, seed)
-            tried = Search(target).evaluate(*zip(*told, strict=True))
-            listening = time.monotonic() - begun
-            found[GUESS] = _found(target, tried[0], listening)
-            found[DRAWN] = _found(target, min(tried[1:], key=lambda each: each.cost), listening)
-        for name, weights, count in ((LISTENED, learned, renders[0]), (ALONE, None, renders[1])):
-            if weights or name == ALONE:
-                begun = time.monotonic()
-                nearest = Search(target, renders=count, seed=seed, learned=weights).run(1)[0]
-                found[name] = _found(target, nearest, time.monotonic() - begun)
-                best = best or nearest
-        judged.append(Judged(tone.name.strip(), note, target.note, _reloads(target, best), found))
-        tick(n + 1)
-    return judged
-
-
-def _found(target: Target, candidate: Candidate, seconds: float) -> Found:
-    (made,) = heard(target, [candidate.tone], [candidate.hold])
-    return Found(mss(target.sound, made, RATE), candidate.apart, seconds)
+            nearest = Search(target, renders=count, seed=seed, learned=weights).run(1)[0]
+            found[name] = came_to(nearest)
+            best = best or nearest
+    return Judged(tone.name.strip(), note, target.note, _reloads(target, best), found)
 
 
 def _reloads(target: Target, found: Candidate) -> bool:
@@ -113,34 +100,37 @@ def _reloads(target: Target, found: Candidate) -> bool:
 
 
 def table(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
-    """Of each way: the median MSS and its interval's ends for the mean, the printed distance, how far below the guess, and seconds."""
+    """Of each way: medians of `Found` and the longest time, the mean MSS to the tone and its interval, and how far below the guess medians are."""
     rows = {}
     for name in judged[0].found:
-        scores = np.array([each.found[name].mss for each in judged])
-        median = float(np.median(scores))
-        guessed = np.median([each.found[GUESS].mss for each in judged]) if GUESS in judged[0].found else np.nan
-        rows[name] = bootstrap(scores) | {
-            "median": median,
-            "apart": float(np.median([each.found[name].apart for each in judged])),
-            "below the guess": 1 - median / guessed,
-            "seconds": float(np.median([each.found[name].seconds for each in judged])),
-            "longest": max(each.found[name].seconds for each in judged),
-        }
+        columns = {field: np.array([getattr(each.found[name], field) for each in judged]) for field in FIELDS}
+        rows[name] = {field: float(np.median(column)) for field, column in columns.items()}
+        rows[name] |= {"longest": float(columns["seconds"].max())} | bootstrap(columns["mss"])
+        if GUESS in rows:
+            rows[name]["below the guess"] = {
+                field: 1 - rows[name][field] / rows[GUESS][field] for field in ("mss", "recorded", "apart")
+            }
     return rows
 
 
 def markdown(judged: Sequence[Judged]) -> str:
     """The report for people."""
     rows = table(judged)
+
+    def cell(row: dict, field: str) -> str:
+        share = f" ({row['below the guess'][field]:.0%})" if "below the guess" in row else ""
+        return f"{row[field]:.2f}{share}"
+
     lines = [
         "# Tones found again by recordings of another unit", "",
         f"{len(judged)} recordings of unit {UNIT} at {RECORDED_RATE} Hz with noise at {NOISE_DB:g} dB, stereo, of unknown pitch; "
-        f"the sysex of {sum(each.reloads for each in judged)} tones sounds the same when it is loaded.", "",
-        "| | median MSS, dB | mean and its 95 % interval | as match prints it | below the guess | seconds, median and longest |",
+        f"the sysex of {sum(each.reloads for each in judged)} tones sounds the same when it is loaded. Medians, in dB"
+        f"{', and how far they are below those of the guess' if GUESS in rows else ''}:", "",
+        "| | MSS to the tone itself | mean and its 95 % interval | MSS to the recording, noise and all | as match prints it | seconds, the longest |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {name} | {row['median']:.2f} | {row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f}) | {row['apart']:.2f} | "
-            f"{'' if np.isnan(row['below the guess']) else format(row['below the guess'], '.0%')} | {row['seconds']:.1f}, {row['longest']:.1f} |"
+            f"| {name} | {cell(row, 'mss')} | {row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f}) | {cell(row, 'recorded')} | "
+            f"{cell(row, 'apart')} | {row['seconds']:.1f}, {row['longest']:.1f} |"
             for name, row in rows.items()
         ),
         "", "![each recording](recordings.png)", "",
@@ -157,7 +147,7 @@ def draw(judged: Sequence[Judged], path: Path) -> None:
     order = sorted(judged, key=lambda each: list(each.found.values())[-1].mss)
     for name, marker in zip(judged[0].found, "x.os", strict=False):
         axis.plot([each.found[name].mss for each in order], marker, label=name)
-    axis.set(ylabel="MSS, dB", xticks=range(len(order)))
+    axis.set(ylabel="MSS to the tone itself, dB", xticks=range(len(order)))
     axis.set_xticklabels([each.tone for each in order], rotation=90, fontsize=7, parse_math=False)
     axis.legend()
     figure.savefig(path, dpi=100)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from jxemu.ml.resynthesis import CODES, analysed, guessed, locked, overlapped
 from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
 
-VERSION = 2
+VERSION = 3
 OUTER_SCHEDULE = Schedule(epochs=60, batch=16, rate=2e-3, decay=0.0)
 INNER_SCHEDULE = Schedule(epochs=300, batch=64, rate=1e-3, decay=0.1)
 MU = 8.0
@@ -997,7 +997,7 @@ class Space:
         try:
             facts = json.loads((folder / "card.json").read_text())
             if facts["model"] != "samplegen" or facts["version"] != VERSION:
-                raise SpaceError(f"{folder} holds another kind of model")
+                raise SpaceError(f"{folder} holds another kind of model, or one of another version: train it again")
             picture, outer, inner = Picture(**facts["picture"]), Outer(**facts["outer"]), Inner(**facts["inner"])
             arrays = load_file(folder / "weights.safetensors")
             encoder = OUTERS[outer.kind](outer, picture.shape)
@@ -1023,22 +1023,24 @@ def train(
     outer: Outer, inner: Inner, learned: Sounds, judged: Sounds, folder: Path, schedules: tuple[Schedule, Schedule] = (OUTER_SCHEDULE, INNER_SCHEDULE),
     shown: Callable[[str], Shown] = lambda what: lambda done, steps, loss: None, known: "Space | None" = None,
     tuned: "Space | None" = None, mixes: bool = True, also: Sequence[int] = (),
-    heard: Callable[[str, np.ndarray], None] = lambda rung, picture: None,
+    heard: Callable[[str, np.ndarray, bool], None] = lambda rung, picture, at_last: None,
 ) -> Space:  # fmt: skip
     """Both rungs; what was begun in the folder goes on.
 
     known : a space whose outer auto-encoder is taken as it is.  tuned : a space that both go on from.  mixes : see `train_outer`.
     also : numbers of latents of other inner ones, which are trained too, for the error by size.
-    heard : told now and then, by the name of the rung, the picture that it makes of the first sound to be judged by.
+    heard : told after each epoch, and at last, by the name of the rung, the picture that it makes of the first sound to be judged by.
     Raises SpaceError, OSError, FloatingPointError.
     """
     for space in filter(None, (known, tuned)):
         if space.picture != learned.picture:
             raise SpaceError("the space that is gone on from has pictures of another shape")
     if tuned:
-        if known:
-            raise SpaceError("a space is kept or tuned, not both")
+        if known or also:
+            raise SpaceError("a space that is tuned is not kept, and has no others beside it")
         outer, inner = tuned.outer, tuned.inner
+    if not learned.levels.any():
+        raise SpaceError("the sounds to learn from are silent")
     if inner.conditions != learned.told.shape[1]:
         raise SpaceError(
             f"{learned.told.shape[1]} conditions are there, the inner auto-encoder takes {inner.conditions}"
@@ -1051,7 +1053,7 @@ def train(
     else:
         encoder, found = train_outer(
             outer, learned, judged, folder, schedules[0], mixes, shown("outer auto-encoder"),
-            heard=partial(heard, "outer"), begun=tuned and tuned.encoder,
+            heard=partial(heard, "outer", at_last=False), begun=tuned and tuned.encoder,
         )  # fmt: skip
         outer_curve = [asdict(epoch) for epoch in found]
     codes, others = codes_of(encoder, learned.pictures), codes_of(encoder, judged.pictures)
@@ -1061,13 +1063,10 @@ def train(
     def wide(numbers: Tensor) -> np.ndarray:
         return encoder.decode(torch.from_numpy(narrow.wide(numbers.numpy()))).numpy()
 
-    def climb(inner: Inner, folder: Path, name: str, begun: Vae | None = None) -> tuple[Vae, list[Epoch]]:
-        return train_inner(
-            inner, codes, learned.told, others, judged.told, folder, schedules[1], shown(name),
-            heard=lambda numbers: heard("inner", wide(numbers)[0]), begun=begun,
-        )  # fmt: skip
-
-    vae, inner_curve = climb(inner, folder, "inner auto-encoder", tuned and tuned.vae)
+    vae, inner_curve = train_inner(
+        inner, codes, learned.told, others, judged.told, folder, schedules[1], shown("inner auto-encoder"),
+        heard=lambda numbers: heard("inner", wide(numbers)[0], False), begun=tuned and tuned.vae,
+    )  # fmt: skip
     with torch.no_grad():
         found, spreads = vae.encode(torch.from_numpy(codes), torch.from_numpy(learned.told))
     means = found.numpy()
@@ -1080,33 +1079,53 @@ def train(
     space = Space(learned.picture, outer, inner, encoder, vae, narrow, axes, centre, spread)
     space.card.update(_figures(space, encoder, learned, judged, carried(found, spreads).numpy()))
     space.card.update(outer_curve=outer_curve, inner_curve=[asdict(e) for e in inner_curve])
+    outer_ended = known.card["ended"]["outer"] if known else _ended(outer_curve, WINDOW)
     space.card["ended"] = {
-        name: _ended(curve, schedule, window)
-        for name, curve, schedule, window in (
-            ("outer", outer_curve, schedules[0], WINDOW), ("inner", space.card["inner_curve"], schedules[1], INNER_WINDOW),
-        )
-    }  # fmt: skip
+        "outer": "solved for" if isinstance(encoder, Patch) else outer_ended,
+        "inner": _ended(space.card["inner_curve"], INNER_WINDOW),
+    }
     space.card["level"] = float(learned.levels[learned.levels > 0].mean())
-    by_latents = {inner.latents: space.card["through"]}
-    for count in also:
-        part = folder / f"latents-{count}"
-        other, _ = climb(replace(inner, latents=count), part, f"inner auto-encoder, {count} latents")
-        with torch.no_grad():
-            made = wide(other.decode(other.encode(*(pair := _tensors(others, judged.told)))[0], pair[1]))
-        by_latents[count] = stdev(float(learned.picture.error(made, judged.pictures).mean()))
-        shutil.rmtree(part)
+    by_latents, parts = {inner.latents: space.card["through"]}, []
+    for count in sorted({*also} - {inner.latents}):
+        parts.append(folder / f"latents-{count}")
+        other, _ = train_inner(
+            replace(inner, latents=count), codes, learned.told, others, judged.told, parts[-1], schedules[1],
+            shown(f"inner auto-encoder, {count} latents"),
+        )  # fmt: skip
+        by_latents[count] = _off(partial(_through, space, other), judged)
     space.card["by latents"] = {str(count): by_latents[count] for count in sorted(by_latents)}
+    with torch.no_grad():
+        first = torch.from_numpy(judged.pictures[:1]).float()
+        heard("outer", encoder.decode(encoder.encode(first))[0].numpy(), True)
+    heard("inner", space.rebuilt(judged.some([0]))[0], True)
     space.save(folder)
     for name in ("outer.pt", "inner.pt"):
         (folder / name).unlink(missing_ok=True)
+    for part in parts:
+        shutil.rmtree(part)
     return space
 
 
-def _ended(curve: Sequence[dict[str, Any]], schedule: Schedule, window: int) -> str:
+@torch.no_grad()
+def _through(space: Space, other: Vae, sounds: Sounds) -> np.ndarray:
+    """Pictures through another inner auto-encoder on the codes of a space."""
+    codes, told = _tensors(space.narrow.narrowed(codes_of(space.encoder, sounds.pictures)), sounds.told)
+    numbers = other.decode(other.encode(codes, told)[0], told)
+    return space.encoder.decode(torch.from_numpy(space.narrow.wide(numbers.numpy()))).numpy()
+
+
+def _ended(curve: Sequence[dict[str, Any]], window: int) -> str:
     """Why a training came to its end."""
     return (
-        reason([Epoch(**epoch) for epoch in curve], window) or f"after the {schedule.epochs} epochs that were asked for"
+        reason([Epoch(**epoch) for epoch in curve], window) or f"after {len(curve)} epochs, as many as were asked for"
     )
+
+
+def _off(made: Callable[[Sounds], np.ndarray], sounds: Sounds) -> float:
+    """RMS error of pictures that are made of sounds' own, some at a time: all of them do not fit into memory twice."""
+    parts = [sounds.some(range(at, min(at + 256, len(sounds)))) for at in range(0, len(sounds), 256)]
+    errors = [sounds.picture.error(made(part), part.pictures) for part in parts]
+    return stdev(float(np.concatenate(errors).mean()))
 
 
 def _tensors(*arrays: np.ndarray) -> tuple[Tensor, ...]:
@@ -1125,12 +1144,6 @@ def principal(learned: np.ndarray, count: int) -> Callable[[np.ndarray, int], np
 
 
 def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, nats: np.ndarray) -> dict[str, Any]:
-    def off(made: Callable[[Sounds], np.ndarray], sounds: Sounds = judged) -> float:
-        """RMS error of pictures that are made of sounds' own, some at a time: all of them do not fit into memory twice."""
-        parts = [sounds.some(range(at, min(at + 256, len(sounds)))) for at in range(0, len(sounds), 256)]
-        errors = [learned.picture.error(made(part), part.pictures) for part in parts]
-        return stdev(float(np.concatenate(errors).mean()))
-
     @torch.no_grad()
     def outside(sounds: Sounds) -> np.ndarray:
         return encoder.decode(torch.from_numpy(codes_of(encoder, sounds.pictures))).numpy()
@@ -1143,12 +1156,14 @@ def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, 
             sum(p.numel() for p in space.vae.parameters()) + space.narrow.axes.size,
         ],
         "compression": math.prod(learned.picture.shape) / encoder.code,
-        "outer": off(outside),
-        "through": off(space.rebuilt),
-        "through, training": off(space.rebuilt, learned),
-        "by axes": {str(n): off(lambda part, n=n: space.rebuilt(part, n)) for n in counts},
-        "by principal components": {str(n): off(lambda part, n=n: by_components(part.pictures, n)) for n in counts},
-        "nearest": off(lambda part: learned.pictures[nearest(learned.pictures, part.pictures)]),
+        "outer": _off(outside, judged),
+        "through": _off(space.rebuilt, judged),
+        "through, training": _off(space.rebuilt, learned),
+        "by axes": {str(n): _off(lambda part, n=n: space.rebuilt(part, n), judged) for n in counts},
+        "by principal components": {
+            str(n): _off(lambda part, n=n: by_components(part.pictures, n), judged) for n in counts
+        },
+        "nearest": _off(lambda part: learned.pictures[nearest(learned.pictures, part.pictures)], judged),
         "active": int((nats > ACTIVE).sum()),
         "nats": nats.tolist(),
     }

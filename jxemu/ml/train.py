@@ -128,7 +128,7 @@ def fit(
     curve: list[Epoch] = []
     recipe = f"{CHECKPOINT} {recipe}"
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
-    found = mean.module.state_dict()
+    found: dict[str, Tensor] | None = None  # the best epoch's weights
     if checkpoint.exists():
         kept = torch.load(checkpoint, weights_only=True, map_location=device)
         if kept["recipe"] == recipe:
@@ -156,7 +156,7 @@ def fit(
             raise FloatingPointError(f"the loss is no number any more in epoch {number + 1}; a lower rate may help")
         mean.eval()
         curve.append(Epoch(number + 1, float(np.mean(losses)), check(mean.module)))
-        if best is None or best(curve[-1]) <= min(map(best, curve)):
+        if best and best(curve[-1]) <= min(map(best, curve)):
             found = copy.deepcopy(mean.module.state_dict())
         ended = number + 1 == schedule.epochs or ends(curve)
         if time.monotonic() - saved < SAVE_EVERY and not ended:
@@ -170,6 +170,6 @@ def fit(
         part.replace(checkpoint)
         if ended:
             break
-    network.load_state_dict(found)
+    network.load_state_dict(found or mean.module.state_dict())
     network.eval()
     return curve

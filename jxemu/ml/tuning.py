@@ -27,7 +27,7 @@ from jxemu.ml.samplegen import (
     train_inner,
     train_outer,
 )
-from jxemu.ml.train import Epoch
+from jxemu.ml.train import Epoch, digest
 
 TOP = 20
 GRID = {
@@ -76,6 +76,7 @@ def tune(
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kind = what if what == "inner" else f"outer {start.kind}"
+    kind = f"{kind}, {digest(learned.pictures, judged.pictures)[:8]}"  # losses on other sounds are not comparable
     study = optuna.create_study(
         storage=f"sqlite:///{folder / 'search.sqlite'}",
         study_name=f"{kind}, grid" if grid else kind,
