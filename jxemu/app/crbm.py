@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail, whole_file
-from jxemu.app.training import library, progress, shown, trained, useless
+from jxemu.app.training import library, progress, scheduled, shown, trained, useless
 from jxemu.app.waves import draw_sound, read_waves, write_wave
 
 if TYPE_CHECKING:
@@ -66,8 +66,6 @@ def train(
     seed: Annotated[int, typer.Option(min=1, help="The same seed gives the same model.")] = 1,
 ) -> None:
     """Train on sounds; the same command goes on where it was stopped."""
-    from dataclasses import replace
-
     crbm = library("crbm")
     if fourier:
         useless(
@@ -81,14 +79,7 @@ def train(
         )
     data, hertz = read_waves(sounds, MOST_SECONDS)
     usual = crbm.FOURIER_SCHEDULE if fourier else crbm.SCHEDULE
-    schedule = replace(
-        usual,
-        epochs=epochs or usual.epochs,
-        rate=rate or usual.rate,
-        batch=batch or usual.batch,
-        decay=decay,
-        seed=seed,
-    )
+    schedule = scheduled(usual, epochs=epochs, rate=rate, batch=batch, decay=decay, seed=seed)
     with trained(output):
         with progress() as bar:
             told = shown(bar, "training")

@@ -1,7 +1,6 @@
 """``jxemu ml effect``: learn an effect from a dry and a wet sound, and put other sounds through it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail, whole_file
-from jxemu.app.training import library, progress, shown, trained, useless
+from jxemu.app.training import library, progress, scheduled, shown, trained, useless
 from jxemu.app.waves import read_wave, wave_files, write_wave
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def train(
         useless(asked, "a pair is of one effect", "name")
         pair, title = _pair(dry, wet, control), f"{wet.name} from {dry.name}"
     chosen = effect.KINDS[kind.value]
-    schedule = chosen.schedule and replace(chosen.schedule, epochs=epochs or chosen.schedule.epochs, seed=seed)
+    schedule = chosen.schedule and scheduled(chosen.schedule, epochs=epochs, seed=seed)
     with trained(output):
         known = effect.Model.load(reuse) if reuse else None
         with progress() as bar:

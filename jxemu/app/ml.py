@@ -1,7 +1,6 @@
 """``jxemu ml``: train networks that hear which tone makes a sound, and compare them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from jxemu.app import crbm, effect, machines, match, notes, phase, samples
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
-from jxemu.app.training import progress, shown
+from jxemu.app.training import progress, scheduled, shown
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks from sound to tone: train, compare.")
 
@@ -79,14 +78,7 @@ def train(
         fail(f"{error.name} is not installed; {_EXTRA}")
     if network.value.startswith("flow") != (ear is not None):
         fail("a flow, and only a flow, needs --ear: the folder of a trained ear")
-    schedule = models.SCHEDULES[network.value]
-    schedule = replace(
-        schedule,
-        epochs=epochs or schedule.epochs,
-        batch=batch or schedule.batch,
-        rate=rate or schedule.rate,
-        seed=seed,
-    )
+    schedule = scheduled(models.SCHEDULES[network.value], epochs=epochs, batch=batch, rate=rate, seed=seed)
     try:
         heard = models.load(ear) if ear else None
         with progress() as bar:
@@ -127,7 +119,7 @@ def weights(
     except ImportError as error:
         fail(f"{error.name} is not installed; {_EXTRA}")
     output = output or home() / WEIGHTS
-    schedules = [replace(each, epochs=epochs or each.epochs) for each in (learned.EAR_SCHEDULE, learned.FLOW_SCHEDULE)]
+    schedules = [scheduled(each, epochs=epochs) for each in (learned.EAR_SCHEDULE, learned.FLOW_SCHEDULE)]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

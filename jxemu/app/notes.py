@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail, whole_file
-from jxemu.app.training import library, progress, shown, trained, useless
+from jxemu.app.training import library, progress, scheduled, shown, trained, useless
 from jxemu.app.waves import (
     dataset_notes,
     dataset_tones,
@@ -368,7 +367,7 @@ def _schedule(
     """The usual one, but for what is told; another batch, at most of all sounds, has a rate in its measure."""
     batch = min(batch or usual.batch, count)
     rate = usual.rate * batch / min(usual.batch, count) if rate is None else rate
-    return replace(usual, epochs=epochs or usual.epochs, batch=batch, rate=rate, seed=seed)
+    return scheduled(usual, epochs=epochs, batch=batch, rate=rate, seed=seed)
 
 
 def _heard(picture: "Picture", folder: Path) -> Callable[[str, np.ndarray, bool], None]:

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail
-from jxemu.app.training import library, progress, shown, trained
+from jxemu.app.training import library, progress, scheduled, shown, trained
 from jxemu.app.waves import (
     dataset_notes,
     draw_sound,
@@ -74,7 +74,7 @@ def train(
         else:
             data, hertz = read_waves(sounds, MOST_SECONDS)
             settings = _settings(phase, hertz, window, bins, hidden, layers, mixtures, sequence, dropout, jitter, delta)
-        schedule = replace(phase.SCHEDULE, epochs=epochs or phase.SCHEDULE.epochs, batch=batch, rate=rate, seed=seed)
+        schedule = scheduled(phase.SCHEDULE, epochs=epochs, batch=batch, rate=rate, seed=seed)
         with progress() as bar:
             model = phase.train(data, settings, output, schedule, given, shown(bar, "training"))
         model.card["names"] = names

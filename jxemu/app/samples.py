@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from jxemu.app.files import fail
-from jxemu.app.training import library, progress, shown, trained
+from jxemu.app.training import library, progress, scheduled, shown, trained
 from jxemu.app.waves import dataset_notes, draw_sound, is_dataset, read_waves, tone_parameters, write_wave
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def train(
                 fail(f"{sounds[0]} is one sound: give another to be judged by, with --held")
             learned, judged = ((group, [lm.clock(len(sound), rate) for sound in group]) for group in (data, others))
         settings = lm.Settings(rate, learned[1][0].shape[1], width, layers=layers)
-        schedule = replace(lm.SCHEDULE, epochs=epochs or lm.SCHEDULE.epochs, seed=seed)
+        schedule = scheduled(lm.SCHEDULE, epochs=epochs, seed=seed)
         with progress() as bar:
             model = lm.train(*learned, settings, output, schedule, shown(bar, "training"))
             beside = lm.linear_bits(learned[0], judged[0], model.gain)

@@ -3,13 +3,18 @@
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jxemu.app.files import console, fail
+
+if TYPE_CHECKING:
+    from jxemu.ml.train import Schedule
 
 
 def progress() -> Progress:
@@ -32,6 +37,11 @@ def library(name: str) -> ModuleType:
         return importlib.import_module(f"jxemu.ml.{name}")
     except ImportError as error:
         fail(f"{error.name} is not installed; pip install 'jxemu[ml]'")
+
+
+def scheduled(usual: "Schedule", **given: float | None) -> "Schedule":
+    """The usual schedule, but for what is given (None is not)."""
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 def useless(context: typer.Context, why: str, *names: str) -> None:
