@@ -48,7 +48,7 @@ OfNoteOption = Annotated[
     list[str] | None,
     typer.Option(
         "--note",
-        help="Only sounds of this note, such as C4 (60); repeat. Of a dataset those it was played for; of files those whose lowest strong partial is within 10 % of it, and whose names, if they tell a note, tell this one.",
+        help="Only sounds of this note, such as C4 (60); repeat. Of a dataset those it was played for; of files those whose lowest strong partial is within 10 % of one of these notes, and whose names, if they tell a note, tell one of them.",
     ),
 ]
 BandOption = Annotated[
@@ -450,20 +450,15 @@ def _note(text: str) -> int:
 def _of_notes(
     lib, data: Sequence[np.ndarray], names: Sequence[str], rate: int, wanted: set[int]
 ) -> tuple[list[np.ndarray], list[str]]:
-    """Sounds that are of a wanted note: the one that their name says, if it says one, and by their lowest strong partial."""
+    """Sounds of wanted notes: by their names, where these tell a note, and by their lowest strong partial."""
     kept = []
     for n, (sound, name) in enumerate(zip(data, names, strict=True)):
-        said = note_in(name)
-        candidates = wanted if said is None else wanted & {said}
-        if any(lib.is_note(sound, rate, note) for note in candidates):
-            kept.append(n)
+        if note_in(name) not in {None, *wanted}:
+            typer.echo(f"left out: {name}, its name says another note")
+        elif not any(lib.is_note(sound, rate, note) for note in wanted):
+            typer.echo(f"left out: {name}, its lowest strong partial has {lib.lowest_partial(sound, rate):.1f} Hz")
         else:
-            why = (
-                f"its lowest strong partial has {lib.lowest_partial(sound, rate):.1f} Hz"
-                if candidates
-                else "its name says another note"
-            )
-            typer.echo(f"left out: {name}, {why}")
+            kept.append(n)
     typer.echo(f"{len(kept)} of {len(data)} sounds are of the notes that are wanted")
     return [data[n] for n in kept], [names[n] for n in kept]
 
