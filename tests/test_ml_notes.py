@@ -301,7 +301,7 @@ def test_a_space_goes_on_from_another(space, groups, tmp_path):
         ("inner", True),
     ]
     assert np.allclose(told[-1][2], tuned.rebuilt(groups[1])[0], atol=1e-5)
-    assert "after 2 epochs" in tuned.card["ended"]["inner"]
+    assert "after epoch 2" in tuned.card["ended"]["inner"]
     with pytest.raises(samplegen.SpaceError, match="tuned is not kept"):
         samplegen.train(space.outer, space.inner, *groups, tmp_path, QUICK, known=space, tuned=space)
 
@@ -311,6 +311,7 @@ def test_fewer_latents_tell_less(space, groups, tmp_path):
     by_latents = kept.card["by latents"]
     assert list(by_latents) == ["1", "2", "4"]
     assert by_latents["4"] == kept.card["through"]
+    assert list(kept.card["by axes"]) == ["1", "2", "4"]
     assert by_latents["1"] > by_latents["2"] > by_latents["4"]
     assert kept.card["ended"]["outer"] == space.card["ended"]["outer"]
     assert not list(tmp_path.glob("latents-*"))
@@ -487,6 +488,7 @@ def test_a_space_of_wanted_notes_is_tuned_and_filmed(tmp_path):
         0.001,
     )
     assert "| latents | 1 | 2 |" in (tmp_path / "s/README.md").read_text()
+    assert "| main axes | 1 |" in (tmp_path / "s/README.md").read_text()
     assert (tmp_path / "s/layers.png").exists()
     for name in ("outer", "inner"):
         assert 0 < np.abs(soundfile.read(tmp_path / f"s/{name}.wav")[0]).max() < 1

@@ -1117,7 +1117,7 @@ def _through(space: Space, other: Vae, sounds: Sounds) -> np.ndarray:
 def _ended(curve: Sequence[dict[str, Any]], window: int) -> str:
     """Why a training came to its end."""
     return (
-        reason([Epoch(**epoch) for epoch in curve], window) or f"after {len(curve)} epochs, as many as were asked for"
+        reason([Epoch(**epoch) for epoch in curve], window) or f"after epoch {len(curve)}, the last that was asked for"
     )
 
 
@@ -1148,7 +1148,7 @@ def _figures(space: Space, encoder: nn.Module, learned: Sounds, judged: Sounds, 
     def outside(sounds: Sounds) -> np.ndarray:
         return encoder.decode(torch.from_numpy(codes_of(encoder, sounds.pictures))).numpy()
 
-    counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= space.inner.latents]
+    counts = [*(n for n in (1, 2, 4, 8, 16, 32) if n < space.inner.latents), space.inner.latents]
     by_components = principal(learned.pictures, max(counts))
     return {
         "weights": [
