@@ -244,6 +244,17 @@ def test_what_is_made_depends_on_where_it_begins_how_components_are_chosen_and_h
     assert high(made["often"]) > high(made["seldom"]) > high(made["plain"])
 
 
+def test_sounds_are_brought_to_a_rate_that_is_asked_for(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sine(440, 0.5), RATE)
+    done = command(
+        "train", tmp_path / "a.wav", "-o", tmp_path / "m", "--sample-rate", 8_000, "--bins", 10, "--epochs", 1
+    )
+    assert done.exit_code == 0, done.output
+    command("generate", tmp_path / "m", "-o", tmp_path / "b.wav", "--seconds", 0.5)
+    assert soundfile.info(tmp_path / "b.wav").samplerate == 8_000
+    assert phase_rnn.Model.load(tmp_path / "m").settings.rate == 8_000
+
+
 def test_a_held_frame_takes_the_other_sounds_level_by_command(tmp_path):
     fades = np.linspace(1, 0, RATE // 2)
     soundfile.write(tmp_path / "a.wav", sine(440, 0.5) * fades, RATE)

@@ -16,6 +16,7 @@ from jxemu.app.waves import (
     is_dataset,
     read_wave,
     read_waves,
+    resampled,
     tone_parameters,
     write_wave,
 )
@@ -42,6 +43,9 @@ MOST_SECONDS = 600.0
 def train(
     sounds: SoundsArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model.")],
+    sample_rate: Annotated[
+        int | None, typer.Option(min=4_000, max=96_000, help="Hz to which sounds are brought; default: their own.")
+    ] = None,
     window: WindowOption = 512,
     bins: Annotated[int, typer.Option(min=1, help="The lowest bins of the spectrum that are kept.")] = 40,
     hidden: Annotated[int, typer.Option(min=1, max=2000, help="Units of a layer.")] = 100,
@@ -65,6 +69,7 @@ def train(
         given, names = None, []
         if len(sounds) == 1 and is_dataset(sounds[0]):
             data, hertz, notes, names = dataset_notes(sounds[0], "train")
+            data, hertz = _brought(data, hertz, sample_rate)
             settings = _settings(phase, hertz, window, bins, hidden, layers, mixtures, sequence, dropout, jitter, delta)
             settings = replace(settings, conditions=phase.conditions(bins, len(names)))
             given = [
@@ -72,7 +77,7 @@ def train(
                 for sound, note in zip(data, notes, strict=True)
             ]
         else:
-            data, hertz = read_waves(sounds, MOST_SECONDS)
+            data, hertz = _brought(*read_waves(sounds, MOST_SECONDS), sample_rate)
             settings = _settings(phase, hertz, window, bins, hidden, layers, mixtures, sequence, dropout, jitter, delta)
         schedule = scheduled(phase.SCHEDULE, epochs=epochs, batch=batch, rate=rate, seed=seed)
         with progress() as bar:
@@ -161,6 +166,11 @@ def cross(
 
 
 # --- parts ---------------------------------------------------------------------------------------
+
+
+def _brought(data: Sequence[np.ndarray], hertz: int, wanted: int | None) -> tuple[Sequence[np.ndarray], int]:
+    """Sounds at the rate that is wanted, if one is, and their rate."""
+    return (data, hertz) if wanted in (None, hertz) else ([resampled(sound, hertz, wanted) for sound in data], wanted)
 
 
 def _bins(asked: int | None, window: int) -> int:

@@ -10,7 +10,15 @@ import typer
 
 from jxemu.app.files import fail
 from jxemu.app.training import library, progress, scheduled, shown, trained
-from jxemu.app.waves import dataset_notes, draw_sound, is_dataset, read_waves, tone_parameters, write_wave
+from jxemu.app.waves import (
+    dataset_notes,
+    draw_sound,
+    is_dataset,
+    read_waves,
+    resampled,
+    tone_parameters,
+    write_wave,
+)
 
 if TYPE_CHECKING:
     from jxemu.ml.sample_lm import Model
@@ -50,17 +58,17 @@ def train(
             parts = []
             for split in ("train", "test"):
                 data, hertz, notes, names = dataset_notes(sounds[0], split)
-                data = [_at(sound, hertz, rate) for sound in data]
+                data = [resampled(sound, hertz, rate) for sound in data]
                 parts.append(
                     (data, [lm.conditions_of(len(s), rate, *note) for s, note in zip(data, notes, strict=True)])
                 )
             learned, judged = parts
         else:
             data, hertz = read_waves(sounds, MOST_SECONDS)
-            data = [_at(sound, hertz, rate) for sound in data]
+            data = [resampled(sound, hertz, rate) for sound in data]
             if held:
                 others, its = read_waves(held, MOST_SECONDS)
-                others = [_at(sound, its, rate) for sound in others]
+                others = [resampled(sound, its, rate) for sound in others]
             elif len(data) > 1:
                 others, data = data[::5], [sound for n, sound in enumerate(data) if n % 5]
             else:
@@ -115,14 +123,6 @@ def generate(
 
 
 # --- parts ---------------------------------------------------------------------------------------
-
-
-def _at(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """A sound at another rate."""
-    from scipy import signal
-
-    common = int(np.gcd(rate, wanted))
-    return sound if rate == wanted else signal.resample_poly(sound, wanted // common, rate // common)
 
 
 def _about(model: "Model", folder: Path, sounds: Sequence[Path]) -> str:

@@ -55,6 +55,14 @@ def read_waves(paths: Sequence[Path], most: float) -> tuple[list[np.ndarray], in
     return sounds, next(iter(rates))
 
 
+def resampled(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """A sound at another rate."""
+    from scipy import signal
+
+    common = int(np.gcd(rate, wanted))
+    return sound if rate == wanted else signal.resample_poly(sound, wanted // common, rate // common)
+
+
 def is_dataset(path: Path) -> bool:
     """Whether a folder is a rendered dataset."""
     return (path / "spec.json").exists()
