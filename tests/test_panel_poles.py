@@ -109,6 +109,7 @@ def test_a_pole_is_dragged_and_kept_under_a_new_name(chromium, bench, bell):  # 
     page.mouse.move(box["x"] - 120, box["y"] + 30, steps=4)
     with page.expect_response("**/poles/bell/sound"):
         page.mouse.up()
+    assert page.evaluate("String(getSelection())") == ""
     moved = float(page.input_value("#pole-hertz"))
     assert moved > 600
     page.click("#poles-keep")

@@ -99,6 +99,7 @@ function at(event) {
 $("plane").addEventListener("pointerdown", (event) => {
   if (!event.target.dataset.pole) return;
   dragged = chosen = +event.target.dataset.pole;
+  event.preventDefault(); // or the drag selects text
   $("plane").setPointerCapture(event.pointerId);
   draw();
 });
