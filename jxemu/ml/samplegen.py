@@ -911,7 +911,7 @@ class Space:
         levels : of all, or of each (n,); default: as loud as those that were learned from are in the mean.
         """
         latents = np.atleast_2d(latents)
-        levels = np.broadcast_to(self.card.get("level", 0.5) if levels is None else levels, len(latents))
+        levels = np.broadcast_to(self.card["level"] if levels is None else levels, len(latents))
         made = self.pictures(latents, self._told(told, len(latents)))
         return [self.picture.sound(*each) for each in zip(made, levels, strict=True)]
 
