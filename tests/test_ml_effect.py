@@ -310,6 +310,7 @@ def test_all_pairs_of_a_folder_are_learned_together(tmp_path):
         ([tmp_path / "taps", "--effect", "hpf-2"], "no hpf-2 - post - two.wav"),
         ([tmp_path / "none"], "no files named"),
         ([tmp_path / "taps/hpf-2 - pre - one.wav"], "a folder of pairs"),
+        ([tmp_path / "taps", tmp_path / "taps/hpf-2 - post - one.wav"], "leave WET out"),
         ([*2 * [tmp_path / "taps/hpf-2 - pre - one.wav"], "--effect", "hpf-2"], "leave --effect out"),
     ):
         done = command("train", *words, "-o", tmp_path / "n")

@@ -47,7 +47,7 @@ def scheduled(usual: "Schedule", **given: float | None) -> "Schedule":
 def useless(context: typer.Context, why: str, *names: str) -> None:
     """End the command if one of these parameters was given, which does nothing here."""
     given = [
-        (param.opts or [param.name])[0] if param.param_type_name == "option" else param.make_metavar(context)
+        param.opts[0] if param.param_type_name == "option" else param.name.upper()
         for param in context.command.params
         if param.name in names and context.get_parameter_source(param.name).name == "COMMANDLINE"
     ]
