@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from jxemu.ml.data import Table
+from jxemu.render.memory import keep_memory
 
 MOST_ERROR = 0.05
 """Of bf16 against float32, relative: more, or a number that is none, and it is not used."""
@@ -116,6 +117,7 @@ def fit(
     best : what of an epoch is least where its weights are to be kept; default: the last one's are.
     device : that `loss` and `check` work on.
     """
+    keep_memory()
     batch = min(schedule.batch, len(data))
     steps = schedule.epochs * max(len(data) // batch, 1)
     network.to(device)

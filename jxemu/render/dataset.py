@@ -14,7 +14,6 @@ Everything else is the same bytes whoever rendered it, in whatever order, howeve
 """
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import json
@@ -36,6 +35,7 @@ import xxhash
 from jxemu.patch.tone import Tone
 from jxemu.render import sounds
 from jxemu.render.items import Draw, Items, Plan, caption
+from jxemu.render.memory import keep_memory
 from jxemu.render.spec import NAMES, SPLITS, TOPS, Spec, SpecError, checked
 
 LAYOUT = 2
@@ -56,7 +56,6 @@ _VERSIONED = ("jxemu", "numpy", "numba", "scipy", "h5py", "pyarrow")
 _SLACK = 8 << 20
 _BOARDS_DRAWN = 8 * sounds.LANES  # at once, so that there are some that sound alike
 _MOST_SAMPLES = 1 << 25  # of them: 256 MB
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 Tick = Callable[[int], None]
 """Called with the number of items that are done in a shard."""
@@ -224,14 +223,6 @@ def item_bytes(spec: Spec) -> int:
     return stored + row + len(NAMES) * spec.machine.boards + 16 * spec.takes * spec.performance.most_keys
 
 
-def _keep_memory() -> None:
-    """Let the C library keep what is freed: getting pages anew for every item took half of the time of a feature."""
-    with contextlib.suppress(AttributeError):  # not glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-
-
 def write_shard(
     path: Path, number: int, tick: Tick = lambda done: None, source: Source = sounds.render
 ) -> dict[str, Any]:
@@ -239,7 +230,7 @@ def write_shard(
 
     Raises DiskFullError, or DatasetError for a shard that cannot be written.
     """
-    _keep_memory()
+    keep_memory()
     folder = Folder(path)
     items = Items(folder.spec())
     spec, indices = items.spec, indices_of(items.spec, number)

@@ -1,0 +1,17 @@
+"""Memory that is kept: long work makes and frees the same large arrays again and again."""
+
+import contextlib
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+
+
+def keep_memory() -> None:
+    """Let the C library keep what this process frees; elsewhere than in glibc nothing is done.
+
+    Getting pages anew took half of the time of a feature, and 40 % of that of training a network.
+    """
+    with contextlib.suppress(AttributeError):  # not glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
