@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from jxemu.app.cli import app
 from jxemu.app.ml import Method, Network
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
-from jxemu.ml import adversarial, bench, data, models, recordings, train
+from jxemu.ml import adversarial, bench, models, recordings, train
 from jxemu.ml.data import HOLD, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
@@ -365,10 +366,20 @@ def test_twins_are_counted_where_samples_hold_both_readings(toy):
     assert bench.twins(data, p) == {"tones": 2, "both": 0.5}
 
 
-def test_a_table_that_is_read_some_items_at_a_time_is_the_same(toy, monkeypatch):
-    whole = table(toy, "train", ("mel", "fine"))
-    monkeypatch.setattr(data, "AT_ONCE", 50)
-    assert torch.equal(table(toy, "train", ("mel", "fine")).x, whole.x)
+def test_a_table_hears_what_its_items_hold(toy):
+    items, read = dataset.open(toy).split("train"), table(toy, "train", ("mel", "fine"))
+    places = torch.tensor([3, 150, 3, 0])
+    expected = [np.concatenate([items[int(n)]["mel"].ravel(), items[int(n)]["fine"].ravel()]) for n in places]
+    assert np.array_equal(read.x[places].flatten(1).numpy(), np.stack(expected))
+
+
+def test_a_shard_that_is_cut_off_is_named(toy, tmp_path):
+    cut = shutil.copytree(toy, tmp_path / "cut")
+    read = table(cut, "train", ("mel",))
+    shard = cut / "shards/00000.h5"
+    shard.write_bytes(shard.read_bytes()[:2000])
+    with pytest.raises(dataset.DatasetError, match=r"00000.h5: features/mel is cut off; render again"):
+        read.x[:1]
 
 
 # --- retrieval, weights ---

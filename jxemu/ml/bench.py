@@ -27,7 +27,7 @@ from jxemu.ml.metrics import (
     swap_aware_mse,
     swapped,
 )
-from jxemu.ml.models import FLOWS, Model, check_fits, features_of
+from jxemu.ml.models import FLOWS, Model, check_fits, features_of, mae_where_heard, number
 from jxemu.ml.retrieval import MOST, Index, pooled
 from jxemu.ml.space import values_of
 from jxemu.patch.tone import Tone
@@ -177,7 +177,7 @@ def bench(
             )
     guessers = Guessers(spec, learned, models, seed)
     wanted = {"mel"}.union(*(features_of(model.card["network"]) for model in models.values()))
-    heard = {name: table(data, "test", [name]).x.numpy() for name in wanted}
+    heard = {name: table(data, "test", [name]).x[:].numpy() for name in wanted}
     tick("parameters", 0, 1)
     rows = guessers.baselines(heard, len(judged)) | guessers.guesses(heard, judged.keys, False)
     few = min(len(judged), CALIBRATED)
@@ -217,6 +217,7 @@ def _parameter_row(data: Table, p: np.ndarray) -> dict[str, Any]:
     row["swap-aware MSE"] = swap_aware_mse(truth, p, data.names, is_symmetric(data.values))
     row["interval"] = bootstrap(each)
     row["by parameter"] = np.square(p - truth).mean(0).tolist()
+    row["MAE where heard"] = mae_where_heard(data, p)
     row["items"] = len(truth)
     return row
 
@@ -332,7 +333,16 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"| {name} | {row['MSE']:.4f} ({low:.4f} to {high:.4f}) | {row['RMSE']:.3f} | {row['MAE']:.3f} | {row['R2']:.3f} "
             f"| {row['switches']:.3f} | {row['swap-aware MSE']:.4f} | {row['items']} |"
         )
-    lines += ["", "![squared error by parameter](parameters.png)", ""]
+    shown = list(report["parameters"])
+    lines += [
+        "", "![squared error by parameter](parameters.png)", "",
+        "Mean error of each parameter on 0..1, of the tones in which it does something:", "",
+        f"| parameter | {' | '.join(shown)} |", f"|{'---|' * (len(shown) + 1)}",
+    ]  # fmt: skip
+    for name in report["names"]:
+        each = [number(row["MAE where heard"][name]) for row in report["parameters"].values()]
+        lines.append(f"| {name} | {' | '.join(each)} |")
+    lines.append("")
     if ours := {n: m for n, m in report["models"].items() if m["network"] in THESIS_TABLE}:
         lines += [
             "## Beside the thesis (its table 6.7)",

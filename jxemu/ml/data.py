@@ -83,16 +83,36 @@ HOLD = "hold"
 """Beside the tone's parameters, where it varies: how long the key is held, as a share of the item's length."""
 
 
+class Heard:
+    """What networks hear of items, float16 (items, takes, rows, bands), see `stacked`: read from the files when asked for.
+
+    features : rows of each feature.  takes : which are kept; None: items have no takes.
+    """
+
+    def __init__(self, features: Sequence[dataset.Rows], takes: slice | None):
+        self._features, self._takes = features, takes
+        self.shape: tuple[int, ...] = (len(features[0]), *self[:1].shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._features[0])
+
+    def __getitem__(self, places: slice | Tensor) -> Tensor:
+        """Of a slice, or of a list of places."""
+        chosen = places if isinstance(places, slice) else places.numpy()
+        found = [rows[chosen] for rows in self._features]
+        return torch.from_numpy(stacked([x[:, None] if self._takes is None else x[:, self._takes] for x in found]))
+
+
 @dataclass(frozen=True)
 class Table:
-    """A split of a dataset in memory, for training.
+    """A split of a dataset, for training.
 
-    names : of the columns of p, `HOLD` last where it varies.  x : float16 (items, takes, rows, bands), see `stacked`.
+    names : of the columns of p, `HOLD` last where it varies.  x : as `Heard`, in the files or in memory.
     keys : float32 (items, takes, 2), note and velocity on 0..1.  p : float32 (items, names).  values : uint8 (items, 44).
     """
 
     names: tuple[str, ...]
-    x: Tensor
+    x: Heard | Tensor
     keys: Tensor
     p: Tensor
     values: np.ndarray
@@ -119,14 +139,10 @@ def stacked(features: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.reshape(*part.shape[:2], -1, bands) for part in features], 2)
 
 
-AT_ONCE = 8192
-"""Items whose features are read and stacked at a time: all of them together would be in memory twice."""
-
-
 def table(
     path: str | Path, split: str, features: Sequence[str], limit: int | None = None, take: int | None = None
 ) -> Table:
-    """A split of a dataset in memory, its first `limit` items, all takes or one of them.
+    """A split of a dataset, its first `limit` items, all takes or one of them.
 
     Raises DatasetError, and ValueError for what networks cannot learn from: a feature that was not stored, chords,
     two boards, a split without items.
@@ -147,18 +163,12 @@ def table(
     performance = chosen.gathered("performance")
     performance = performance[:, None] if spec.takes == 1 else performance
     kept = slice(None) if take is None else slice(take, take + 1)
-    x = np.empty(0)
-    for at in range(0, len(own), AT_ONCE):
-        some = dataset.Dataset(path, own[at : at + AT_ONCE])
-        found = [some.gathered(f"features/{feature}") for feature in features]
-        part = stacked([each[:, None] if spec.takes == 1 else each[:, kept] for each in found])
-        x = x if at else np.empty((len(own), *part.shape[1:]), part.dtype)
-        x[at : at + len(part)] = part
+    x = Heard([chosen.rows(f"features/{feature}") for feature in features], None if spec.takes == 1 else kept)
     names, p = chosen.names, chosen.p
     if isinstance(spec.performance.hold, Range):
         names, p = (*names, HOLD), np.column_stack([p, performance[:, take or 0, 0, 3] / np.float32(spec.seconds)])
     keys = performance[:, kept, 0, :2] / np.float32(127)
-    return Table(names, torch.from_numpy(x), torch.from_numpy(keys), torch.from_numpy(p), chosen.values)
+    return Table(names, x, torch.from_numpy(keys), torch.from_numpy(p), chosen.values)
 
 
 def _not_zero(deviation: np.ndarray) -> np.ndarray:

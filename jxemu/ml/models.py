@@ -23,7 +23,7 @@ from jxemu.ml.data import HOLD, Table, stacked, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
-from jxemu.ml.space import Space, ordered, weights_of
+from jxemu.ml.space import Space, heard_in, ordered, weights_of
 from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half
 from jxemu.render import dataset
 from jxemu.render.dataset import write_whole
@@ -316,13 +316,24 @@ def _by_pitch(colour: Tensor, octaves: Tensor) -> Tensor:
 
 
 def scores(model: Model, data: Table) -> dict[str, dict[str, float]]:
-    """Errors of guesses: over all parameters, and each by name. Of a flow, the guess is the regressor's it listens with."""
+    """Errors of guesses: over all parameters, and each by name, its MAE also where it can be heard (None: nowhere).
+
+    Of a flow, the guess is the regressor's it listens with.
+    """
     guess, truth, names = model.guess(data.x, data.keys), data.p.numpy(), data.names
+    heard = mae_where_heard(data, guess)
     found = {"all": parameter_errors(truth, guess, names)}
     found["all"]["swap-aware MSE"] = swap_aware_mse(truth, guess, names, is_symmetric(data.values))
     for n, name in enumerate(names):
-        found[name] = parameter_errors(truth[:, [n]], guess[:, [n]], (name,))
+        found[name] = parameter_errors(truth[:, [n]], guess[:, [n]], (name,)) | {"MAE where heard": heard[name]}
     return found
+
+
+def mae_where_heard(data: Table, p: np.ndarray) -> dict[str, float | None]:
+    """Mean error by name of guesses p (items, names), over the tones in which that parameter does something; None: in none."""
+    error, busy = np.abs(p - data.p.numpy()), heard_in(data.values, data.names)
+    found = [column[on] for column, on in zip(error.T, busy.T, strict=True)]
+    return {name: float(part.mean()) if len(part) else None for name, part in zip(data.names, found, strict=True)}
 
 
 # --- on disk -------------------------------------------------------------------------------------
@@ -368,11 +379,16 @@ def _under(parts: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in parts.items() if name.startswith(prefix)}
 
 
+def number(found: float | None) -> str:
+    """An error in a table, which may not be there."""
+    return "" if found is None else f"{found:.3f}"
+
+
 def readme(card: dict[str, Any]) -> str:
     """The card for people."""
     data, schedule, found = card["data"], card["schedule"], card["table"]
     rows = [
-        f"| {name} | {row['MSE']:.4f} | {row['MAE']:.3f} | {row['R2']:.3f} |"
+        f"| {name} | {row['MSE']:.4f} | {row['MAE']:.3f} | {row['R2']:.3f} | {number(row['MAE where heard'])} |"
         for name, row in found.items()
         if name != "all"
     ]
@@ -395,8 +411,8 @@ def readme(card: dict[str, Any]) -> str:
         "" if card["network"] not in FLOWS else "The figures are those of the regressor that the flow listens with.",
         "![loss and validation by epoch](curve.png)",
         "",
-        "| parameter | MSE | MAE | R2 |",
-        "|---|---|---|---|",
+        "| parameter | MSE | MAE | R2 | MAE where it does something |",
+        "|---|---|---|---|---|",
         *rows,
         "",
     ])  # fmt: skip

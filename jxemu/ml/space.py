@@ -135,11 +135,15 @@ def active(values: np.ndarray) -> np.ndarray:
     return np.stack([heard.get(name, every) for name in NAMES], 1)
 
 
+def heard_in(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Which columns of p can be heard in tones (items, 44): bool (items, names). What is none of the 44 always can."""
+    busy = dict(zip(NAMES, active(values).T, strict=True))
+    return np.stack([busy.get(name, np.ones(len(values), bool)) for name in names], 1)
+
+
 def weights_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Weights in training, float32 (items, parameters): `IDLE_WEIGHT` for what does nothing."""
-    busy = dict(zip(NAMES, active(values).T, strict=True))
-    rows = [np.where(busy[name], 1.0, IDLE_WEIGHT) if name in busy else np.ones(len(values)) for name in names]
-    return np.stack(rows, 1).astype(np.float32)
+    return np.where(heard_in(values, names), 1.0, IDLE_WEIGHT).astype(np.float32)
 
 
 def ordered(p: np.ndarray, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
