@@ -12,7 +12,7 @@ from jxemu.app.cli import app
 from jxemu.app.ml import Method, Network
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
 from jxemu.ml import adversarial, bench, models, recordings, train
-from jxemu.ml.data import HOLD, table
+from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Local
@@ -249,6 +249,46 @@ def test_the_same_training_gives_the_same_weights_also_where_it_was_stopped(toy,
     assert [p.name for p in (tmp_path / "again").glob("*.pt")] == []
 
 
+def test_the_best_epoch_s_weights_are_kept_also_where_a_training_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
+    eight = Table((), torch.zeros(8, 1, 1, 1), torch.zeros(8, 1, 2), torch.zeros(8, 0), np.zeros((8, 44), np.uint8))
+
+    def trained(file, errors):
+        torch.manual_seed(0)
+        network, left, seen = nn.Linear(1, 1), iter(errors), []
+
+        def check(mean):
+            error = next(left)
+            seen.append({name: part.clone() for name, part in mean.state_dict().items()})
+            return {"error": error}
+
+        def loss(network, places):
+            return (network(places[:, None] / 8.0) - 1).square().mean()
+
+        schedule = Schedule(3, 4, 0.1)
+        train.fit(network, eight, loss, check, schedule, tmp_path / file, "", best=lambda epoch: epoch.figures["error"])
+        return network.state_dict(), seen
+
+    kept, seen = trained("whole.pt", [3.0, 1.0, 2.0])
+    assert all(torch.equal(kept[name], seen[1][name]) for name in kept)
+    with pytest.raises(StopIteration):
+        trained("stopped.pt", [3.0, 1.0])
+    again, _ = trained("stopped.pt", [2.0])
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+def test_an_error_is_told_of_the_tones_in_which_its_parameter_does_something(toy):
+    values = rows(Tone(mix_dco2=0, mix_env=0), Tone(mix_dco2=90, mix_env=90))
+    truth = torch.from_numpy((values / TOPS).astype(np.float32))
+    tones = replace(table(toy, "validation", models.HEARD), p=truth, values=values, names=NAMES)
+    guess = truth.numpy().copy()
+    guess[0] = np.abs(guess[0] - 1)
+    found = models.mae_where_heard(tones, guess)
+    assert found["dco2_wave"] == 0
+    assert found["dco1_wave"] > 0.3
+    assert models.mae_where_heard(replace(tones, p=truth[:1], values=values[:1]), guess[:1])["dco2_wave"] is None
+
+
 def test_a_card_tells_data_seed_curve_and_table(toy, ear):
     card = json.loads((toy.parent / "ear/card.json").read_text())
     assert card["data"]["spec"] == json.loads((toy / "manifest.json").read_text())["spec_sha256"]
@@ -312,6 +352,15 @@ def test_folders_that_hold_no_model_are_named(tmp_path, toy):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(models.ModelError, match="holds no model"):
         models.load(tmp_path / "m")
+
+
+def test_a_model_of_another_version_or_another_network_is_told(tmp_path, toy, ear):
+    models.write(replace(ear, card=ear.card | {"version": 0}), tmp_path)
+    with pytest.raises(models.ModelError, match="a model of version 0; this program reads 1"):
+        models.load(tmp_path)
+    models.write(replace(ear, network=Ear(ear.card["shape"], ear.network.frames, 3)), tmp_path)
+    with pytest.raises(models.ModelError, match="its weights are not those of this version's network"):
+        models.load(tmp_path)
 
 
 # --- a flow ---
