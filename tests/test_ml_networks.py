@@ -171,8 +171,8 @@ def test_an_ear_hears_each_take_beside_those_of_its_note_and_of_its_velocity():
     ear = Ear((4, 52, 96), 40, 10).eval()
     levels = torch.zeros(4, 40, 96)
     levels[1], levels[2] = 1.0, 3.0
-    notes, velocities = torch.tensor([[36, 36, 60, 60]]), torch.tensor([[40, 115, 40, 115]])
-    beside = [ear._from_others(levels, each)[:, 0, 0].tolist() for each in (notes, velocities)]
+    keys = torch.tensor([[[36, 40], [36, 115], [60, 40], [60, 115]]])
+    beside = [part[:, 0, 0].tolist() for part in ear._from_others(levels, keys)]
     assert beside == [[-2, 2, 6, -6], [-6, 2, 6, -2]]
     x, keys = torch.rand(3, 4, 52, 96), torch.rand(3, 4, 2)
     assert ear(x, keys).shape == (3, 10)

@@ -138,8 +138,8 @@ class Ear(nn.Module):
     Convolutions run over one axis only, time of the mel levels and pitch of the fine ones, with the other as channels:
     that is what two processor cores do fastest. Slow modulation is given beside as the magnitude spectrum over time of
     a few wide bands. Fine levels are heard from two octaves below the key upwards, so that an interval looks the same
-    at any key. Of several takes each is also heard beside the others of its note, and beside the others of its velocity:
-    what velocity and key follow do is small, and lies in these differences alone.
+    at any key. Of several takes each is also heard beside the others of its note, and beside the others of its velocity,
+    in both of its spectra: what velocity and key follow do is small, and lies in these differences alone.
     """
 
     WIDE = 12
@@ -153,14 +153,15 @@ class Ear(nn.Module):
         super().__init__()
         takes, rows, bands = shape
         self.frames, self.relative = frames, relative
+        heard = 3 if takes > 1 else 1  # itself, beside its note's others, beside its velocity's
         self.stack = nn.Sequential(
-            nn.Conv1d(bands * (3 if takes > 1 else 1) + 2, 128, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv1d(bands * heard + 2, 128, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(128, 192, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(192, 224, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(224, 224, 3, stride=2, padding=1), nn.GELU(), nn.Flatten(),
         )  # fmt: skip
         self.pitch = nn.Sequential(
-            nn.Conv1d((rows - frames) * bands // FINE_BANDS, 64, 9, stride=2, padding=4), nn.GELU(),
+            nn.Conv1d((rows - frames) * bands // FINE_BANDS * heard, 64, 9, stride=2, padding=4), nn.GELU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.GELU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.GELU(), nn.Flatten(),
             nn.Linear(FINE_BANDS // 8 * 64, 256), nn.GELU(),
@@ -186,31 +187,36 @@ class Ear(nn.Module):
         x = x.clamp(QUIETEST_DB, 20.0) / 20.0 + 3.0
         levels = x[:, :, : self.frames].flatten(0, 1)
         played = keys.reshape(items * takes, 2)
-        heard = [levels.transpose(1, 2), played[:, :, None].expand(-1, -1, self.frames)]
-        if takes > 1:
-            heard += [self._from_others(levels, each).transpose(1, 2) for each in keys.unbind(2)]
-        found = self.stack(torch.cat(heard, 1))
+        beside = [part.transpose(1, 2) for part in self._from_others(levels, keys)]
+        found = self.stack(
+            torch.cat([levels.transpose(1, 2), played[:, :, None].expand(-1, -1, self.frames), *beside], 1)
+        )
         wide = levels.unflatten(2, (self.WIDE, bands // self.WIDE)).mean(3)
         wide = (wide - wide.mean(1, keepdim=True)) * torch.hann_window(self.frames, device=x.device)[:, None]
         swing = torch.fft.rfft(wide, dim=1).abs()[:, 1 : 1 + self.lines(self.frames)]
         swing = functional.gelu(self.modulation(torch.log1p(swing).flatten(1)))
-        fine = x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS)
-        pitch = self.pitch(self._from_key(fine, played[:, 0]))
+        fine = self._from_key(x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS), played[:, 0])
+        pitch = self.pitch(torch.cat([fine, *self._from_others(fine, keys)], 1))
         joined = torch.cat([found, swing, pitch, played], 1).reshape(items, -1)
         joined = functional.gelu(self.joined(functional.dropout(joined, 0.2, self.training)))
         for block in self.deeper:
             joined = block(joined)
         return joined
 
-    def _from_others(self, levels: Tensor, keys: Tensor) -> Tensor:
-        """How far levels (items x takes, frames, bands) stand from the mean of all takes of one note, or velocity, in 5 dB.
+    def _from_others(self, levels: Tensor, keys: Tensor) -> list[Tensor]:
+        """How far levels (items x takes, frames, bands) stand from the mean of all takes of their note, and of their velocity, in 5 dB.
 
-        keys : the notes, or velocities, of takes (items, takes).
+        keys : note and velocity of takes (items, takes, 2). Of a single take: nothing.
         """
-        together = levels.unflatten(0, keys.shape)
-        same = (keys[:, :, None] == keys[:, None]).to(levels)
-        mean = torch.einsum("nij,njtb->nitb", same / same.sum(2, keepdim=True), together)
-        return 4 * (together - mean).flatten(0, 1)
+        if keys.shape[1] == 1:
+            return []
+        together = levels.unflatten(0, keys.shape[:2])
+        found = []
+        for each in keys.unbind(2):
+            same = (each[:, :, None] == each[:, None]).to(levels)
+            mean = torch.einsum("nij,njtb->nitb", same / same.sum(2, keepdim=True), together)
+            found.append(4 * (together - mean).flatten(0, 1))
+        return found
 
     def _from_key(self, fine: Tensor, note: Tensor) -> Tensor:
         """Fine levels, from two octaves below the key of each item; what lies outside of them is silent."""
