@@ -452,6 +452,30 @@ def test_a_tone_and_its_key_are_told_as_the_pitch_that_is_heard():
     assert TUNE_SEMITONES[found.dco2_tune] == -7
 
 
+def test_what_can_be_heard_in_a_tone_is_found_by_moving_it(toy):
+    whole = dataset.open(toy)
+    plain = Tone(mix_dco1=90, mix_dco2=0, vcf_freq=60, vcf_env=0, vca_mode="env2", env2_a=0, env2_s=127)
+    swept = plain.replace(vcf_env=100, vcf_mode="env2", vcf_dyn="2")
+    soft = min((whole[n].plan for n in range(20)), key=lambda plan: plan.performance[0, 0, 1])
+    plans = bench.plans_of_tones(whole.spec, [plain, swept], [soft])
+    target = bench.targets_of(whole.spec, plans, bench.rendered(whole.spec, plans))
+    names = ("vcf_freq", "dco2_wave", "vcf_dyn", "hold")
+    assert bench.audible(whole.spec, target, names).tolist() == [
+        [True, False, False, False],
+        [True, False, True, False],
+    ]
+
+
+def test_errors_are_told_of_the_targets_in_which_a_parameter_is_heard(toy):
+    two = bench._first(table(toy, "test", ["mel"]), 2)
+    guess = two.p.numpy() + np.array([[0.1], [0.3]], np.float32)
+    there = np.zeros((2, len(two.names)), bool)
+    there[1, 0] = True
+    found = bench._heard_rows(two, {"a guess": guess}, there)["parameters"]
+    assert found[two.names[0]] == {"heard": 0.5, "MAE": {"a guess": pytest.approx(0.3)}}
+    assert found[two.names[1]] == {"heard": 0.0, "MAE": {"a guess": None}}
+
+
 # --- a critic ---
 
 
@@ -484,6 +508,7 @@ def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy, monkey
     assert table.exit_code == 0, table.stderr
     for row in ("mean tone", "random tone", "nearest of", "renderer's floor", "ear", "flow, best of 64"):
         assert f"| {row}" in table.stdout
+    assert "| parameter | heard in | mean tone | random tone |" in table.stdout
     assert {p.name for p in (tmp_path / "report").iterdir()} == {
         "bench.json", "bench.md", "parameters.png", "ranks.png", "sounds.png"
     }  # fmt: skip

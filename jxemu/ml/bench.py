@@ -19,6 +19,7 @@ from jxemu.ml.data import Table, table
 from jxemu.ml.flow import GUIDANCE
 from jxemu.ml.metrics import (
     SOUND_METRICS,
+    SWITCHES,
     Spectra,
     bootstrap,
     is_symmetric,
@@ -27,7 +28,7 @@ from jxemu.ml.metrics import (
     swap_aware_mse,
     swapped,
 )
-from jxemu.ml.models import FLOWS, Model, check_fits, features_of, mae_where_heard, number
+from jxemu.ml.models import FLOWS, Model, check_fits, features_of, number
 from jxemu.ml.retrieval import MOST, Index, pooled
 from jxemu.ml.space import values_of
 from jxemu.patch.tone import Tone
@@ -44,6 +45,9 @@ CALIBRATED = 300
 
 FLOOR_UNIT = 7
 """The other unit."""
+
+MOVED = 32
+"""By so many steps a fader is moved, a switch by one state, to see whether it can be heard in a tone."""
 
 THESIS_TABLE = {
     "cnn1": (0.02856, 0.02933), "cnn2": (0.03055, 0.02874), "cnn3": (0.02701, 0.02811), "lstm1": (0.02721, 0.02618),
@@ -202,6 +206,10 @@ def bench(
     groups |= {name: plans_of_tones(spec, tones[:count], plans) for name, tones in banks.items()}
     for name, chosen in groups.items():
         target = targets_of(spec, chosen, rendered(spec, chosen))
+        if chosen is plans:
+            first = _first(judged, len(plans))
+            there = audible(spec, target, learned.names, lambda done, total: tick("what can be heard", done, total))
+            report["heard"] = _heard_rows(first, {name: p[: len(plans)] for name, p in rows.items()}, there)
         report["sounds"][name] = _sound_rows(guessers, target, lambda done, total, name=name: tick(name, done, total))
     return report
 
@@ -217,9 +225,49 @@ def _parameter_row(data: Table, p: np.ndarray) -> dict[str, Any]:
     row["swap-aware MSE"] = swap_aware_mse(truth, p, data.names, is_symmetric(data.values))
     row["interval"] = bootstrap(each)
     row["by parameter"] = np.square(p - truth).mean(0).tolist()
-    row["MAE where heard"] = mae_where_heard(data, p)
     row["items"] = len(truth)
     return row
+
+
+def audible(
+    spec: Spec, target: Targets, names: Sequence[str], tick: Callable[[int, int], None] = lambda done, total: None
+) -> np.ndarray:
+    """Which parameters can be heard in which targets, bool (items, names): moved, they change it more than another unit does.
+
+    A parameter is moved up and down (`MOVED`); the nearer of both sounds, by MSS, decides. What is none of the 44 is not heard.
+    """
+    found = np.zeros((len(target.plans), len(names)), bool)
+    for n, plan in enumerate(target.plans):
+        moved, of = [], []
+        for column, name in enumerate(names):
+            if name not in NAMES:
+                continue
+            place = NAMES.index(name)
+            step = 1 if name in SWITCHES else MOVED
+            for value in (int(plan.values[0, place]) - step, int(plan.values[0, place]) + step):
+                if 0 <= value <= TOPS[place]:
+                    values = plan.values.copy()
+                    values[0, place] = value
+                    moved.append(replace(plan, values=values))
+                    of.append(column)
+        floor, *apart = distances(
+            spec, target.sounds[n], np.concatenate([rendered(spec, [plan], FLOOR_UNIT), rendered(spec, moved)])
+        )
+        nearest = np.full(len(names), np.inf)
+        np.minimum.at(nearest, of, apart)
+        found[n] = np.isfinite(nearest) & (nearest > floor)
+        tick(n + 1, len(target.plans))
+    return found
+
+
+def _heard_rows(data: Table, guesses: Mapping[str, np.ndarray], there: np.ndarray) -> dict[str, Any]:
+    """For each parameter the share of targets in which it can be heard, and the mean error of every guess over them."""
+    rows = {}
+    for n, name in enumerate(data.names):
+        on, truth = there[:, n], data.p[:, n].numpy()
+        errors = {who: float(np.abs(p[on, n] - truth[on]).mean()) if on.any() else None for who, p in guesses.items()}
+        rows[name] = {"heard": float(on.mean()), "MAE": errors}
+    return {"targets": len(data), "parameters": rows}
 
 
 def calibration(data: Table, p: np.ndarray, seed: int) -> dict[str, Any]:
@@ -333,15 +381,17 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"| {name} | {row['MSE']:.4f} ({low:.4f} to {high:.4f}) | {row['RMSE']:.3f} | {row['MAE']:.3f} | {row['R2']:.3f} "
             f"| {row['switches']:.3f} | {row['swap-aware MSE']:.4f} | {row['items']} |"
         )
-    shown = list(report["parameters"])
+    heard = report["heard"]
+    shown = list(next(iter(heard["parameters"].values()))["MAE"])
     lines += [
-        "", "![squared error by parameter](parameters.png)", "",
-        "Mean error of each parameter on 0..1, of the tones in which it does something:", "",
-        f"| parameter | {' | '.join(shown)} |", f"|{'---|' * (len(shown) + 1)}",
+        "", "![squared error by parameter](parameters.png)", "", "## What can be heard", "",
+        f"Of the first {heard['targets']} targets, those in which a parameter can be heard: a switch in a state beside its own, a fader "
+        f"{MOVED} of 127 away, changes the sound (MSS) by more than another unit of the machine does. Mean errors on 0..1 over them:", "",
+        f"| parameter | heard in | {' | '.join(shown)} |", f"|{'---|' * (len(shown) + 2)}",
     ]  # fmt: skip
-    for name in report["names"]:
-        each = [number(row["MAE where heard"][name]) for row in report["parameters"].values()]
-        lines.append(f"| {name} | {' | '.join(each)} |")
+    for name, row in heard["parameters"].items():
+        each = " | ".join(number(error) for error in row["MAE"].values())
+        lines.append(f"| {name} | {row['heard']:.0%} | {each} |")
     lines.append("")
     if ours := {n: m for n, m in report["models"].items() if m["network"] in THESIS_TABLE}:
         lines += [
