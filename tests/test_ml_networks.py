@@ -215,7 +215,7 @@ def test_a_precision_that_gives_garbage_is_found():
 def test_a_network_learns_tones_from_their_sounds(toy, ear):
     learned = table(toy, "train", models.HEARD)
     error = np.square(ear.guess(learned.x, learned.keys) - learned.p.numpy()).mean()
-    assert error < 0.8 * learned.p.numpy().var(0).mean()
+    assert error < 0.9 * learned.p.numpy().var(0).mean()
 
 
 def test_a_stored_model_gives_the_guesses_of_the_trained_one(toy, ear):
@@ -298,6 +298,13 @@ def test_a_card_tells_data_seed_curve_and_table(toy, ear):
     assert (toy.parent / "ear/curve.png").stat().st_size > 5000
 
 
+def test_an_ear_is_that_of_the_epoch_with_the_least_validation_error(toy, ear):
+    errors = [epoch["figures"]["MSE"] for epoch in ear.card["curve"]]
+    assert min(errors) < errors[-1]  # it has learned the toy by heart
+    assert ear.card["table"]["all"]["MSE"] == pytest.approx(min(errors), rel=1e-3)
+    assert f"after epoch {errors.index(min(errors)) + 1}," in (toy.parent / "ear/README.md").read_text()
+
+
 def test_a_training_never_goes_on_from_another_one(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(models, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -317,7 +324,7 @@ def test_a_model_is_not_asked_about_sounds_that_it_cannot_hear(toy, ear, tmp_pat
     with pytest.raises(ValueError, match="trained on other sounds"):
         models.check_fits(ear, longer, "ear", "longer")
     with pytest.raises(ValueError, match="other parameters"):
-        models.check_fits(ear, read_spec("match-40k"), "ear", "match")
+        models.check_fits(ear, read_spec("match-120k"), "ear", "match")
     lstm = models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64))
     with pytest.raises(ValueError, match="listens with an ear"):
         models.train("flow", toy, tmp_path / "f", Schedule(1, 64), lstm)
@@ -568,7 +575,7 @@ def test_a_recording_is_of_another_unit_with_noise_and_silence_before_it():
 
 
 def test_tones_that_cannot_be_heard_are_not_judged():
-    assert recordings.judge(Tone(mix_dco1=0, mix_dco2=0, vca_level=0), None, (64, 64)) is None
+    assert recordings.judge(Tone(mix_dco1=0, mix_dco2=0, vca_level=0), None, 64) is None
 
 
 def test_the_commands_offer_what_there_is():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 OTHERS = 8
 MOST_SECONDS = 60
-LISTENED, SEARCHED = 400, 640
+RENDERS = 1000
 """Tones that are tried, with and without trained weights."""
 
 
@@ -32,13 +32,8 @@ def match(
     ] = None,
     bank: Annotated[list[Path] | None, typer.Option(help="Bank whose tones are tried too; repeat.")] = None,
     renders: Annotated[
-        int | None,
-        typer.Option(
-            min=64,
-            max=1_000_000,
-            help=f"How many tones to try: more are nearer, and take longer. Default: {LISTENED}, or {SEARCHED} without weights.",
-        ),
-    ] = None,
+        int, typer.Option(min=64, max=1_000_000, help="How many tones to try: more are nearer, and take longer.")
+    ] = RENDERS,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same tones.")] = 0,
     unit: UnitFile = None,
     weights: Annotated[
@@ -73,7 +68,6 @@ def match(
         fail(f"{sound}: {error}")
     say(f"{sound}: {target.seconds:.2f} s, {_pitch(target, note)}")
     learned = trained_weights(weights)
-    renders = renders or (LISTENED if learned else SEARCHED)
     columns = TextColumn("listening to tones"), BarColumn(), TextColumn("{task.completed}/{task.total}")
     with Progress(
         *columns, TextColumn("nearest {task.fields[apart]:.1f} dB"), TimeElapsedColumn(), console=console

@@ -109,7 +109,7 @@ def weights(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder; default: where jxemu match looks.")
     ] = None,
-    items: Annotated[int | None, typer.Option(min=64, help="Sounds to learn from; default 40,000.")] = None,
+    items: Annotated[int | None, typer.Option(min=64, help="Sounds to learn from; default 120,000.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Times through them; default: what suits.")] = None,
 ) -> None:
     """Make what jxemu match listens with: render sounds, train on them. It goes on where it was stopped."""
@@ -221,9 +221,7 @@ def judge(
         Path | None,
         typer.Option("--weights", help="Folder of trained weights; default: where jxemu ml weights puts them."),
     ] = None,
-    renders: Annotated[
-        int | None, typer.Option(min=64, help="Tones that each search tries; default: what jxemu match does.")
-    ] = None,
+    renders: Annotated[int, typer.Option(min=64, help="Tones that each search tries.")] = match.RENDERS,
     seed: Annotated[int, typer.Option(min=0, help="Of what is played, and of the searches.")] = 0,
 ) -> None:
     """Measure jxemu match: tones that another unit plays into a noisy recording, found again."""
@@ -240,10 +238,10 @@ def judge(
         TextColumn("recordings"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), console=console
     ) as bar:  # fmt: skip
         task = bar.add_task("", total=len(chosen))
-        judged, searched = [], (renders or match.LISTENED, renders or match.SEARCHED)
+        judged = []
         try:
             for n, tone in enumerate(chosen):
-                if found := recordings.judge(tone, learned, searched, seed + n):
+                if found := recordings.judge(tone, learned, renders, seed + n):
                     judged.append(found)
                     recordings.write(judged, output)
                 bar.update(task, advance=1)

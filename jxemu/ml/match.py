@@ -224,7 +224,7 @@ class Search:
         self,
         target: Target,
         bank: Iterable[Tone] = (),
-        renders: int = 640,
+        renders: int = 1000,
         seed: int = 0,
         shown: Shown = lambda n, d: None,
         learned: "Weights | None" = None,

@@ -37,7 +37,7 @@ HEARD = ("mel", "fine")
 FLOWS = {FLOW: Velocity, "flow-tokens": TokenVelocity}
 
 SCHEDULES = {
-    **dict.fromkeys(THESIS_NETWORKS, Schedule(10, 128, 1e-3, 0.0)),
+    **dict.fromkeys(THESIS_NETWORKS, Schedule(10, 32, 1e-3, 0.0)),
     EAR: Schedule(20, 256, 1.5e-3, 0.02),
     **dict.fromkeys(FLOWS, Schedule(60, 512, 1e-3, 0.0)),
 }
@@ -48,6 +48,9 @@ BEYOND = 0.4
 
 SAMPLED = 4096
 """Points of a flow that move at once."""
+
+CHOSEN_BY = "MSE"
+"""Of a regressor's epochs, that with the least of it on the validation split: later ones learn their sounds by heart."""
 
 BLUR = 0.1
 """Of embeddings while a flow is trained, in deviations: what it hears later is never quite what it heard before."""
@@ -244,7 +247,11 @@ def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, ch
     def check(network: nn.Module) -> dict[str, float]:
         return scores(Model(card, network), judged)["all"]
 
-    return made, fit(network, learned, loss, check, schedule, checkpoint, json.dumps(card), shown, device=DEVICE)
+    curve = fit(
+        network, learned, loss, check, schedule, checkpoint, json.dumps(card), shown,
+        best=lambda epoch: epoch.figures[CHOSEN_BY], device=DEVICE,
+    )  # fmt: skip
+    return made, curve
 
 
 def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Schedule, checkpoint: Path, shown: Shown):
@@ -404,7 +411,7 @@ def readme(card: dict[str, Any]) -> str:
         f"Sounds are {card['shape'][0]} takes of {' and '.join(heard)} (frames x bands)"
         + (", levels relative to the loudest." if card["relative"] else "."),
         f"{schedule['epochs']} epochs, batches of {schedule['batch']}, rate {schedule['rate']:g}, seed {schedule['seed']}, "
-        f"torch {card['torch']}.",
+        f"torch {card['torch']}.{_chosen(card)}",
         "",
         f"Validation: MSE {every['MSE']:.4f}, RMSE {every['RMSE']:.3f}, MAE {every['MAE']:.3f}, R2 {every['R2']:.3f}, "
         f"switches right {every['switches']:.3f}, swap-aware MSE {every['swap-aware MSE']:.4f}.",
@@ -416,6 +423,14 @@ def readme(card: dict[str, Any]) -> str:
         *rows,
         "",
     ])  # fmt: skip
+
+
+def _chosen(card: dict[str, Any]) -> str:
+    """Which epoch's weights a regressor has."""
+    if card["network"] in FLOWS:
+        return ""
+    chosen = min(reversed(card["curve"]), key=lambda epoch: epoch["figures"][CHOSEN_BY])
+    return f" Its weights are those after epoch {chosen['number']}, which had the least validation {CHOSEN_BY}."
 
 
 def draw(curve: list[dict[str, Any]], path: Path) -> None:

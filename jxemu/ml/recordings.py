@@ -61,10 +61,10 @@ def recording(tone: Tone, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     return (sound + noise).astype(np.float32), sound, note
 
 
-def judge(tone: Tone, learned: Weights | None, renders: tuple[int, int], seed: int = 0) -> Judged | None:
+def judge(tone: Tone, learned: Weights | None, renders: int, seed: int = 0) -> Judged | None:
     """Find a tone by its recording, its pitch unknown; None for one that cannot be heard.
 
-    learned : what listens; without, the search goes alone.  renders : tones that a search with and without it tries.
+    learned : what listens; without, the search goes alone.  renders : tones that a search tries.
     """
     sound, clean, note = recording(tone, seed)
     try:
@@ -83,10 +83,10 @@ def judge(tone: Tone, learned: Weights | None, renders: tuple[int, int], seed: i
         told = learned.tones(target.sound, target.note, SAMPLES, 0, seed)
         guess, *drawn = Search(target).evaluate(*zip(*told, strict=True))
         found[GUESS], found[DRAWN] = came_to(guess), came_to(min(drawn, key=lambda each: each.cost))
-    for name, weights, count in ((LISTENED, learned, renders[0]), (ALONE, None, renders[1])):
+    for name, weights in ((LISTENED, learned), (ALONE, None)):
         if weights or name == ALONE:
             begun = time.monotonic()
-            nearest = Search(target, renders=count, seed=seed, learned=weights).run(1)[0]
+            nearest = Search(target, renders=renders, seed=seed, learned=weights).run(1)[0]
             found[name] = came_to(nearest)
             best = best or nearest
     return Judged(tone.name.strip(), note, target.note, _reloads(target, best), found)

@@ -12,7 +12,7 @@ PRESETS = {
     "jx-fx-taps": ("jx-fx-taps", 1_000),
     "samplegen-1k": ("samplegen", 1_000),
     "jx-keys-20k": ("jx-keys", 20_000),
-    "match-40k": ("match", 40_000),
+    "match-120k": ("match", 120_000),
     "toy": ("toy", 256),
 }
 """By name: the file here, and how many items."""
