@@ -552,9 +552,10 @@ def test_match_listens_with_the_weights_that_one_command_makes(tmp_path, monkeyp
     assert judged.exit_code == 0, judged.stderr
     report = json.loads((tmp_path / "judged/recordings.json").read_text())
     assert list(report["table"]) == [recordings.GUESS, recordings.DRAWN, recordings.LISTENED, recordings.ALONE]
-    assert all(each["reloads"] for each in report["recordings"])
+    assert all(each["reloads"] and each["noise"] > 1 for each in report["recordings"])
     assert report["table"][recordings.LISTENED]["apart"] <= report["table"][recordings.DRAWN]["apart"]
     assert (tmp_path / "judged/recordings.png").exists()
+    assert "without its noise it is" in judged.stdout
     (folder / "known.npz").write_bytes(b"broken")
     assert "trained weights are not used" in run(*match).stderr
     assert "known.npz" in run(*match, "--weights", str(folder)).stderr

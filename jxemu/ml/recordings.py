@@ -42,12 +42,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Judged:
-    """A recording: its tone, the key that was played and the one that was heard, whether the sysex of what was found sounds the same, all ways."""
+    """A recording: its tone, the key that was played and the one that was heard, whether the sysex of what was found sounds the same, all ways.
+
+    noise : MSS in dB from the recording to the same sound without its noise; no tone can be expected to come nearer.
+    """
 
     tone: str
     note: int
     heard: int
     reloads: bool
+    noise: float
     found: dict[str, Found]
 
 
@@ -89,7 +93,9 @@ def judge(tone: Tone, learned: Weights | None, renders: int, seed: int = 0) -> J
             nearest = Search(target, renders=renders, seed=seed, learned=weights).run(1)[0]
             found[name] = came_to(nearest)
             best = best or nearest
-    return Judged(tone.name.strip(), note, target.note, _reloads(target, best), found)
+    both = min(len(target.sound), len(truth.sound))
+    noise = mss(target.sound[:both], truth.sound[:both], RATE)
+    return Judged(tone.name.strip(), note, target.note, _reloads(target, best), noise, found)
 
 
 def _reloads(target: Target, found: Candidate) -> bool:
@@ -125,7 +131,8 @@ def markdown(judged: Sequence[Judged]) -> str:
         "# Tones found again by recordings of another unit", "",
         f"{len(judged)} recordings of unit {UNIT} at {RECORDED_RATE} Hz with noise at {NOISE_DB:g} dB, stereo, of unknown pitch; "
         f"the sysex of {sum(each.reloads for each in judged)} tones sounds the same when it is loaded. Medians, in dB"
-        f"{', and how far they are below those of the guess' if GUESS in rows else ''}:", "",
+        f"{', and how far they are below those of the guess' if GUESS in rows else ''}. "
+        f"From a recording to the same sound without its noise it is {np.median([each.noise for each in judged]):.2f} dB.", "",
         "| | MSS to the tone itself | mean and its 95 % interval | MSS to the recording, noise and all | as match prints it | seconds, the longest |",
         "|---|---|---|---|---|---|",
         *(
