@@ -57,7 +57,7 @@ def train(
     network: Annotated[
         Network,
         typer.Argument(
-            help="One of the thesis's eight; lstm1-mean to lstm3-mean: its LSTMs, which hear bins at one level and give the mean of their states; ear: this project's own; flow: many tones for a sound; flow-tokens: the same by a transformer, for a GPU."
+            help="One of the thesis's eight; lstm1-mean to lstm3-mean: its LSTMs, which give the mean of their states; ear: this project's own; flow: many tones for a sound; flow-tokens: the same by a transformer, for a GPU."
         ),
     ],
     data: DataArgument,

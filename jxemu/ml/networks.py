@@ -17,16 +17,24 @@ THESIS_KERNEL, LAST_KERNEL = (10, 3), (2, 2)
 """Frames x bins of the thesis's "3x10" and "2x2" kernels: ten frames, since ten of 16 bins cannot be taken again after pooling. INFERRED."""
 
 
-class Thesis(nn.Module):
-    """A network of the thesis: amplitudes as they are, one take, ends in as many numbers as there are parameters."""
+THOUSANDTHS = 1000.0
+"""Amplitudes are some of these; in them their variances are about 1, which half precision holds."""
 
-    def __init__(self, body: nn.Module):
+
+class Thesis(nn.Module):
+    """A network of the thesis: amplitudes of one take, ends in as many numbers as there are parameters.
+
+    Every bin is heard at mean 0 and deviation 1: amplitudes are some thousandths, of which a network that starts as
+    usual learns next to nothing, and the thesis does not tell the scale of its own.
+    """
+
+    def __init__(self, body: nn.Module, bands: int):
         super().__init__()
-        self.body = body
+        self.level, self.body = nn.BatchNorm1d(bands, affine=False), body
 
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
         """Parameters (items, width)."""
-        return self.body(x[:, 0])
+        return self.body(self.level(THOUSANDTHS * x[:, 0].transpose(1, 2)).transpose(1, 2))
 
 
 def _convolved(shape: tuple[int, int], filters: list[tuple[tuple[int, int], int]], dense: list[int], width: int):
@@ -65,18 +73,11 @@ class Recurrent(nn.Module):
 
 
 class Attentive(Recurrent):
-    """The same, but it hears every bin at mean 0 and deviation 1, and the mean of its states goes on.
-
-    Amplitudes are some thousandths, and the last state comes after a second in which the note has died away.
-    """
-
-    def __init__(self, bands: int, size: int):
-        super().__init__(bands, size)
-        self.level = nn.BatchNorm1d(bands, affine=False)
+    """The same, but the mean of its states goes on: the last one comes after a second in which the note has died away."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean of all states (items, size)."""
-        return self.lstm(self.level(x.transpose(1, 2)).transpose(1, 2))[0].mean(1)
+        return self.lstm(x)[0].mean(1)
 
 
 class Local(nn.Module):
