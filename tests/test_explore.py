@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jxemu.patch.explore import SECTIONS, Prior, morph, mutate, random_tone
+from jxemu.patch.explore import SECTIONS, Prior, morph, mutate, random_tone, random_tones
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
@@ -37,6 +37,11 @@ def test_the_same_seed_gives_the_same_tone_and_another_seed_another():
     assert mutate(BRASS, 7) == mutate(BRASS, 7) != mutate(BRASS, 8)
     assert mutate(random_tone(7), 7) != random_tone(7)
     assert random_tone(7, name="MINE") == random_tone(7).replace("MINE")
+
+
+def test_random_tones_drawn_together_are_those_drawn_one_by_one():
+    assert random_tones(range(20)) == [random_tone(seed) for seed in range(20)]
+    assert random_tones([]) == []
 
 
 def test_random_tones_are_legal_differ_and_have_names_that_fit():

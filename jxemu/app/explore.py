@@ -8,7 +8,7 @@ import typer
 from jxemu.app.files import fail, read_bank
 from jxemu.app.sysex import Output, To, found, write_bank
 from jxemu.patch.bank import Bank
-from jxemu.patch.explore import SECTIONS, morph, mutate, random_tone
+from jxemu.patch.explore import SECTIONS, morph, mutate, random_tones
 from jxemu.patch.tone import Tone
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="New tones: random, near another, between two.")
@@ -27,7 +27,7 @@ Sections = Annotated[
 @app.command("random")
 def random_(output: Output, count: Count = 32, seed: Seed = 1, to: To = None) -> None:
     """Tones as real ones are: drawn from statistics of 386 of them."""
-    write_bank(Bank([random_tone(seed * APART + n) for n in range(count)]), output, to)
+    write_bank(Bank(random_tones(seed * APART + n for n in range(count))), output, to)
 
 
 @app.command("mutate")

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import fft, signal
 
 from jxemu.ml.metrics import FLOOR_DB, Spectra, cosine, cumulative, envelope
-from jxemu.patch.explore import random_tone
+from jxemu.patch.explore import random_tones
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
@@ -295,7 +295,7 @@ class Search:
             told = self._learned.tones(self.target.sound, self.target.note, count * 3 // 8, count // 8, self._seed)
         given = [(tone, hold) for tone in self._bank]
         missing = range(max(0, count - len(given) - len(told)))
-        drawn = [random_tone(self._seed * 1_000_000 + n) for n in missing]
+        drawn = random_tones(self._seed * 1_000_000 + n for n in missing)
         mixed = [(tone, hold) for pair in zip_longest(factory_bank().tones, drawn) for tone in pair if tone]
         tried: dict[Tone, float] = {}
         for tone, length in [*told, *given, *mixed]:
