@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from jxemu.ml import metrics
+from jxemu.render.features import mel_bands, spectra
 
 RATE = 16_000
 
@@ -27,6 +28,25 @@ def test_six_decibels_are_six_decibels():
     assert metrics.lsd(sound, sound / 2, RATE) == pytest.approx(6.02, abs=0.01)
     assert metrics.esr(sound, sound / 2) == pytest.approx(0.25)
     assert metrics.sot(sound, sound / 2, RATE) == pytest.approx(0, abs=1e-6)
+
+
+def test_levels_are_those_of_power_in_mel_bands():
+    sound = np.random.default_rng(1).standard_normal(RATE // 2).astype(np.float32)
+    power = np.square(np.abs(spectra(sound, 400, 160))) * (4 / 400) ** 2
+    bands = mel_bands(RATE, 400, 64, metrics.LOWEST).toarray()
+    levels = metrics.log_mel(sound, RATE, 0.025, 0.010, 64)
+    assert levels == pytest.approx(10 * np.log10(power @ bands.T + 1e-12), abs=1e-3)
+
+
+def test_differences_count_only_what_stands_above_the_floor_in_one_of_both():
+    x, y = np.float32([[0, -50, -90]]), np.float32([[-10, -90, -95]])
+    total, count = metrics.difference(x, y, np.float32([-80, -60, -80]))
+    assert (total, count) == (10 + 10, 2)
+
+
+def test_silence_has_no_share_of_a_spectrum():
+    assert not metrics.cumulative(np.zeros(RATE, np.float32), RATE).any()
+    assert metrics.cumulative(sine(440), RATE)[:, -1] == pytest.approx(1)
 
 
 def test_transport_grows_with_the_distance_of_pitches():

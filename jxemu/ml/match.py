@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import fft, signal
 
-from jxemu.ml.metrics import FLOOR_DB, Spectra, cosine, cumulative, envelope
+from jxemu.ml.metrics import FLOOR_DB, Spectra, cosine, cumulative, difference, envelope
 from jxemu.patch.explore import random_tones
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import PARAMETERS
@@ -59,6 +59,9 @@ SIGMA, LAST_SHARE = 0.04, 0.125
 
 SOT_WEIGHT, COURSE_WEIGHT = 15.0, 3.0
 """What transport (0..1) and 1 - RMS cosine weigh beside dB. Tried on real tones: 40 and 10 lead away from the sound."""
+
+SOT_HOP = 0.060
+"""Seconds between the frames that transport is told of: as many again between them would cost a fifth of a search's time."""
 
 KEYED = ("vcf_key", "env1_key", "env2_key", "dco_dyn", "mix_dyn", "vcf_dyn", "vca_dyn")
 """What one note at one velocity cannot tell: the filter's key follow stays that of the tone it began with, the others off."""
@@ -141,7 +144,9 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
         note = min(max(round(place), LOWEST_NOTE), HIGHEST_NOTE)
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
-    return Target(kept, note, cents, spectra, noise_floors(spectra), cumulative(kept, RATE), envelope(kept, RATE))
+    return Target(
+        kept, note, cents, spectra, noise_floors(spectra), cumulative(kept, RATE, SOT_HOP), envelope(kept, RATE)
+    )
 
 
 def noise_floors(spectra: Spectra) -> list[np.ndarray]:
@@ -153,7 +158,8 @@ def noise_floors(spectra: Spectra) -> list[np.ndarray]:
     for levels in spectra.levels:
         quiet = np.percentile(levels, NOISE_SHARE, axis=0) + NOISE_SPREAD_DB
         lowest = spectra.top + FLOOR_DB
-        floors.append(np.where(quiet < spectra.top - NOISE_BELOW_DB, np.maximum(quiet, lowest), lowest))
+        floor = np.where(quiet < spectra.top - NOISE_BELOW_DB, np.maximum(quiet, lowest), lowest)
+        floors.append(floor.astype(np.float32))
     return floors
 
 
@@ -202,17 +208,14 @@ def heard(
 
 def audible(target: Target, spectra: Spectra) -> float:
     """As MSS, in dB, but over what stands above the recording's own noise in one of the two sounds."""
-    apart = []
-    for x, y, floor in zip(target.spectra.levels, spectra.levels, target.floors, strict=True):
-        x, y = np.maximum(x, floor), np.maximum(y, floor)
-        apart.append(np.abs(x - y).sum() / max(((x > floor) | (y > floor)).sum(), 1))
-    return float(np.mean(apart))
+    pairs = zip(target.spectra.levels, spectra.levels, target.floors, strict=True)
+    return float(np.mean([total / max(count, 1) for total, count in (difference(*pair) for pair in pairs)]))
 
 
 def distance(target: Target, sound: np.ndarray) -> tuple[float, float]:
     """The cost that is searched with, and how far the sound is from the target in dB (`audible`)."""
     apart = audible(target, Spectra(sound, RATE))
-    transport = float(np.abs(target.shares - cumulative(sound, RATE)).mean())
+    transport = float(np.abs(target.shares - cumulative(sound, RATE, SOT_HOP)).mean())
     course = 1 - cosine(target.course, envelope(sound, RATE))
     return apart + SOT_WEIGHT * transport + COURSE_WEIGHT * course, apart
 
@@ -224,7 +227,7 @@ class Search:
         self,
         target: Target,
         bank: Iterable[Tone] = (),
-        renders: int = 1000,
+        renders: int = 500,
         seed: int = 0,
         shown: Shown = lambda n, d: None,
         learned: "Weights | None" = None,

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import fft
 
+from jxemu.kernel import kernel
 from jxemu.patch.parameter import PARAMETERS
-from jxemu.render.features import mel_bands, power
+from jxemu.render.features import mel_bands, spectra
 from jxemu.render.spec import NAMES
 
 MSS_SCALES = ((0.010, 0.005, 32), (0.025, 0.010, 64), (0.100, 0.050, 128))
@@ -24,18 +25,49 @@ FLOOR_DB = -80.0
 MFCC_WINDOW, MFCC_HOP, MFCC_MELS, MFCC_COUNT = 0.050, 0.010, 128, 20
 SOT_WINDOW, SOT_HOP = 0.050, 0.020
 RMS_WINDOW, RMS_HOP = 0.050, 0.025
+_SILENT = 1e-6  # of a frame's summed magnitude
 
 
-def _power(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
-    """Power spectra (frames, window // 2 + 1); a full-scale sine is near 1."""
-    return power(np.pad(sound, (0, max(0, window - len(sound)))), window, hop) * np.float32((4 / window) ** 2)
+def _spectra(sound: np.ndarray, window: int, hop: int) -> tuple[np.ndarray, np.float32]:
+    """Complex spectra (frames, window // 2 + 1), and what their squared magnitudes are to be multiplied by: a full-scale sine is near 1."""
+    return spectra(np.pad(sound, (0, max(0, window - len(sound)))), window, hop), np.float32((4 / window) ** 2)
 
 
 def log_mel(sound: np.ndarray, rate: int, window: float, hop: float, count: int) -> np.ndarray:
     """Levels in dB (frames, count)."""
     size = round(window * rate)
-    bands = (mel_bands(rate, size, count, LOWEST) @ _power(sound, size, round(hop * rate)).T).T
-    return 10 * np.log10(bands + np.float32(1e-12))
+    bands = mel_bands(rate, size, count, LOWEST)
+    return _levels(*_spectra(sound, size, round(hop * rate)), bands.indptr, bands.indices, bands.data)
+
+
+@kernel
+def _levels(found, scale, begins, bins, weights):
+    """Levels in dB (frames, bands) of complex spectra; bands are rows of a sparse matrix. One pass: searches spend their time here."""
+    levels = np.empty((len(found), len(begins) - 1), np.float32)
+    power = np.empty(found.shape[1], np.float32)
+    for frame in range(len(found)):
+        for k in range(len(power)):
+            power[k] = (
+                found[frame, k].real * found[frame, k].real + found[frame, k].imag * found[frame, k].imag
+            ) * scale
+        for band in range(levels.shape[1]):
+            total = np.float32(0.0)
+            for n in range(begins[band], begins[band + 1]):
+                total += weights[n] * power[bins[n]]
+            levels[frame, band] = np.float32(10.0) * np.log10(total + np.float32(1e-12))
+    return levels
+
+
+@kernel
+def difference(x: np.ndarray, y: np.ndarray, floors: np.ndarray) -> tuple[float, int]:
+    """Sum of the differences of two levels (frames, bands), none below its band's floor, and how many stand above it in one of both."""
+    total, count = 0.0, 0
+    for frame in range(x.shape[0]):
+        for band in range(x.shape[1]):
+            a, b = max(x[frame, band], floors[band]), max(y[frame, band], floors[band])
+            total += abs(a - b)
+            count += max(a, b) > floors[band]
+    return total, count
 
 
 class Spectra:
@@ -60,7 +92,8 @@ def mss(a: np.ndarray, b: np.ndarray, rate: int) -> float:
 
 def lsd(a: np.ndarray, b: np.ndarray, rate: int) -> float:
     """Log-spectral distance in dB: RMS over bins, the mean over frames of 2048 samples, hop 512."""
-    x, y = (10 * np.log10(_power(sound, 2048, 512) + np.float32(1e-10)) for sound in (a, b))
+    found, scale = zip(*(_spectra(sound, 2048, 512) for sound in (a, b)), strict=True)
+    x, y = (10 * np.log10((each.real**2 + each.imag**2) * scale[0] + np.float32(1e-10)) for each in found)
     return float(np.sqrt(np.square(x - y).mean(1)).mean())
 
 
@@ -90,11 +123,23 @@ def sot(a: np.ndarray, b: np.ndarray, rate: int) -> float:
     return float(np.abs(cumulative(a, rate) - cumulative(b, rate)).mean())
 
 
-def cumulative(sound: np.ndarray, rate: int) -> np.ndarray:
+def cumulative(sound: np.ndarray, rate: int, hop: float = SOT_HOP) -> np.ndarray:
     """Cumulated shares of the magnitude spectrum (frames, bins), up to 1; 0 where there is silence."""
-    magnitude = np.sqrt(_power(sound, round(SOT_WINDOW * rate), round(SOT_HOP * rate)))
-    total = magnitude.sum(1, keepdims=True)
-    return np.where(total > 1e-6, np.cumsum(magnitude, 1) / np.maximum(total, 1e-6), 0.0)
+    return _shares(*_spectra(sound, round(SOT_WINDOW * rate), round(hop * rate)))
+
+
+@kernel
+def _shares(found, scale):
+    """`cumulative` of complex spectra (frames, bins)."""
+    shares = np.empty(found.shape, np.float32)
+    for frame in range(len(found)):
+        total = np.float32(0.0)
+        for k in range(shares.shape[1]):
+            power = found[frame, k].real * found[frame, k].real + found[frame, k].imag * found[frame, k].imag
+            total += np.sqrt(power * scale)
+            shares[frame, k] = total
+        shares[frame] *= np.float32(1.0) / total if total > _SILENT else np.float32(0.0)
+    return shares
 
 
 def envelope(sound: np.ndarray, rate: int) -> np.ndarray:
