@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 OTHERS = 8
 MOST_SECONDS = 60
-RENDERS = 500
+RENDERS = 400
 """Tones that are tried, with and without trained weights."""
 
 

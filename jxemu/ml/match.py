@@ -227,7 +227,7 @@ class Search:
         self,
         target: Target,
         bank: Iterable[Tone] = (),
-        renders: int = 500,
+        renders: int = 400,
         seed: int = 0,
         shown: Shown = lambda n, d: None,
         learned: "Weights | None" = None,
