@@ -60,8 +60,8 @@ SIGMA, LAST_SHARE = 0.04, 0.125
 SOT_WEIGHT, COURSE_WEIGHT = 15.0, 3.0
 """What transport (0..1) and 1 - RMS cosine weigh beside dB. Tried on real tones: 40 and 10 lead away from the sound."""
 
-SOT_HOP = 0.060
-"""Seconds between the frames that transport is told of: as many again between them would cost a fifth of a search's time."""
+TRANSPORT_HOP = 0.060
+"""Seconds between the frames of which transport is told: every 20 ms it takes a sixth of a search's time, and comes no nearer."""
 
 KEYED = ("vcf_key", "env1_key", "env2_key", "dco_dyn", "mix_dyn", "vcf_dyn", "vca_dyn")
 """What one note at one velocity cannot tell: the filter's key follow stays that of the tone it began with, the others off."""
@@ -145,7 +145,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
     return Target(
-        kept, note, cents, spectra, noise_floors(spectra), cumulative(kept, RATE, SOT_HOP), envelope(kept, RATE)
+        kept, note, cents, spectra, noise_floors(spectra), cumulative(kept, RATE, TRANSPORT_HOP), envelope(kept, RATE)
     )
 
 
@@ -215,7 +215,7 @@ def audible(target: Target, spectra: Spectra) -> float:
 def distance(target: Target, sound: np.ndarray) -> tuple[float, float]:
     """The cost that is searched with, and how far the sound is from the target in dB (`audible`)."""
     apart = audible(target, Spectra(sound, RATE))
-    transport = float(np.abs(target.shares - cumulative(sound, RATE, SOT_HOP)).mean())
+    transport = float(np.abs(target.shares - cumulative(sound, RATE, TRANSPORT_HOP)).mean())
     course = 1 - cosine(target.course, envelope(sound, RATE))
     return apart + SOT_WEIGHT * transport + COURSE_WEIGHT * course, apart
 

@@ -92,8 +92,8 @@ def mss(a: np.ndarray, b: np.ndarray, rate: int) -> float:
 
 def lsd(a: np.ndarray, b: np.ndarray, rate: int) -> float:
     """Log-spectral distance in dB: RMS over bins, the mean over frames of 2048 samples, hop 512."""
-    found, scale = zip(*(_spectra(sound, 2048, 512) for sound in (a, b)), strict=True)
-    x, y = (10 * np.log10((each.real**2 + each.imag**2) * scale[0] + np.float32(1e-10)) for each in found)
+    spectra_of = (_spectra(sound, 2048, 512) for sound in (a, b))
+    x, y = (10 * np.log10(np.square(np.abs(found)) * scale + np.float32(1e-10)) for found, scale in spectra_of)
     return float(np.sqrt(np.square(x - y).mean(1)).mean())
 
 
