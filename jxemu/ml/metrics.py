@@ -138,7 +138,9 @@ def _shares(found, scale):
             power = found[frame, k].real * found[frame, k].real + found[frame, k].imag * found[frame, k].imag
             total += np.sqrt(power * scale)
             shares[frame, k] = total
-        shares[frame] *= np.float32(1.0) / total if total > _SILENT else np.float32(0.0)
+        whole = np.float32(1.0) / total if total > _SILENT else np.float32(0.0)
+        for k in range(shares.shape[1]):
+            shares[frame, k] *= whole
     return shares
 
 
