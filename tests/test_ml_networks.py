@@ -15,7 +15,7 @@ from jxemu.ml import adversarial, bench, models, recordings, train
 from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
-from jxemu.ml.networks import THESIS_NETWORKS, Ear, Local
+from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local
 from jxemu.ml.retrieval import Index
 from jxemu.ml.space import Space, active, ordered, values_of, weights_of
 from jxemu.ml.train import Schedule, agrees
@@ -148,6 +148,12 @@ def test_a_symmetric_tone_and_its_twin_are_put_in_one_order():
 def test_every_network_of_the_thesis_takes_its_spectrogram_and_gives_26_numbers(name):
     network = THESIS_NETWORKS[name]((690, 16), len(THESIS))
     assert network(torch.rand(2, 690, 16)).shape == (2, 26)
+
+
+def test_bins_of_some_thousandths_are_brought_to_one_level():
+    heard = Level(3)(torch.rand(50, 20, 3) * torch.tensor([0.01, 0.001, 0.0005]))
+    assert torch.allclose(heard.mean((0, 1)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(heard.std((0, 1)), torch.ones(3), atol=0.01)
 
 
 def test_a_local_layer_is_a_convolution_where_all_its_weights_are_equal():

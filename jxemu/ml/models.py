@@ -150,7 +150,7 @@ def build(card: dict[str, Any], width: int) -> nn.Module:
     """An untrained network with so many outputs, for the sounds of a card."""
     shape = tuple(card["shape"])
     if card["network"] in THESIS_NETWORKS:
-        return Thesis(THESIS_NETWORKS[card["network"]](shape[1:], width), shape[2])
+        return Thesis(THESIS_NETWORKS[card["network"]](shape[1:], width))
     return Ear(shape, card["features"][0][0], width, card["relative"])
 
 

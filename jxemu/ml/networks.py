@@ -22,19 +22,31 @@ THOUSANDTHS = 1000.0
 
 
 class Thesis(nn.Module):
-    """A network of the thesis: amplitudes of one take, ends in as many numbers as there are parameters.
+    """A network of the thesis: amplitudes of one take, ends in as many numbers as there are parameters."""
 
-    Every bin is heard at mean 0 and deviation 1: amplitudes are some thousandths, of which a network that starts as
-    usual learns next to nothing, and the thesis does not tell the scale of its own.
-    """
-
-    def __init__(self, body: nn.Module, bands: int):
+    def __init__(self, body: nn.Module):
         super().__init__()
-        self.level, self.body = nn.BatchNorm1d(bands, affine=False), body
+        self.body = body
 
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
         """Parameters (items, width)."""
-        return self.body(self.level(THOUSANDTHS * x[:, 0].transpose(1, 2)).transpose(1, 2))
+        return self.body(x[:, 0])
+
+
+class Level(nn.Module):
+    """Every bin at mean 0 and deviation 1 over what is learned from; the thesis does not tell the scale of its own.
+
+    Amplitudes are some thousandths, of which convolutions and LSTMs that start as usual learn next to nothing. Locally
+    connected layers hear them as they are: at deviation 1, each place's own weights begin as noise that stays.
+    """
+
+    def __init__(self, bins: int):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(bins, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(items, frames, bins) of the same."""
+        return self.norm(THOUSANDTHS * x.transpose(1, 2)).transpose(1, 2)
 
 
 def _convolved(shape: tuple[int, int], filters: list[tuple[tuple[int, int], int]], dense: list[int], width: int):
@@ -42,7 +54,7 @@ def _convolved(shape: tuple[int, int], filters: list[tuple[tuple[int, int], int]
 
     Pooled first, which comes to the same, ReLU has a quarter of the work; channels lie last, which is twice as fast.
     """
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, shape[0]))]
+    layers: list[nn.Module] = [Level(shape[1]), nn.Unflatten(1, (1, shape[0]))]
     channels, (frames, bins) = 1, shape
     for kernel, count in filters:
         same = ((kernel[1] - 1) // 2, kernel[1] // 2, (kernel[0] - 1) // 2, kernel[0] // 2)
@@ -110,7 +122,7 @@ def _local(shape: tuple[int, int], pool: int, dense: list[int], width: int) -> n
 
 
 def _recurrent(layer: type[Recurrent], size: int, dense: list[int], shape: tuple[int, int], width: int) -> nn.Module:
-    return nn.Sequential(layer(shape[1], size), *_dense(size, dense, width))
+    return nn.Sequential(Level(shape[1]), layer(shape[1], size), *_dense(size, dense, width))
 
 
 _FIRST, _SECOND, _LAST = (THESIS_KERNEL, 32), (THESIS_KERNEL, 64), (LAST_KERNEL, 64)
