@@ -69,6 +69,13 @@ def chromium(browser):
         context.close()
 
 
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """An instrument for all tests that only look at it."""
+    with panel(tmp_path_factory.mktemp("panel"), "--tone", "SUNDAY EP", "--machine", "jx8p") as (address, _):
+        yield address
+
+
 @pytest.fixture
 def instrument(tmp_path):
     with panel(tmp_path, "--tone", "SUNDAY EP", "--machine", "jx8p") as (address, _):
@@ -425,10 +432,10 @@ def test_favourites_and_tags_are_found_again_after_a_restart(chromium, tmp_path)
         ),
     ],
 )
-def test_no_page_has_a_serious_accessibility_fault_or_is_too_wide(chromium, instrument, scheme, width):
+def test_no_page_has_a_serious_accessibility_fault_or_is_too_wide(chromium, left_alone, scheme, width):
     from axe_playwright_python.sync_playwright import Axe
 
-    page = opened(chromium, instrument, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = opened(chromium, left_alone, viewport={"width": width, "height": 900}, color_scheme=scheme)
     for tab in ("tone", "patch", "browser", "views", "wire", "midi", "poles"):
         page.click(f"#tab-{tab}")
         page.wait_for_timeout(300)
@@ -472,23 +479,23 @@ def ask(address, path, method="GET", data=None, **headers):
         return error.code, error.read()
 
 
-def test_strangers_hosts_and_origins_are_refused(instrument):
-    own = instrument.rstrip("/")
-    assert ask(instrument, "")[0] == 200
-    assert ask(instrument, "", Host="evil.example")[0] == 403
-    assert ask(instrument, "bank?place=internal", "POST", b"x", Origin="http://evil.example")[0] == 403
-    assert ask(instrument, "bank?place=internal", "POST", b"x")[0] == 403
-    assert ask(instrument, "bank?place=internal", "POST", b"x", Origin=own)[0] == 400
+def test_strangers_hosts_and_origins_are_refused(left_alone):
+    own = left_alone.rstrip("/")
+    assert ask(left_alone, "")[0] == 200
+    assert ask(left_alone, "", Host="evil.example")[0] == 403
+    assert ask(left_alone, "bank?place=internal", "POST", b"x", Origin="http://evil.example")[0] == 403
+    assert ask(left_alone, "bank?place=internal", "POST", b"x")[0] == 403
+    assert ask(left_alone, "bank?place=internal", "POST", b"x", Origin=own)[0] == 400
 
-    live = instrument.replace("http", "ws") + "live"
+    live = left_alone.replace("http", "ws") + "live"
     with connect(live, origin=own) as socket:
         assert json.loads(socket.recv())["is"] == "tables"
     with pytest.raises(websockets.WebSocketException):
         connect(live, origin="http://evil.example")
 
 
-def test_the_page_may_load_nothing_from_elsewhere(instrument):
-    with urllib.request.urlopen(instrument) as answer:
+def test_the_page_may_load_nothing_from_elsewhere(left_alone):
+    with urllib.request.urlopen(left_alone) as answer:
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
         assert "media-src 'self' blob:" in answer.headers["Content-Security-Policy"]  # what the poles sound like
 
@@ -497,8 +504,8 @@ def test_the_page_may_load_nothing_from_elsewhere(instrument):
     "path",
     ["static/../panel.py", "static/%2e%2e/panel.py", "take/..%2f..%2fetc%2fpasswd", "take/said.txt", "bank/home.json"],
 )
-def test_no_path_leads_out_of_the_panel_s_folders(instrument, path):
-    assert ask(instrument, path)[0] == 404
+def test_no_path_leads_out_of_the_panel_s_folders(left_alone, path):
+    assert ask(left_alone, path)[0] == 404
 
 
 NONSENSE = [

@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from test_panel import ask, browser, chromium, instrument, opened, panel, wait_for  # noqa: F401 - fixtures
+from test_panel import ask, browser, chromium, opened, panel, wait_for  # noqa: F401 - fixtures
 from test_panel import pytestmark as live
 
 pytestmark = live
@@ -124,12 +124,12 @@ def test_a_pole_is_dragged_and_kept_under_a_new_name(chromium, bench, bell):  # 
     page.wait_for_selector("#say .error:has-text('there is a')")
 
 
-def test_what_cannot_be_learned_or_moved_is_said_in_a_sentence(instrument):  # noqa: F811
-    own = {"Origin": instrument.rstrip("/")}
-    assert ask(instrument, "poles?name=text.wav", "POST", b"no sound", **own) == (400, b"text.wav is not a sound file")
-    assert ask(instrument, "poles/..%2f..%2fetc", "GET")[0] in (400, 404)
-    assert ask(instrument, "poles/x/edit", "POST", b"[" * 70_000, **own)[0] == 413
-    status, said = ask(instrument, "poles/nothing/sound", "POST", json.dumps({"real": [], "pairs": []}).encode(), **own)
+def test_what_cannot_be_learned_or_moved_is_said_in_a_sentence(bench):
+    own = {"Origin": bench.rstrip("/")}
+    assert ask(bench, "poles?name=text.wav", "POST", b"no sound", **own) == (400, b"text.wav is not a sound file")
+    assert ask(bench, "poles/..%2f..%2fetc", "GET")[0] in (400, 404)
+    assert ask(bench, "poles/x/edit", "POST", b"[" * 70_000, **own)[0] == 413
+    status, said = ask(bench, "poles/nothing/sound", "POST", json.dumps({"real": [], "pairs": []}).encode(), **own)
     assert (status, said) == (400, b"there is no sound 'nothing' here")
 
 

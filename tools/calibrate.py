@@ -79,8 +79,8 @@ def markdown(tables: dict[str, list[Row]], title: str) -> str:
 def draw(column: str, rows: Sequence[Row], path: Path) -> None:
     """A table as a picture."""
     step = STEP_OF[column]
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(6, 3.5))
+    axis = figure.subplots(gridspec_kw={"left": 0.15, "right": 0.97, "bottom": 0.15, "top": 0.91})
     values, measured, errors = zip(*((row.value, row.measured, row.error) for row in rows), strict=True)
     axis.errorbar(values, measured, errors, fmt="o", markersize=4, color="#1f5f8b", capsize=3)
     axis.set_yscale("log" if step.logarithmic else "linear")

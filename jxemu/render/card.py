@@ -136,40 +136,40 @@ def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
 
 
-def _figure(width: float, height: float, layout: str | None = "constrained"):
+def _figure(width: float, height: float):
+    """To be laid out by hand: a layout that measures every label takes seconds."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout=layout)
+    return Figure(figsize=(width, height))
 
 
-def _grid(height: float, rows: int, columns: int):
-    """A figure of many small axes, placed by hand: a layout that measures every label takes many seconds."""
-    figure = _figure(13, height, None)
-    edges = {"left": 0.03, "right": 0.99, "bottom": 0.2 / height, "top": 1 - 0.2 / height}
-    return figure, figure.subplots(
-        rows, columns, squeeze=False, gridspec_kw=edges | {"hspace": 0.5, "wspace": 0.25}
-    ).ravel()
+def _sheet(height: float, rows: int, columns: int):
+    """A figure of one axis, a square for each of many small pictures, rows downwards: an axis each takes many seconds."""
+    figure = _figure(13, height)
+    axis = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(rows, 0))
+    axis.set_axis_off()
+    return figure, axis
 
 
 def _parameters(spec: Spec, figures: _Figures):
-    names = spec.varied or NAMES
-    rows = -(-len(names) // 6)
-    figure, axes = _grid(1.3 * rows + 0.3, rows, 6)
-    for axis in axes[len(names) :]:
-        axis.set_axis_off()
-    real = real_tones().histograms
-    for axis, name in zip(axes, names, strict=False):
-        top = TOPS[NAMES.index(name)]
-        share = figures.histograms[NAMES.index(name), : top + 1] / figures.tones
-        axis.stairs(share, np.arange(top + 2) - 0.5, fill=True, color=_INK)
-        axis.plot(np.arange(top + 1), real[name], color=_REAL, lw=1, marker="_" if top < 127 else None, ms=12)
-        axis.set_ylim(
-            0, 1.1 * max(np.sort(share)[-3 if top == 127 else -1], np.sort(real[name])[-3 if top == 127 else -1], 1e-3)
-        )
-        axis.set_title(name, fontsize=8, pad=2)
-        axis.tick_params(labelsize=6)
-        axis.set_xticks(range(top + 1) if top < 127 else (0, 32, 64, 96, 127))
-        axis.locator_params(axis="y", nbins=3)
+    names, columns = spec.varied or NAMES, 6
+    rows = -(-len(names) // columns)
+    figure, axis = _sheet(1.3 * rows, rows, columns)
+    for n, name in enumerate(names):
+        place = NAMES.index(name)
+        top = TOPS[place]
+        shares = figures.histograms[place, : top + 1] / figures.tones, real_tones().histograms[name]
+        most = min(1.1 * max(*(np.sort(share)[-3 if top == 127 else -1] for share in shares), 1e-3), 1.0)
+        left, floor = n % columns + 0.03, n // columns + 0.86
+        made, real = (floor - 0.64 * np.minimum(share / most, 1.0) for share in shares)
+        edges = left + 0.94 * np.arange(top + 2) / (top + 1)
+        axis.stairs(made, edges, baseline=floor, fill=True, color=_INK)
+        middles = (edges[1:] + edges[:-1]) / 2
+        axis.plot(middles, real, color=_REAL, lw=1, marker="_" if top < 127 else None, ms=12)
+        axis.text(left, floor - 0.69, name, fontsize=8)
+        axis.text(left + 0.94, floor - 0.69, f"up to {most:.0%}", fontsize=6, ha="right")
+        for value in range(top + 1) if top < 127 else (0, 32, 64, 96, 127):
+            axis.text(middles[value], floor + 0.03, str(value), fontsize=6, ha="center", va="top")
     return figure
 
 
@@ -178,9 +178,9 @@ def _correlations(spec: Spec, figures: _Figures):
     places = [NAMES.index(name) for name in names]
     mean = figures.sum / figures.tones
     own = figures.products / figures.tones - np.outer(mean, mean)
-    figure = _figure(13, 6.8, None)
+    figure = _figure(13, 6.8)
     sides = figure.subplots(
-        1, 2, gridspec_kw={"left": 0.06, "right": 0.98, "bottom": 0.14, "top": 0.95, "wspace": 0.15}
+        1, 2, sharey=True, gridspec_kw={"left": 0.06, "right": 0.98, "bottom": 0.14, "top": 0.95, "wspace": 0.05}
     )
     for axis, covariance, title in zip(sides, (own, real_tones().covariance), ("dataset", "real tones"), strict=True):
         part = covariance[np.ix_(places, places)]
@@ -195,7 +195,7 @@ def _correlations(spec: Spec, figures: _Figures):
 
 def _levels(spec: Spec, figures: _Figures):
     figure = _figure(13, 3)
-    left, middle, right = figure.subplots(1, 3)
+    left, middle, right = figure.subplots(1, 3, gridspec_kw={"left": 0.06, "right": 0.99, "bottom": 0.16, "top": 0.97})
     left.stairs(figures.levels, np.arange(-120, 2) - 0.5, fill=True, color=_INK)
     left.axvline(spec.gate.level, color=_REAL)
     left.set_xlabel("dBFS, RMS of the loudest take; line: the gate")
@@ -206,25 +206,23 @@ def _levels(spec: Spec, figures: _Figures):
     right.bar(range(1, most + 2), [figures.attempts[n] for n in range(most + 1)], color=_INK)
     right.set_xlabel("draws until it sounded")
     right.set_yscale("log")
+    right.locator_params(axis="x", integer=True)
     return figure
 
 
 def _sounds(folder: Folder, spec: Spec):
     feature = "mel" if "mel" in spec.store.features else spec.store.features[-1]
-    figure, axes = _grid(5, 3, 4)
     with h5py.File(folder.shard(0)) as file:
         rows = file[f"features/{feature}"][:EXAMPLES].astype(np.float32)
     rows = rows.reshape(len(rows), -1, *rows.shape[-2:])[:, 0]
     if not FEATURES[feature].decibels:
         rows = 20 * np.log10(np.maximum(rows, 1e-5))
-    for number, axis in enumerate(axes):
-        if number >= len(rows):
-            axis.set_axis_off()
-            continue
+    figure, axis = _sheet(5, EXAMPLES // 4, 4)
+    for number, row in enumerate(rows):
+        top, left = divmod(number, 4)
         axis.imshow(
-            rows[number].T, origin="lower", aspect="auto", vmin=-90, vmax=0, cmap="magma", interpolation="nearest",
-            extent=(0, spec.seconds, 0, rows.shape[-1]),
+            row.T[::-1], aspect="auto", vmin=-90, vmax=0, cmap="magma", interpolation="nearest",
+            extent=(left + 0.02, left + 0.98, top + 0.98, top + 0.14),
         )  # fmt: skip
-        axis.set_title(f"item {number}", fontsize=8, pad=2)
-        axis.tick_params(labelsize=6)
+        axis.text(left + 0.02, top + 0.11, f"item {number}, {spec.seconds:g} s", fontsize=8)
     return figure
