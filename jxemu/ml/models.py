@@ -408,7 +408,7 @@ def readme(card: dict[str, Any]) -> str:
         f"# {card['network']}, trained on {data['name']}",
         "",
         f"{data['items']:,} items of the training split; the frozen spec has the SHA-256 {data['spec']}.",
-        f"Sounds are {card['shape'][0]} takes of {' and '.join(heard)} (frames x bands)"
+        f"Takes of a sound: {card['shape'][0]}, each {' and '.join(heard)} (frames x bands)"
         + (", levels relative to the loudest." if card["relative"] else "."),
         f"{schedule['epochs']} epochs, batches of {schedule['batch']}, rate {schedule['rate']:g}, seed {schedule['seed']}, "
         f"torch {card['torch']}.{_chosen(card)}",
