@@ -25,6 +25,7 @@ FLOOR_DB = -80.0
 MFCC_WINDOW, MFCC_HOP, MFCC_MELS, MFCC_COUNT = 0.050, 0.010, 128, 20
 SOT_WINDOW, SOT_HOP = 0.050, 0.020
 RMS_WINDOW, RMS_HOP = 0.050, 0.025
+_ABREAST = 8
 _SILENT = 1e-6  # of a frame's summed magnitude
 
 
@@ -42,19 +43,26 @@ def log_mel(sound: np.ndarray, rate: int, window: float, hop: float, count: int)
 
 @kernel
 def _levels(found, scale, begins, bins, weights):
-    """Levels in dB (frames, bands) of complex spectra; bands are rows of a sparse matrix. One pass: searches spend their time here."""
+    """Levels in dB (frames, bands) of complex spectra; bands are rows of a sparse matrix. Searches spend their time here.
+
+    `_ABREAST` frames go side by side: a sum of one waits for each of its additions, so many are summed in the same time.
+    """
     levels = np.empty((len(found), len(begins) - 1), np.float32)
-    power = np.empty(found.shape[1], np.float32)
-    for frame in range(len(found)):
-        for k in range(len(power)):
-            power[k] = (
-                found[frame, k].real * found[frame, k].real + found[frame, k].imag * found[frame, k].imag
-            ) * scale
+    power = np.empty((found.shape[1], _ABREAST), np.float32)
+    total = np.empty(_ABREAST, np.float32)
+    for first in range(0, len(found), _ABREAST):
+        for n in range(_ABREAST):
+            frame = min(first + n, len(found) - 1)
+            for k in range(len(power)):
+                x = found[frame, k]
+                power[k, n] = (x.real * x.real + x.imag * x.imag) * scale
         for band in range(levels.shape[1]):
-            total = np.float32(0.0)
-            for n in range(begins[band], begins[band + 1]):
-                total += weights[n] * power[bins[n]]
-            levels[frame, band] = np.float32(10.0) * np.log10(total + np.float32(1e-12))
+            total[:] = np.float32(0.0)
+            for place in range(begins[band], begins[band + 1]):
+                for n in range(_ABREAST):
+                    total[n] += weights[place] * power[bins[place], n]
+            for n in range(min(_ABREAST, len(found) - first)):
+                levels[first + n, band] = np.float32(10.0) * np.log10(total[n] + np.float32(1e-12))
     return levels
 
 
