@@ -25,6 +25,8 @@ MAY_IMPORT = {
 }
 ONLY_THERE = {
     "torch": {"ml"},
+    "onnxruntime": {"ml"},
+    "cma": {"ml"},
     "sounddevice": {"live", "bridge"},
     "jack": {"live"},
     "rtmidi": {"live"},

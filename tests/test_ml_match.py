@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -70,6 +73,19 @@ def test_the_same_seed_finds_the_same_tones_and_another_others():
     first, again, other = (match.Search(target, renders=320, seed=seed).run() for seed in (3, 3, 4))
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize(("seconds", "renders"), [(3.0, 400), (2.0, 600), (1.0, 800)])
+def test_a_search_tries_more_tones_of_a_shorter_sound(seconds, renders):
+    sound = np.sin(2 * np.pi * 220 / RATE * np.arange(round(seconds * RATE)))
+    assert match.Search(match.prepare(sound, RATE)).renders == pytest.approx(renders, rel=0.01)
+
+
+def test_matching_loads_neither_pytorch_nor_the_slow_parts_of_scipy():
+    code = "import sys, jxemu.ml.evolution, jxemu.ml.listening, jxemu.ml.match; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"cma", "onnxruntime"} <= set(loaded)
+    assert not {"torch", "scipy.stats", "scipy.signal"} & set(loaded)
 
 
 def test_a_tone_of_a_bank_that_is_given_is_found_though_another_unit_played_it():

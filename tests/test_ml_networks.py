@@ -11,19 +11,20 @@ from typer.testing import CliRunner
 from jxemu.app.cli import app
 from jxemu.app.ml import Method, Network
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
-from jxemu.ml import adversarial, bench, models, recordings, train
+from jxemu.ml import adversarial, bench, listening, models, recordings, train
 from jxemu.ml.data import HOLD, Table, table
-from jxemu.ml.flow import TokenVelocity, Velocity
+from jxemu.ml.flow import GUIDANCE, STEPS, TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local
 from jxemu.ml.retrieval import Index
-from jxemu.ml.space import Space, active, ordered, values_of, weights_of
+from jxemu.ml.space import Space, active, ordered, weights_of
 from jxemu.ml.train import Schedule, agrees
+from jxemu.ml.weights import as_heard
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.tone import Tone
 from jxemu.render import dataset, engine
 from jxemu.render.features import FINE_BANDS
-from jxemu.render.items import sounding
+from jxemu.render.items import sounding, values_of
 from jxemu.render.spec import NAMES, THESIS, TOPS, read_spec
 
 torch.set_num_threads(1)  # small layers on a busy machine: threads would wait for each other
@@ -535,41 +536,108 @@ def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy, monkey
     assert "not a dataset" in run("ml", "train", "ear", tmp_path, "-o", "x").stderr
 
 
-def test_match_listens_with_the_weights_that_one_command_makes(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder that `jxemu ml weights` wrote."""
+    folder = tmp_path_factory.mktemp("home") / "weights"
+    made = run("ml", "weights", "--items", "128", "--epochs", "1", "-o", folder)
+    assert made.exit_code == 0, made.stderr
+    return folder
+
+
+@pytest.fixture
+def studio(tmp_path, monkeypatch):
+    """A folder with a recording and a bank, of someone without weights."""
     import soundfile
 
     import jxemu
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JXEMU_HOME", str(tmp_path / "home"))
-    made = run("ml", "weights", "--items", "128", "--epochs", "1")
-    assert made.exit_code == 0, made.stderr
-    folder = tmp_path / "home/weights"
-    before = (folder / "flow/weights.safetensors").read_bytes()
-    assert run("ml", "weights", "--items", "128", "--epochs", "1").exit_code == 0
-    assert (folder / "flow/weights.safetensors").read_bytes() == before
     soundfile.write(tmp_path / "pluck.wav", jxemu.render(jxemu.Tone(vcf_freq=60), [(57, 100, 0.0, 0.2)], 0.3), 48_000)
-    match = "match", "pluck.wav", "-o", "found.syx", "--renders", "64"
-    heard = run(*match)
-    assert heard.exit_code == 0, heard.stderr
-    assert "weights" not in heard.stderr
     (tmp_path / "bank.syx").write_bytes(b"".join(factory_bank().encode("jx8p")))
-    judged = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "2", "--renders", "64")
+    return tmp_path
+
+
+MATCH = "match", "pluck.wav", "-o", "found.syx", "--renders", "64"
+
+
+def test_weights_that_are_there_are_not_made_again(weights):
+    before = {path: path.stat().st_mtime_ns for path in weights.rglob("*.*") if "data" not in path.parts}
+    assert run("ml", "weights", "--items", "128", "--epochs", "1", "-o", weights).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_packed_weights_say_what_the_networks_say(weights):
+    packed, flow = listening.load(weights), models.load(weights / "flow")
+    data = as_heard(table(weights / "data", "validation", models.HEARD, 1))
+    x, keys = data.x.float(), data.keys
+    said = packed.hears.run(None, {"x": x.numpy(), "keys": keys.numpy()})
+    own = flow.guess(x, keys, decided=True), flow.guess(x, keys), flow.embed(x, keys).numpy()
+    assert all(np.allclose(*pair, atol=1e-4) for pair in zip(said, own, strict=True))
+    points, at = torch.randn(5, flow.space.width), torch.tensor([0.3])
+    moved, p = packed.draws.run(None, {"points": points.numpy(), "heard": said[2], "time": at.numpy()})
+    with torch.no_grad():
+        expected = flow.velocity.moved(points, torch.from_numpy(said[2]), at, 1 / STEPS, GUIDANCE)
+    assert np.allclose(moved, expected.numpy(), atol=1e-4)
+    assert np.allclose(p, flow.space.untokens(expected).numpy(), atol=1e-4)
+
+
+def test_packed_weights_name_tones_the_same_for_the_same_seed(weights):
+    sound = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    first, again, other = (listening.load(weights).tones(sound, 60, 9, 3, seed) for seed in (1, 1, 2))
+    assert len(first) == 1 + 3 + 9
+    assert first == again
+    assert first[:4] == other[:4]
+    assert first[4:] != other[4:]
+
+
+def test_match_listens_with_weights_where_there_are_some(weights, studio):
+    heard = run(*MATCH, "--weights", weights)
+    assert heard.exit_code == 0, heard.stderr
+    alone = run(*MATCH)
+    assert "no trained weights: the search goes alone" in alone.stderr
+    assert heard.stdout != alone.stdout
+    shutil.copytree(weights, studio / "home/weights", ignore=shutil.ignore_patterns("data", "ear", "flow"))
+    found = run(*MATCH)
+    assert "weights" not in found.stderr
+    assert found.stdout == heard.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("known.npz", b"broken", "known.npz"),
+        ("draws.onnx", b"of another training", "not of one training"),
+        ("hears.onnx", None, "hears.onnx: No such file"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_said(weights, studio, name, data, why):
+    folder = studio / "home/weights"
+    shutil.copytree(weights, folder, ignore=shutil.ignore_patterns("data", "ear", "flow"))
+    (folder / name).unlink()
+    if data:
+        (folder / name).write_bytes(data)
+    asked_for = run(*MATCH, "--weights", folder)
+    assert asked_for.exit_code == 2
+    assert why in asked_for.stderr
+    alone = run(*MATCH)
+    assert alone.exit_code == 0
+    assert "trained weights are not used" in alone.stderr
+
+
+def test_match_is_judged_with_and_without_weights(weights, studio):
+    judged = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "2", "--renders", "64", "--weights", weights)
     assert judged.exit_code == 0, judged.stderr
-    report = json.loads((tmp_path / "judged/recordings.json").read_text())
+    report = json.loads((studio / "judged/recordings.json").read_text())
     assert list(report["table"]) == [recordings.GUESS, recordings.DRAWN, recordings.LISTENED, recordings.ALONE]
     assert all(each["reloads"] and each["noise"] > 1 for each in report["recordings"])
     assert report["table"][recordings.LISTENED]["apart"] <= report["table"][recordings.DRAWN]["apart"]
-    assert (tmp_path / "judged/recordings.png").exists()
+    assert (studio / "judged/recordings.png").exists()
     assert "without its noise it is" in judged.stdout
-    (folder / "known.npz").write_bytes(b"broken")
-    assert "trained weights are not used" in run(*match).stderr
-    assert "known.npz" in run(*match, "--weights", str(folder)).stderr
-    monkeypatch.setenv("JXEMU_HOME", str(tmp_path / "empty"))
-    assert "no trained weights: the search goes alone" in run(*match).stderr
     alone = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "1", "--renders", "64")
     assert alone.exit_code == 0, alone.stderr
-    assert list(json.loads((tmp_path / "judged/recordings.json").read_text())["table"]) == [recordings.ALONE]
+    assert list(json.loads((studio / "judged/recordings.json").read_text())["table"]) == [recordings.ALONE]
 
 
 def test_a_recording_is_of_another_unit_with_noise_and_silence_before_it():

@@ -353,7 +353,7 @@ class _Player:
         return found
 
     def _take(self, spec: "Spec", item: "Item") -> "Take":
-        from scipy import signal
+        import soxr
 
         from jxemu.bridge.capture import CaptureError
         from jxemu.render.dataset import SourceError
@@ -365,7 +365,7 @@ class _Player:
             raise SourceError(str(error)) from None
         sound = take.sound[round(lead * take.rate) :]
         if take.rate != spec.machine.sample_rate:
-            sound = signal.resample_poly(sound, spec.machine.sample_rate, take.rate)
+            sound = soxr.resample(sound, take.rate, spec.machine.sample_rate)
         whole = np.zeros((spec.frames, 2), np.float32)
         part = sound[: spec.frames, :2]
         whole[: len(part)] = part  # one channel goes to both

@@ -1,6 +1,8 @@
 """The command line: ``jxemu play``, ``devices``, ``render``, ``play-log``, ``sysex``, ``explore``, ``dataset``, ``match``, ``ml``."""
 
+import atexit
 import contextlib
+import gc
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -342,6 +344,9 @@ def _write_log(instrument: Machine, path: Path) -> None:
 
 def main() -> None:
     """Entry point; ends with exit code 2 and one sentence on bad input."""
+    # At its end Python looks for garbage among all that was imported, which the process's end frees anyway:
+    # a second of a command that has PyTorch or SciPy.
+    atexit.register(gc.freeze)
     try:
         app()
     except KeyboardInterrupt:

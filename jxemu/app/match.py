@@ -9,19 +9,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
 from jxemu.app.home import WEIGHTS, home
-from jxemu.app.options import UnitFile
+from jxemu.app.options import Renders, UnitFile
 from jxemu.machine import Unit, UnitError
 from jxemu.patch.bank import Bank
 
 if TYPE_CHECKING:
+    from jxemu.ml.listening import Weights
     from jxemu.ml.match import Candidate, Target
-    from jxemu.ml.weights import Weights
 
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 OTHERS = 8
 MOST_SECONDS = 60
-RENDERS = 400
-"""Tones that are tried, with and without trained weights."""
 
 
 def match(
@@ -31,9 +29,7 @@ def match(
         int | None, typer.Option(min=24, max=96, help="MIDI note that is played; default: detected.")
     ] = None,
     bank: Annotated[list[Path] | None, typer.Option(help="Bank whose tones are tried too; repeat.")] = None,
-    renders: Annotated[
-        int, typer.Option(min=64, max=1_000_000, help="How many tones to try: more are nearer, and take longer.")
-    ] = RENDERS,
+    renders: Renders = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same tones.")] = 0,
     unit: UnitFile = None,
     weights: Annotated[
@@ -43,9 +39,9 @@ def match(
 ) -> None:
     """Find a tone that sounds like a recording: networks listen to it, if they were trained, and tones are tried on the emulator."""
     try:
-        import cma  # noqa: F401 - needed at the end of a search: better said before
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401 - needed at the end: better said before
 
+        import jxemu.ml.evolution  # noqa: F401
         from jxemu.ml.match import MatchError, Search, heard, named, prepare
     except ImportError as error:
         fail(f"{error.name} is not installed; pip install 'jxemu[match]'")
@@ -72,13 +68,13 @@ def match(
     with Progress(
         *columns, TextColumn("nearest {task.fields[apart]:.1f} dB"), TimeElapsedColumn(), console=console
     ) as bar:
-        task = bar.add_task("", total=renders, apart=float("inf"))
+        task = bar.add_task("", total=None, apart=float("inf"))
         search = Search(
             target,
             tones,
             renders,
             seed,
-            lambda done, apart: bar.update(task, completed=done, apart=apart),
+            lambda done, apart: bar.update(task, total=search.renders, completed=done, apart=apart),
             learned,
             measured,
         )
@@ -102,13 +98,12 @@ def trained_weights(folder: Path | None) -> "Weights | None":
         say("no trained weights: the search goes alone (jxemu ml weights trains them in under an hour)")
         return None
     try:
-        from jxemu.ml.models import ModelError
-        from jxemu.ml.weights import load
+        from jxemu.ml.listening import WeightsError, load
 
         return load(chosen)
     except ImportError as error:
-        why = f"{error.name} is not installed (pip install 'jxemu[ml]')"
-    except ModelError as error:
+        why = f"{error.name} is not installed (pip install 'jxemu[match]')"
+    except WeightsError as error:
         why = str(error)
     if folder is not None:
         fail(why)
@@ -156,8 +151,10 @@ def _draw(path: Path, target: "Target", made: np.ndarray, best: "Candidate", nam
     from jxemu.ml.match import RATE
     from jxemu.ml.metrics import envelope, log_mel
 
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    axes = figure.subplots(2, 2)
+    figure = Figure(figsize=(11, 6))  # laid out by hand: matplotlib's own layout draws it all twice
+    axes = figure.subplots(
+        2, 2, gridspec_kw={"left": 0.06, "right": 0.985, "bottom": 0.08, "top": 0.94, "wspace": 0.13, "hspace": 0.26}
+    )
     pictures = [log_mel(sound, RATE, 0.025, 0.010, 96) for sound in (target.sound, made)]
     top = max(picture.max() for picture in pictures)
     for axis, picture, title in zip(

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from jxemu.app import crbm, effect, machines, match, notes, phase, samples
 from jxemu.app.files import console, fail, read_bank, say
 from jxemu.app.home import WEIGHTS, home
+from jxemu.app.options import Renders
 from jxemu.app.training import progress, scheduled, shown
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks from sound to tone: train, compare.")
@@ -136,7 +137,7 @@ def weights(
         fail(f"cannot write {output}: {error.strerror}; what is done stays there, the same command goes on")
     except KeyboardInterrupt:
         fail(f"stopped; what is done stays in {output}, the same command goes on")
-    found = made.flow.card["table"]["all"]
+    found = made.card["table"]["all"]
     use = "jxemu match uses it from now on" if output == home() / WEIGHTS else f"jxemu match --weights {output} uses it"
     typer.echo(f"{output}: the ear has R2 {found['R2']:.3f} on sounds it has not heard; {use}")
 
@@ -221,7 +222,7 @@ def judge(
         Path | None,
         typer.Option("--weights", help="Folder of trained weights; default: where jxemu ml weights puts them."),
     ] = None,
-    renders: Annotated[int, typer.Option(min=64, help="Tones that each search tries.")] = match.RENDERS,
+    renders: Renders = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is played, and of the searches.")] = 0,
 ) -> None:
     """Measure jxemu match: tones that another unit plays into a noisy recording, found again."""

@@ -25,6 +25,14 @@ UnitFile = Annotated[
     Path | None, typer.Option("--unit", help="A unit that was measured: the file that tools/calibrate.py fit writes.")
 ]
 Quality = Annotated[int, typer.Option(help=f"Quality, one of {', '.join(map(str, OVERSAMPLES))}.")]
+Renders = Annotated[
+    int | None,
+    typer.Option(
+        min=64,
+        max=1_000_000,
+        help="How many tones to try: more are nearer, and take longer. Default: 400 for a sound of three seconds, up to 800 for shorter ones.",
+    ),
+]
 Length = Annotated[float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")]
 Apart = Annotated[StemsName | None, typer.Option(help="Also write one file a half (board) or a voice.")]
 BankFile = Annotated[Path | None, typer.Option(help="Bank in internal memory; default: the factory bank.")]

@@ -57,10 +57,9 @@ def read_waves(paths: Sequence[Path], most: float) -> tuple[list[np.ndarray], in
 
 def resampled(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     """A sound at another rate."""
-    from scipy import signal
+    import soxr
 
-    common = int(np.gcd(rate, wanted))
-    return sound if rate == wanted else signal.resample_poly(sound, wanted // common, rate // common)
+    return sound if rate == wanted else soxr.resample(sound, rate, wanted)
 
 
 def is_dataset(path: Path) -> bool:

@@ -254,7 +254,7 @@ def heard_as(spec: Spec, sounds: np.ndarray) -> np.ndarray:
 
 def _evolved(apart: Sounds, start: np.ndarray, places: Sequence[int], renders: int, seed: int) -> float:
     """The least distance that CMA-ES finds with so many renders."""
-    import cma
+    from jxemu.ml.evolution import cma
 
     options = {"bounds": [0, 1], "popsize": 16, "seed": seed + 1, "verbose": -9}
     evolution = cma.CMAEvolutionStrategy(np.clip(start[list(places)], 0.001, 0.999), SIGMA, options)

@@ -30,11 +30,10 @@ from jxemu.ml.metrics import (
 )
 from jxemu.ml.models import FLOWS, Model, check_fits, features_of, number
 from jxemu.ml.retrieval import MOST, Index, pooled
-from jxemu.ml.space import values_of
 from jxemu.patch.tone import Tone
 from jxemu.render import dataset, sounds
 from jxemu.render.features import FEATURES
-from jxemu.render.items import Plan
+from jxemu.render.items import Plan, values_of
 from jxemu.render.spec import NAMES, TOPS, Given, Spec
 
 SAMPLES = 64

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from jxemu.render import dataset
+from jxemu.render.features import stacked
 from jxemu.render.spec import SPLITS, Range
 
 
@@ -131,12 +132,6 @@ class Table:
         end = len(order) if rng is None else max(len(order) // size, 1) * size
         for begin in range(0, end, size):
             yield torch.from_numpy(order[begin : min(begin + size, end)])
-
-
-def stacked(features: Sequence[np.ndarray]) -> np.ndarray:
-    """Features (items, takes, frames, bands) one under another, in rows as wide as those of the first."""
-    bands = features[0].shape[-1]
-    return np.concatenate([part.reshape(*part.shape[:2], -1, bands) for part in features], 2)
 
 
 def table(

@@ -44,11 +44,15 @@ class Velocity(nn.Module):
         return self.last(found)
 
     def forward(self, points: Tensor, time: Tensor, heard: Tensor, known: Tensor | None = None) -> Tensor:
-        """Velocity (items, tokens) at points (items, tokens) and times (items,); known : bool (items,), default all."""
+        """Velocity (items, tokens) at points (items, tokens) and times (items,), or one for all; known : bool (items,), default all.
+
+        heard : (items, size), or (1, size) for points that are all of one sound.
+        """
         condition = (heard - self.mean) / self.deviation
         if known is not None:
             condition = torch.where(known[:, None], condition, self.nothing)
         turns = time[:, None] * torch.exp(torch.linspace(0, math.log(200.0), TIME_LINES, device=time.device))
+        turns = turns.expand(len(condition), -1)
         return self._moved(points, functional.gelu(self.condition(torch.cat([condition, turns.sin(), turns.cos()], 1))))
 
     def loss(self, points: Tensor, heard: Tensor) -> Tensor:
@@ -66,17 +70,20 @@ class Velocity(nn.Module):
         guidance : 1 draws from the posterior; more draws nearer to what this sound tells and other sounds do not.
         """
         points = torch.randn(len(heard), self.tokens, generator=torch.Generator().manual_seed(seed)).to(heard)
+        for step in range(steps):
+            points = self.moved(points, heard, points.new_tensor([step / steps]), 1 / steps, guidance)
+        return points
+
+    def moved(self, points: Tensor, heard: Tensor, time: Tensor, length: float, guidance: float) -> Tensor:
+        """Where points are a step of a `length` after a time (1,), by the midpoint rule; the rest as in `sample`."""
         none = torch.zeros(len(heard), dtype=torch.bool, device=heard.device)
 
-        def velocity(points: Tensor, at: float) -> Tensor:
-            time = points.new_full((len(points),), at)
+        def velocity(points: Tensor, time: Tensor) -> Tensor:
             told = self(points, time, heard)
             return told if guidance == 1 else torch.lerp(self(points, time, heard, none), told, guidance)
 
-        for step in range(steps):
-            middle = points + velocity(points, step / steps) / (2 * steps)
-            points = points + velocity(middle, (step + 0.5) / steps) / steps
-        return points
+        middle = points + velocity(points, time) * (length / 2)
+        return points + velocity(middle, time + length / 2) * length
 
 
 class TokenVelocity(Velocity):
@@ -97,7 +104,8 @@ class TokenVelocity(Velocity):
 
     def _moved(self, points: Tensor, condition: Tensor) -> Tensor:
         laid = points[:, :, None] * self.direction + self.place + condition[:, None]
-        return self.last(self.blocks(torch.cat([condition[:, None], laid], 1)))[:, 1:, 0]
+        told = condition.expand(len(points), -1)[:, None]
+        return self.last(self.blocks(torch.cat([told, laid], 1)))[:, 1:, 0]
 
 
 class _Block(nn.Module):

@@ -14,7 +14,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import fft, signal
+import soxr
+from scipy import fft
 
 from jxemu.ml.metrics import FLOOR_DB, Spectra, cosine, cumulative, difference, envelope
 from jxemu.patch.explore import random_tones
@@ -25,7 +26,7 @@ from jxemu.render.items import real_tones, sounding
 from jxemu.render.offline import Item, render_batch
 
 if TYPE_CHECKING:
-    from jxemu.ml.weights import Weights
+    from jxemu.ml.listening import Weights
 
 RATE, OVERSAMPLE = 44_100, 2
 LONGEST = 3.0
@@ -39,6 +40,9 @@ NO_PITCH = 60
 VELOCITY = 100
 LEVEL = 108
 """VCA level of what is found: a recording does not tell how loud the synth was."""
+
+RENDERED, MOST_TONES = 1200, 800
+"""Seconds of sound that a search renders where nothing else is asked for, in at most so many tones: four seconds of two slow cores."""
 
 BATCH = 16
 TOGETHER = 2
@@ -126,8 +130,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     peak = np.abs(mono).max(initial=0.0)
     if peak < 1e-5:
         raise MatchError("the sound is silent")
-    shared = math.gcd(rate, RATE)
-    mono = signal.resample_poly(mono / peak, RATE // shared, rate // shared) if rate != RATE else mono / peak
+    mono = soxr.resample(mono / peak, rate, RATE) if rate != RATE else mono / peak
     size = RATE // 200
     frames = len(mono) // size
     if frames < 4:
@@ -221,19 +224,23 @@ def distance(target: Target, sound: np.ndarray) -> tuple[float, float]:
 
 
 class Search:
-    """A search for the tones that sound like a target; the same seed finds the same ones."""
+    """A search for the tones that sound like a target; the same seed finds the same ones.
+
+    renders : tones that it tries; default: as many as `RENDERED` and `MOST_TONES` allow.
+    """
 
     def __init__(
         self,
         target: Target,
         bank: Iterable[Tone] = (),
-        renders: int = 400,
+        renders: int | None = None,
         seed: int = 0,
         shown: Shown = lambda n, d: None,
         learned: "Weights | None" = None,
         unit: object = None,
     ):
-        self.target, self.renders, self.shown = target, renders, shown
+        self.target, self.shown = target, shown
+        self.renders = renders or int(min(RENDERED / target.seconds, MOST_TONES))
         self._bank, self._learned, self._unit = list(bank), learned, unit
         self._rng = np.random.default_rng(seed)
         self._seed = seed
@@ -251,7 +258,8 @@ class Search:
         last = int(LAST_SHARE * self.renders)
         share = (self.renders - self.done - last) // FINALISTS
         self._together(lambda climb: climb.step(share), climbs)
-        self._together(lambda climb: climb.evolve(last // FINALISTS), climbs)
+        share = (self.renders - self.done) // FINALISTS
+        self._together(lambda climb: climb.evolve(share), climbs)
         return self.best(count)
 
     def _together(self, work: Callable[[Any], object], parts: Sequence[Any]) -> None:
@@ -353,7 +361,7 @@ class _Climb:
         return max(SHORTEST, self.search.target.seconds)
 
     def _generation(self) -> None:
-        import cma
+        from jxemu.ml.evolution import cma
 
         if self._evolution is None:
             values = self.best.tone.values()

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from jxemu.ml.data import HOLD, Table, stacked, table
+from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
@@ -27,7 +27,7 @@ from jxemu.ml.space import Space, heard_in, ordered, weights_of
 from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half
 from jxemu.render import dataset
 from jxemu.render.dataset import write_whole
-from jxemu.render.features import FEATURES, FINE_BANDS, FINE_LOWEST, FINE_PER_OCTAVE, MEL_LOWEST
+from jxemu.render.features import FEATURES, FINE_BANDS, FINE_LOWEST, FINE_PER_OCTAVE, MEL_LOWEST, stacked
 from jxemu.render.spec import Range, Spec
 
 VERSION = 1

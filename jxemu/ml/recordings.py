@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jxemu.ml.listening import Weights
 from jxemu.ml.match import RATE, Candidate, MatchError, Search, Target, heard, prepare
 from jxemu.ml.metrics import bootstrap, mss
-from jxemu.ml.weights import Weights
 from jxemu.patch.bank import Bank
 from jxemu.patch.tone import Tone
 from jxemu.render.offline import render
@@ -65,10 +65,10 @@ def recording(tone: Tone, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
     return (sound + noise).astype(np.float32), sound, note
 
 
-def judge(tone: Tone, learned: Weights | None, renders: int, seed: int = 0) -> Judged | None:
+def judge(tone: Tone, learned: Weights | None, renders: int | None, seed: int = 0) -> Judged | None:
     """Find a tone by its recording, its pitch unknown; None for one that cannot be heard.
 
-    learned : what listens; without, the search goes alone.  renders : tones that a search tries.
+    learned : what listens; without, the search goes alone.  renders : tones that a search tries, as `Search` takes it.
     """
     sound, clean, note = recording(tone, seed)
     try:

@@ -1,9 +1,11 @@
 """The nearest of many known sounds, by vectors that stand for them."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 POOLED = (43, 32)
 """Frames and bands that log-mel levels are reduced to before they are compared."""
@@ -25,8 +27,11 @@ class Index:
         return np.take_along_axis(few, np.take_along_axis(far, few, 1).argsort(1), 1)
 
 
-def pooled(x: Tensor | np.ndarray) -> np.ndarray:
+def pooled(x: "Tensor | np.ndarray") -> np.ndarray:
     """Log-mel levels (items, takes, frames, bands) as vectors: the means of `POOLED` tiles, not below 80 dB under 0."""
+    import torch
+    from torch.nn import functional
+
     parts = []
     for part in torch.as_tensor(x).split(1024):
         levels = part.float().clamp_min(-80).flatten(0, 1)[:, None]

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from jxemu.ml.metrics import SWITCHES, is_symmetric, swapped
 from jxemu.patch.parameter import PARAMETERS
-from jxemu.render.spec import NAMES, TOPS
+from jxemu.render.spec import NAMES
 
 IDLE_WEIGHT = 0.25
 """Weight in training of a parameter that does nothing in its tone. It is scored like any other."""
@@ -82,20 +82,11 @@ class Space:
 
     def untokens(self, points: Tensor) -> Tensor:
         """The p of points of a flow; a choice is in the state that stands highest."""
-        p = points.new_zeros(len(points), len(self.names))
+        p = points.new_zeros(points.shape[0], len(self.names))  # its `len` would be a constant in ONNX
         p[:, self.faders] = ((points[:, : len(self.faders)] + 1) / 2).clamp(0, 1)
         for place, first, states in self.choices:
             p[:, place] = points[:, first : first + states].argmax(1).to(p.dtype) / (states - 1)
         return p
-
-
-def values_of(p: np.ndarray, names: Sequence[str], rest: np.ndarray) -> np.ndarray:
-    """The 44 values uint8 (items, 44) of p (items, parameters), the others as in `rest` (44,) or (items, 44)."""
-    values = np.broadcast_to(rest, (len(p), len(NAMES))).copy()
-    there = [n for n, name in enumerate(names) if name in NAMES]
-    places = [NAMES.index(names[n]) for n in there]
-    values[:, places] = np.rint(np.clip(p[:, there], 0, 1) * TOPS[places])
-    return values.astype(np.uint8)
 
 
 def active(values: np.ndarray) -> np.ndarray:

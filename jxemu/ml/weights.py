@@ -1,31 +1,30 @@
-"""What `match` has learned: an ear and a flow that hear recordings, and a list of known sounds.
+"""What `match` listens with (`listening`) is made here: an ear and a flow that hear recordings, and a list of known sounds.
 
 The sounds are drawn, rendered and learned from in one go (`learn`), which goes on where it was stopped.
 """
 
 import io
-import zipfile
-import zlib
+import logging
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from jxemu.ml import models
+from jxemu.ml import listening, models
 from jxemu.ml.data import HOLD, Table, table
-from jxemu.ml.flow import GUIDANCE
-from jxemu.ml.match import LONGEST, RATE, SHORTEST, VELOCITY
-from jxemu.ml.models import EAR, FLOW, HEARD, Model, ModelError
-from jxemu.ml.retrieval import MOST, Index
-from jxemu.ml.space import values_of
+from jxemu.ml.flow import GUIDANCE, STEPS
+from jxemu.ml.listening import DRAWS, HEARS, KNOWN, VERSION, WeightsError, digests
+from jxemu.ml.match import LONGEST
+from jxemu.ml.models import EAR, FLOW, HEARD, Model
+from jxemu.ml.retrieval import MOST
 from jxemu.ml.train import Schedule
-from jxemu.patch.parameter import PARAMETERS
-from jxemu.patch.tone import Tone
 from jxemu.render import engine
 from jxemu.render.dataset import write_whole
-from jxemu.render.features import FEATURES
 from jxemu.render.items import sounding
 from jxemu.render.spec import NAMES, TOPS, read_spec
 
@@ -49,45 +48,60 @@ def as_heard(data: Table) -> Table:
     return replace(data, x=data.x[places], keys=keys[places], p=p[places], values=values[kept])
 
 
-@dataclass(frozen=True)
-class Known:
-    """Sounds that were learned from: what the ear said of them, and what they are."""
+class _Hears(nn.Module):
+    """As `listening.Weights.hears`."""
 
-    told: Index
-    values: np.ndarray
-    hold: np.ndarray
+    def __init__(self, flow: Model):
+        super().__init__()
+        self.network, self.space = flow.network, flow.space
+
+    def forward(self, x: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        heard = self.network.embed(x, keys)
+        out = self.network.last(heard)
+        return self.space.decided(out), self.space.read(out), heard
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Hears a recording, and says which tones may have made it."""
+class _Draws(nn.Module):
+    """As `listening.Weights.draws`."""
 
-    flow: Model
-    known: Known
+    def __init__(self, flow: Model):
+        super().__init__()
+        self.velocity, self.space = flow.velocity, flow.space
 
-    def tones(self, sound: np.ndarray, note: int, count: int, near: int, seed: int = 0) -> list[tuple[Tone, float]]:
-        """Tones and seconds their key is held, for a mono sound at `RATE` from its onset, played by `note`.
+    def forward(self, points: Tensor, heard: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        points = self.velocity.moved(points, heard, time, 1 / STEPS, GUIDANCE)
+        return points, self.space.untokens(points)
 
-        First the ear's own guess, then `near` known sounds of which it says the same, then `count` of the flow's.
-        """
-        padded = np.pad(sound[: round(LONGEST * RATE)], (0, max(0, round(LONGEST * RATE) - len(sound))))
-        x = self.flow.hears({name: FEATURES[name].of(padded, RATE)[None, None] for name in HEARD})
-        keys = torch.tensor([[[note / 127, VELOCITY / 127]]])
-        names = self.flow.names
-        guess = self.flow.guess(x, keys, decided=True)
-        drawn = self.flow.sample(x, keys, count, GUIDANCE, seed)[0]
-        rest = np.array([row.default for row in PARAMETERS.values()], np.uint8)
-        p = np.concatenate([guess, drawn])
-        values = values_of(p, names, rest)
-        hold = p[:, names.index(HOLD)] * LONGEST
-        places = self.known.told.nearest(self.flow.guess(x, keys), near)[0]
-        values = np.concatenate([values[:1], self.known.values[places], values[1:]])
-        hold = np.concatenate([hold[:1], self.known.hold[places], hold[1:]]).clip(SHORTEST, LONGEST)
-        values = sounding(values)[0]
-        return [
-            (Tone("", **dict(zip(NAMES, row, strict=True))), float(length))
-            for row, length in zip(values.tolist(), hold, strict=True)
-        ]
+
+def packed(flow: Model) -> list[bytes]:
+    """A flow with its ear as the ONNX graphs `HEARS` and `DRAWS`."""
+    x, keys = torch.zeros(1, *flow.card["shape"]), torch.zeros(1, 1, 2)
+    points, heard, time = (
+        torch.zeros(3, flow.space.width),
+        torch.zeros(1, flow.network.last.in_features),
+        torch.zeros(1),
+    )
+    return [
+        _exported(_Hears(flow), {"x": x, "keys": keys}, {}),
+        _exported(
+            _Draws(flow), {"points": points, "heard": heard, "time": time},
+            {"points": {0: torch.export.Dim("count")}, "heard": {}, "time": {}},
+        ),
+    ]  # fmt: skip
+
+
+def _exported(module: nn.Module, inputs: dict[str, Tensor], dynamic: dict) -> bytes:
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of libraries that nothing here needs
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PyTorch's about its own
+            program = torch.onnx.export(
+                module.cpu().eval(), kwargs=inputs, dynamo=True, dynamic_shapes=dynamic or None, verbose=False
+            )
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+    return program.model_proto.SerializeToString()
 
 
 Stage = Callable[[str, int, int], None]
@@ -101,8 +115,8 @@ def learn(
     flow: Schedule = FLOW_SCHEDULE,
     stage: Stage = lambda what, done, total: None,
     say: Callable[[str], None] = print,
-) -> Weights:
-    """Draw and render sounds, train an ear and a flow on them, write all that `Weights` needs to a folder.
+) -> Model:
+    """Draw and render sounds, train an ear and a flow on them, write all that `listening` needs to a folder; the flow.
 
     What was rendered stays in ``folder/data``. The same call goes on where it was stopped. Raises DatasetError, OSError.
     """
@@ -117,27 +131,20 @@ def learn(
         FLOW, data, folder / FLOW, flow, made, change=as_heard,
         shown=lambda done, steps, loss: stage("training the flow", done, steps),
     )  # fmt: skip
+    with suppress(WeightsError):
+        if listening.load(folder).of == made.digest:
+            return made
+    stage("packing", 0, 1)
     known = as_heard(table(data, "train", HEARD, MOST))
-    held = io.BytesIO()
+    graphs, held = packed(made), io.BytesIO()
     np.savez(
         held,
-        told=made.guess(known.x, known.keys).astype(np.float16),
-        values=known.values,
-        ear=made.card["ear"],
-        hold=(known.p[:, known.names.index(HOLD)].numpy() * LONGEST).astype(np.float16),
-    )
-    write_whole(folder / "known.npz", held.getvalue())
-    return load(folder)
-
-
-def load(folder: Path) -> Weights:
-    """Weights of a folder. Raises ModelError."""
-    flow = models.load(folder / FLOW)
-    try:
-        with np.load(folder / "known.npz") as kept:
-            known = Known(Index(kept["told"]), kept["values"], kept["hold"].astype(float))
-            if str(kept["ear"]) != flow.card["ear"]:
-                raise ValueError("it is of another ear")
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ModelError(f"{folder}: cannot read known.npz ({error}); jxemu ml weights makes it anew") from None
-    return Weights(flow, known)
+        version=VERSION, graphs=digests(graphs), of=made.digest,
+        times=np.arange(STEPS, dtype=np.float32) / np.float32(STEPS), features=HEARD, names=made.names,
+        told=made.guess(known.x, known.keys).astype(np.float16), values=known.values,
+        hold=(known.p[:, -1].numpy() * LONGEST).astype(np.float16),
+    )  # fmt: skip
+    for name, data in zip((HEARS, DRAWS, KNOWN), (*graphs, held.getvalue()), strict=True):
+        write_whole(folder / name, data)
+    stage("packing", 1, 1)
+    return made

@@ -3,7 +3,7 @@
 `FEATURES` gives the name and the shape of each; models take them as they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -138,3 +138,9 @@ FEATURES = {
     ),
 }
 """By name. At 44.1 kHz and 4 s: thesis (690, 16), stft (690, 257), mel (171, 96), fine (10, 576)."""
+
+
+def stacked(features: Sequence[np.ndarray]) -> np.ndarray:
+    """Features (items, takes, frames, bands) one under another, in rows as wide as those of the first."""
+    bands = features[0].shape[-1]
+    return np.concatenate([part.reshape(*part.shape[:2], -1, bands) for part in features], 2)

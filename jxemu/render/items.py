@@ -262,6 +262,15 @@ _STEP = {semitones: int(np.median(np.flatnonzero(semitones == TUNE_SEMITONES))) 
 """A value of the coarse tune for each of its semitones."""
 
 
+def values_of(p: np.ndarray, names: Sequence[str], rest: np.ndarray) -> np.ndarray:
+    """The 44 values uint8 (items, 44) of p (items, parameters), the others as in `rest` (44,) or (items, 44)."""
+    values = np.broadcast_to(rest, (len(p), len(NAMES))).copy()
+    there = [n for n, name in enumerate(names) if name in NAMES]
+    places = [NAMES.index(names[n]) for n in there]
+    values[:, places] = np.rint(np.clip(p[:, there], 0, 1) * TOPS[places])
+    return values.astype(np.uint8)
+
+
 def sounding(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tones (items, 44) with the louder DCO at the key's own pitch: a recording tells a pitch, not a key.
 
