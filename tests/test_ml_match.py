@@ -42,6 +42,21 @@ def test_noise_has_no_pitch_and_a_note_that_is_asked_for_is_taken():
     assert match.prepare(noise, RATE, 40).note == 40
 
 
+@pytest.mark.parametrize("noise_db", [-55, -40, -32])
+def test_noise_before_the_note_is_left_out(noise_db):
+    sound = recording(BRASS, noise_db=noise_db)
+    noise = np.random.default_rng(1).standard_normal((96_000, 2)) * np.abs(sound).max() * 10 ** (noise_db / 20)
+    target = match.prepare(np.concatenate([noise, sound]), 48_000)
+    assert target.seconds == pytest.approx(1.0, abs=0.05)
+    assert target.note == 57
+
+
+def test_channels_that_cancel_each_other_are_heard_one_by_one():
+    left = recording(BRASS)[:, 0]
+    mono, both = (match.prepare(sound, 48_000) for sound in (left, np.stack([left, -0.98 * left], 1)))
+    assert np.allclose(both.sound, mono.sound, atol=1e-6)
+
+
 def test_silence_before_the_note_is_left_out_and_long_sounds_are_cut():
     sound = recording(BRASS, seconds=6.0)
     target = match.prepare(sound, 48_000)

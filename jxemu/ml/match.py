@@ -79,7 +79,9 @@ FLIPPED = (*(name for name, row in PARAMETERS.items() if row.labels and name not
 NOISE_SHARE, NOISE_SPREAD_DB, NOISE_BELOW_DB = 10, 6.0, 45.0
 """Percent of frames that are the quietest ones, how far noise scatters above them, and how far below the peak it must stay."""
 
-_QUIET_DB, _ONSET_DB = -60.0, -40.0
+_QUIET_DB, _ONSET_DB, _ATTACK_DB = -60.0, -40.0, -25.0
+_ABOVE_NOISE_DB = 8.0  # of 5 ms, which scatter
+_CANCELLED = 0.05  # of the louder channel's power
 _CLEAR = 0.35  # of the difference function: above it there is no pitch
 
 Shown = Callable[[int, float], None]
@@ -120,8 +122,7 @@ class Candidate:
 
 def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     """A recording, float (n,) or (n, channels), as a target. Raises MatchError for one that is silent, short or not finite."""
-    mono = np.asarray(sound, np.float64)
-    mono = mono.mean(1) if mono.ndim == 2 else mono
+    mono = _mono(np.asarray(sound, np.float64))
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise MatchError(f"a rate of {rate} Hz is not one of sound ({LOWEST_RATE} to {HIGHEST_RATE})")
     mono = mono - (mono.mean() if len(mono) else 0.0)
@@ -136,7 +137,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     if frames < 4:
         raise MatchError(f"the sound is too short ({len(mono) / RATE * 1000:.0f} ms); 20 ms are the least")
     levels = np.sqrt(np.square(mono[: frames * size]).reshape(frames, size).mean(1))
-    onset = int(np.flatnonzero(levels > levels.max() * 10 ** (_ONSET_DB / 20))[0])
+    onset = _onset(levels)
     loud = np.flatnonzero(levels > levels.max() * 10 ** (_QUIET_DB / 20))[-1] + 1
     kept = mono[max(0, onset - 1) * size : min(loud * size, (onset - 1) * size + round(LONGEST * RATE))]
     kept = np.pad(kept, (0, max(0, round(SHORTEST * 2 * RATE) - len(kept)))).astype(np.float32)
@@ -150,6 +151,21 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     return Target(
         kept, note, cents, spectra, noise_floors(spectra), cumulative(kept, RATE, TRANSPORT_HOP), envelope(kept, RATE)
     )
+
+
+def _mono(sound: np.ndarray) -> np.ndarray:
+    """The mean of the channels, or the loudest one where they cancel each other."""
+    if sound.ndim == 1:
+        return sound
+    mean, powers = sound.mean(1), np.square(sound).sum(0)
+    return mean if np.square(mean).sum() >= _CANCELLED * powers.max() else sound[:, powers.argmax()]
+
+
+def _onset(levels: np.ndarray) -> int:
+    """The first of frames of 5 ms that is no silence, nor the noise before the note."""
+    noise = np.percentile(levels, NOISE_SHARE) * 10 ** (_ABOVE_NOISE_DB / 20)
+    lowest, highest = levels.max() * 10 ** (_ONSET_DB / 20), levels.max() * 10 ** (_ATTACK_DB / 20)
+    return int(np.flatnonzero(levels > min(max(lowest, noise), highest))[0])
 
 
 def noise_floors(spectra: Spectra) -> list[np.ndarray]:
