@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 from scipy import fft
 
-from jxemu.ml.metrics import FLOOR_DB, Spectra, cosine, cumulative, difference, envelope
+from jxemu.ml.metrics import FLOOR_DB, MSS_SCALES, Spectra, cosine, cumulative, difference, envelope, log_mel
 from jxemu.patch.explore import random_tones
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import PARAMETERS
@@ -76,10 +76,14 @@ FADERS = tuple(
     if not row.labels and name not in ("vca_level", "vcf_key", "dco1_tune", "dco2_tune")
 )
 FLIPPED = (*(name for name, row in PARAMETERS.items() if row.labels and name not in KEYED), "dco1_tune", "dco2_tune")
-NOISE_SHARE, NOISE_SPREAD_DB, NOISE_BELOW_DB = 10, 6.0, 45.0
-"""Percent of frames that are the quietest ones, how far noise scatters above them, and how far below the peak it must stay."""
+NOISE_SHARE, NOISE_SPREAD_DB = 10, 6.0
+"""Percent of frames that are the quietest ones, and how far noise scatters above them."""
+
+OVER_DB, NOISE_BELOW_DB = 30.0, 51.0
+"""Below the peak: where a note is over, and where what is quiet in a note that is not over is taken for noise."""
 
 _QUIET_DB, _ONSET_DB, _ATTACK_DB = -60.0, -40.0, -25.0
+_SAME_DB = 3.0  # of frames that are about as quiet as the quietest
 _ABOVE_NOISE_DB = 8.0  # of 5 ms, which scatter
 _CANCELLED = 0.05  # of the louder channel's power
 _CLEAR = 0.35  # of the difference function: above it there is no pitch
@@ -139,7 +143,9 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     levels = np.sqrt(np.square(mono[: frames * size]).reshape(frames, size).mean(1))
     onset = _onset(levels)
     loud = np.flatnonzero(levels > levels.max() * 10 ** (_QUIET_DB / 20))[-1] + 1
-    kept = mono[max(0, onset - 1) * size : min(loud * size, (onset - 1) * size + round(LONGEST * RATE))]
+    begin = max(0, onset - 1) * size
+    before = mono[max(0, begin - RATE) : begin].astype(np.float32)
+    kept = mono[begin : min(loud * size, (onset - 1) * size + round(LONGEST * RATE))]
     kept = np.pad(kept, (0, max(0, round(SHORTEST * 2 * RATE) - len(kept)))).astype(np.float32)
     hertz = pitch(kept)
     cents = None
@@ -149,7 +155,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
     return Target(
-        kept, note, cents, spectra, noise_floors(spectra), cumulative(kept, RATE, TRANSPORT_HOP), envelope(kept, RATE)
+        kept, note, cents, spectra, noise_floors(spectra, before), cumulative(kept, RATE, TRANSPORT_HOP), envelope(kept, RATE)
     )
 
 
@@ -168,17 +174,24 @@ def _onset(levels: np.ndarray) -> int:
     return int(np.flatnonzero(levels > min(max(lowest, noise), highest))[0])
 
 
-def noise_floors(spectra: Spectra) -> list[np.ndarray]:
-    """Levels (bands,) by scale under which a recording is only noise: `FLOOR_DB` below its peak, or where its quietest frames are.
+def noise_floors(spectra: Spectra, before: np.ndarray) -> list[np.ndarray]:
+    """Levels (bands,) by scale under which a recording is only noise: `FLOOR_DB` below its peak, or where noise is.
 
-    Those count as noise only if they are far below the peak: a held note is no noise.
+    before : what was recorded before the note, at `RATE`: noise. So is what is left when the note is over, and in a note
+    that is held to the end each band's quietest frames, if they are far below the peak.
     """
     floors = []
-    for levels in spectra.levels:
-        quiet = np.percentile(levels, NOISE_SHARE, axis=0) + NOISE_SPREAD_DB
-        lowest = spectra.top + FLOOR_DB
-        floor = np.where(quiet < spectra.top - NOISE_BELOW_DB, np.maximum(quiet, lowest), lowest)
-        floors.append(floor.astype(np.float32))
+    for levels, (window, hop, bands) in zip(spectra.levels, MSS_SCALES, strict=True):
+        loudest = levels.max(1)
+        low = np.percentile(loudest, NOISE_SHARE)
+        if low < spectra.top - OVER_DB:
+            noise = np.median(levels[loudest < low + _SAME_DB], axis=0)
+        else:
+            noise = np.percentile(levels, NOISE_SHARE, axis=0)
+            noise[noise > spectra.top - NOISE_BELOW_DB] = spectra.top + FLOOR_DB
+        if len(before) >= window * RATE:
+            noise = np.maximum(noise, np.median(log_mel(before, RATE, window, hop, bands), axis=0))
+        floors.append(np.maximum(noise + NOISE_SPREAD_DB, spectra.top + FLOOR_DB).astype(np.float32))
     return floors
 
 
