@@ -397,9 +397,8 @@ def test_two_pages_stay_in_step(chromium, instrument):
     stands_at(two, "vcf_freq", 77)
     two.check("input[name=parameter-chorus] >> nth=2")
     one.wait_for_function("document.querySelectorAll('input[name=parameter-chorus]')[2].checked")
-    one.click("#hold")
-    for page in (one, two):
-        page.wait_for_function("() => document.getElementById('hold').checked")
+    one.check("#hold")
+    two.wait_for_function("() => document.getElementById('hold').checked")
     two.click("#panic")
     one.wait_for_function("() => !document.getElementById('hold').checked")
     one.click("#next")

@@ -155,7 +155,13 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
     return Target(
-        kept, note, cents, spectra, noise_floors(spectra, before), cumulative(kept, RATE, TRANSPORT_HOP), envelope(kept, RATE)
+        kept,
+        note,
+        cents,
+        spectra,
+        noise_floors(spectra, before),
+        cumulative(kept, RATE, TRANSPORT_HOP),
+        envelope(kept, RATE),
     )
 
 

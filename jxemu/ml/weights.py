@@ -3,6 +3,7 @@
 The sounds are drawn, rendered and learned from in one go (`learn`), which goes on where it was stopped.
 """
 
+import copy
 import io
 import logging
 import warnings
@@ -97,7 +98,11 @@ def _exported(module: nn.Module, inputs: dict[str, Tensor], dynamic: dict) -> by
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PyTorch's about its own
             program = torch.onnx.export(
-                module.cpu().eval(), kwargs=inputs, dynamo=True, dynamic_shapes=dynamic or None, verbose=False
+                copy.deepcopy(module).cpu().eval(),
+                kwargs=inputs,
+                dynamo=True,
+                dynamic_shapes=dynamic or None,
+                verbose=False,
             )
     finally:
         logging.getLogger("torch.onnx").setLevel(level)

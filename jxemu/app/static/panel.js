@@ -188,7 +188,7 @@ function showState() {
     else input.value = name === "gate" ? Math.round(value * 100) : value;
   }
   $("send-edits").checked = state.send_edits;
-  $("hold").checked = state.controls.hold > 0;
+  if (now > (performing.hold ?? 0)) $("hold").checked = state.controls.hold > 0;
   for (const name of PERFORMANCE) if (now > (performing[name] ?? 0)) { $(name).value = state.controls[name]; wordPerformance(name); }
   for (const id of ["tone-number", "patch-number"]) {
     if (document.activeElement !== $(id)) $(id).value = (id === "tone-number" ? state.patch.values[`${shown()}_tone`] : Math.min(state.program, 63)) + 1;
@@ -397,8 +397,16 @@ function wordPerformance(name) {
   $(name).setAttribute("aria-valuetext", name === "bend" ? (value === 64 ? "centre" : String(value - 64)) : String(value));
 }
 
-function perform(name, value) {
+let afterwards;
+
+function leave(name) { // as it was set here, whatever states are on their way; then as the machine has it
   performing[name] = performance.now() + 500;
+  clearTimeout(afterwards);
+  afterwards = setTimeout(showState, 510);
+}
+
+function perform(name, value) {
+  leave(name);
   $(name).value = value;
   wordPerformance(name);
   ask("control", { name, value });
@@ -408,7 +416,10 @@ for (const name of PERFORMANCE) $(name).addEventListener("input", () => perform(
 for (const event of ["pointerup", "blur"]) {
   $("bend").addEventListener(event, () => { if ($("bend").value !== "64") perform("bend", 64); });
 }
-$("hold").onchange = () => ask("control", { name: "hold", value: $("hold").checked ? 127 : 0 });
+$("hold").onchange = () => {
+  leave("hold");
+  ask("control", { name: "hold", value: $("hold").checked ? 127 : 0 });
+};
 $("send-edits").onchange = () => ask("send_edits", { on: $("send-edits").checked });
 for (const name of ["mode", "division"]) $(`arp-${name}`).onchange = () => ask("arpeggiator", { [name]: $(`arp-${name}`).value });
 for (const name of ["octaves", "tempo"]) {
