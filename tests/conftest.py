@@ -9,6 +9,10 @@ import jxemu
 BANKS = Path(os.environ.get("JXEMU_BANKS", Path(__file__).parents[2] / "shared" / "banks"))
 TONES = Path(os.environ.get("JXEMU_TONES", Path(__file__).parents[2] / "shared" / "tones"))
 
+for library in ("OMP", "OPENBLAS"):
+    # Small sums on busy cores: threads would wait for each other, also those of the commands that the tests start.
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would all that the tests start and stop by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

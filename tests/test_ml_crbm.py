@@ -13,7 +13,6 @@ from jxemu.ml import crbm, machines, resynthesis  # noqa: E402 - what they need 
 from jxemu.ml.poles import Poles, burg, covariance, predicted, response  # noqa: E402
 from jxemu.ml.train import Schedule  # noqa: E402
 
-torch.set_num_threads(1)
 RATE = 44_100
 QUICK = Schedule(epochs=8, batch=1000, rate=2e-3, decay=0.0)
 

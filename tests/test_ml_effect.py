@@ -15,7 +15,6 @@ torch = pytest.importorskip("torch")
 from jxemu.ml import effect  # noqa: E402 - what they need was looked for first
 from jxemu.ml.train import Schedule  # noqa: E402
 
-torch.set_num_threads(1)
 RATE = 48_000
 TRAINED = [name for name, kind in effect.KINDS.items() if kind.schedule]
 

@@ -12,8 +12,6 @@ torch = pytest.importorskip("torch")
 
 from jxemu.ml import machines  # noqa: E402 - what it needs was looked for first
 
-torch.set_num_threads(1)
-
 
 def test_a_goal_is_met_from_the_right_side():
     assert machines.Row("m", "error", 0.9, 1.0).met

@@ -27,8 +27,6 @@ from jxemu.render.features import FINE_BANDS
 from jxemu.render.items import sounding, values_of
 from jxemu.render.spec import NAMES, THESIS, TOPS, read_spec
 
-torch.set_num_threads(1)  # small layers on a busy machine: threads would wait for each other
-
 
 def drawn(count=50, names=NAMES, seed=0):
     rng = np.random.default_rng(seed)

@@ -18,7 +18,6 @@ torch = pytest.importorskip("torch")
 from jxemu.ml import samplegen, tuning  # noqa: E402 - what they need was looked for first
 from jxemu.ml.train import Epoch, Schedule  # noqa: E402
 
-torch.set_num_threads(1)
 RATE = 8_000
 SMALL = samplegen.Picture(RATE, 256, 128, 24)
 QUICK = Schedule(60, 8, 6e-3, 0.0), Schedule(400, 16, 3e-3, 0.0)

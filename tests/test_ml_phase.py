@@ -15,7 +15,6 @@ from jxemu.ml import machines, phase_rnn  # noqa: E402 - what they need was look
 from jxemu.ml.metrics import mss, rms_cosine  # noqa: E402
 from jxemu.ml.train import Schedule  # noqa: E402
 
-torch.set_num_threads(1)
 RATE = 44_100
 QUICK = Schedule(3, 16, 3e-3, 0.0)
 

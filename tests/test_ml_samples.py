@@ -13,7 +13,6 @@ from jxemu.ml import sample_lm  # noqa: E402 - what they need was looked for fir
 from jxemu.ml.modes import Modes  # noqa: E402
 from jxemu.ml.train import Schedule  # noqa: E402
 
-torch.set_num_threads(1)
 RATE = 8_000
 
 
