@@ -509,6 +509,32 @@ def run(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
+def test_a_contest_goes_on_where_it_was_stopped(tmp_path, toy, monkeypatch):
+    def asked(folder, steps=2):
+        return "ml", "adversarial", "avo", toy, "-n", "2", "--steps", str(steps), "-o", tmp_path / folder
+
+    def rows(folder):
+        return json.loads((tmp_path / folder / "contest.json").read_text())["targets"]
+
+    assert run(*asked("whole")).exit_code == 0
+    pursue, begun = adversarial.pursue, []
+
+    def stopped(*args):
+        begun.append(args)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return pursue(*args)
+
+    monkeypatch.setattr(adversarial, "pursue", stopped)
+    assert "the same command goes on" in run(*asked("parts")).stderr
+    assert rows("parts") == rows("whole")[:1]
+    assert run(*asked("parts")).exit_code == 0
+    assert rows("parts") == rows("whole")
+    assert len(begun) == 3
+    assert "another contest (renders)" in run(*asked("parts", steps=1)).stderr
+    assert rows("parts") == rows("whole")
+
+
 def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

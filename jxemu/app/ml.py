@@ -288,14 +288,16 @@ def adversarial(
         ) as bar:
             task = bar.add_task("", total=count)
             report = critics.contest(
-                method.value, data, heard, list(dict.fromkeys(free or critics.FREE[method.value])), count, steps, seed,
+                method.value, data, heard, list(dict.fromkeys(free or critics.FREE[method.value])), count, steps, output, seed,
                 lambda done: bar.update(task, completed=done),
             )  # fmt: skip
         critics.write(report, output)
     except (DatasetError, models.ModelError, ValueError) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"cannot write {output}: {error.strerror}")
+        fail(f"cannot write {output}: {error.strerror}; what is done stays there, the same command goes on")
+    except KeyboardInterrupt:
+        fail(f"stopped; what is done stays in {output}, the same command goes on")
     typer.echo(critics.markdown(report))
 
 

@@ -22,6 +22,7 @@ from jxemu.ml.metrics import bootstrap
 from jxemu.ml.models import Model, check_fits
 from jxemu.ml.retrieval import pooled
 from jxemu.render import dataset
+from jxemu.render.dataset import write_whole
 from jxemu.render.features import FEATURES
 from jxemu.render.items import Plan
 from jxemu.render.spec import Spec
@@ -166,6 +167,8 @@ FREE = {
 }  # fmt: skip
 """Parameters that are free where nothing else is asked for. The thesis freed 3 to 4, 4, and 9."""
 
+JSON = "contest.json"
+
 FINALISTS = 64
 """Tones, of all that were tried, whose sounds are compared with the target in full."""
 
@@ -180,14 +183,17 @@ def contest(
     free: Sequence[str],
     count: int,
     steps: int,
+    folder: Path,
     seed: int = 0,
     tick: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """A method on the first targets of a dataset's test split, and CMA-ES on MSS from the same start with as many renders.
 
+    Every target that is done is kept in ``folder/contest.json``; the same contest goes on where it was stopped.
+
     An informed method starts at `ear`'s guess; else what is not free is given, and the rest starts at 0.5, as in the
     thesis. Distances are MSS in dB, of the start, of the proposal's mean and of the best tone that was tried.
-    Raises DatasetError, and ValueError for parameters that the dataset does not vary.
+    Raises DatasetError, ValueError for parameters that the dataset does not vary or a folder with another contest, and OSError.
     """
     whole = dataset.open(data)
     spec, names, chosen = whole.spec, whole.names, METHODS[method]
@@ -203,8 +209,15 @@ def contest(
     own = whole.split("test")
     if not len(own):
         raise ValueError(f"{data} has no items for test")
-    rows = []
-    for n in range(min(count, len(own))):
+    manifest = json.loads((data / "manifest.json").read_text())
+    asked = {
+        "method": method, "data": data.name, "spec": manifest["spec_sha256"], "ear": ear.digest if chosen.informed else None,
+        "free": list(free), "renders": steps * BATCH, "seed": seed,
+    }  # fmt: skip
+    rows = _earlier(folder / JSON, asked)
+    tick(len(rows))
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in range(len(rows), min(count, len(own))):
         plan = own[n].plan
         target = targets_of(spec, [plan], rendered(spec, [plan]))
         truth = own[n].p
@@ -234,15 +247,24 @@ def contest(
                 "way": found.way.tolist(), "truth": truth[places].tolist(),
             }
         )  # fmt: skip
+        write_whole(folder / JSON, (json.dumps(asked | {"targets": rows}, indent=1) + "\n").encode())
         tick(n + 1)
-    return {
-        "method": method,
-        "data": data.name,
-        "free": list(free),
-        "renders": steps * BATCH,
-        "seed": seed,
-        "targets": rows,
-    }
+    return asked | {"targets": rows}
+
+
+def _earlier(path: Path, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Targets that are done of the contest that is asked for."""
+    if not path.exists():
+        return []
+    try:
+        report = json.loads(path.read_text())
+        rows = report.pop("targets")
+    except (ValueError, KeyError, AttributeError):
+        raise ValueError(f"{path} is no contest; choose another folder") from None
+    if report != asked:
+        other = [name for name in asked if report.get(name) != asked[name]]
+        raise ValueError(f"{path} is of another contest ({', '.join(other)}); choose another folder")
+    return rows
 
 
 def heard_as(spec: Spec, sounds: np.ndarray) -> np.ndarray:
@@ -291,11 +313,9 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def write(report: dict[str, Any], folder: Path) -> None:
-    """``contest.json``, ``contest.md`` and a picture: each target's distances, and the way of the first one's proposal."""
+    """``contest.md`` and a picture: each target's distances, and the way of the first one's proposal."""
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "contest.json").write_text(json.dumps(report, indent=1) + "\n")
     (folder / "contest.md").write_text(markdown(report))
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
