@@ -139,14 +139,17 @@ def learn(
     with suppress(WeightsError):
         if listening.load(folder).of == made.digest:
             return made
+    known, told = as_heard(table(data, "train", HEARD, MOST)), []
+    for places in known.batches(1024):
+        stage("hearing known sounds", int(places[0]), len(known))
+        told.append(made.guess(known.x[places], known.keys[places]).astype(np.float16))
     stage("packing", 0, 1)
-    known = as_heard(table(data, "train", HEARD, MOST))
     graphs, held = packed(made), io.BytesIO()
     np.savez(
         held,
         version=VERSION, graphs=digests(graphs), of=made.digest,
         times=np.arange(STEPS, dtype=np.float32) / np.float32(STEPS), features=HEARD, names=made.names,
-        told=made.guess(known.x, known.keys).astype(np.float16), values=known.values,
+        told=np.concatenate(told), values=known.values,
         hold=(known.p[:, -1].numpy() * LONGEST).astype(np.float16),
     )  # fmt: skip
     for name, data in zip((HEARS, DRAWS, KNOWN), (*graphs, held.getvalue()), strict=True):
