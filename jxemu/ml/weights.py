@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxscript  # noqa: F401 - PyTorch packs with it at the end: better missed before the training
 import torch
 from torch import Tensor, nn
 
