@@ -51,6 +51,18 @@ def test_noise_before_the_note_is_left_out(noise_db):
     assert target.note == 57
 
 
+@pytest.mark.parametrize("noise_db", [-60, -40])
+@pytest.mark.parametrize("before", [0.0, 0.3])
+def test_a_tone_that_hisses_as_the_recording_does_comes_no_nearer(noise_db, before):
+    time = np.arange(2 * RATE) / RATE
+    tone = (np.sin(2 * np.pi * 220 * time) * np.exp(-6 * time)).astype(np.float32)
+    first, second = np.random.default_rng(0).standard_normal((2, round((2 + before) * RATE))) * 10 ** (noise_db / 20)
+    target = match.prepare(np.pad(tone, (round(before * RATE), 0)) + first, RATE)
+    tone = np.pad(tone, (0, RATE))[: len(target.sound)]
+    hissing = (tone + second[: len(tone)]).astype(np.float32)
+    assert match.distance(target, tone)[0] < match.distance(target, hissing)[0] + 0.05
+
+
 def test_channels_that_cancel_each_other_are_heard_one_by_one():
     left = recording(BRASS)[:, 0]
     mono, both = (match.prepare(sound, 48_000) for sound in (left, np.stack([left, -0.98 * left], 1)))

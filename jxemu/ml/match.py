@@ -17,11 +17,23 @@ import numpy as np
 import soxr
 from scipy import fft
 
-from jxemu.ml.metrics import FLOOR_DB, MSS_SCALES, Spectra, cosine, cumulative, difference, envelope, log_mel
+from jxemu.ml.metrics import (
+    FLOOR_DB,
+    LOWEST,
+    MSS_SCALES,
+    SOT_WINDOW,
+    Spectra,
+    cosine,
+    cumulative,
+    difference,
+    envelope,
+    log_mel,
+)
 from jxemu.patch.explore import random_tones
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
+from jxemu.render.features import mel_bands
 from jxemu.render.items import real_tones, sounding
 from jxemu.render.offline import Item, render_batch
 
@@ -85,6 +97,8 @@ OVER_DB, NOISE_BELOW_DB = 30.0, 51.0
 _QUIET_DB, _ONSET_DB, _ATTACK_DB = -60.0, -40.0, -25.0
 _SAME_DB = 3.0  # of frames that are about as quiet as the quietest
 _ABOVE_NOISE_DB = 8.0  # of 5 ms, which scatter
+_PARTIAL_SPREAD_DB = 3.0  # single partials of noise scatter more than bands do
+_LEAST_PARTIALS = 0.01  # of the floors' sum: frames that have less above them tell nothing
 _CANCELLED = 0.05  # of the louder channel's power
 _CLEAR = 0.35  # of the difference function: above it there is no pitch
 
@@ -105,7 +119,8 @@ class Target:
     cents: float | None  # how far the pitch is from the note; None without a clear pitch
     spectra: Spectra
     floors: list[np.ndarray]  # by scale: its own noise, below which nothing is compared
-    shares: np.ndarray  # as `cumulative`
+    partial_floors: np.ndarray  # the same as magnitudes, as `cumulative` takes them
+    shares: np.ndarray  # as `cumulative`; 0 in frames that are only noise
     course: np.ndarray  # as `envelope`
 
     @property
@@ -154,15 +169,10 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
         note = min(max(round(place), LOWEST_NOTE), HIGHEST_NOTE)
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
-    return Target(
-        kept,
-        note,
-        cents,
-        spectra,
-        noise_floors(spectra, before),
-        cumulative(kept, RATE, TRANSPORT_HOP),
-        envelope(kept, RATE),
-    )
+    floors = noise_floors(spectra, before)
+    partial_floors = _by_partial(floors)
+    shares = cumulative(kept, RATE, TRANSPORT_HOP, partial_floors, _LEAST_PARTIALS * partial_floors.sum())
+    return Target(kept, note, cents, spectra, floors, partial_floors, shares, envelope(kept, RATE))
 
 
 def _mono(sound: np.ndarray) -> np.ndarray:
@@ -199,6 +209,17 @@ def noise_floors(spectra: Spectra, before: np.ndarray) -> list[np.ndarray]:
             noise = np.maximum(noise, np.median(log_mel(before, RATE, window, hop, bands), axis=0))
         floors.append(np.maximum(noise + NOISE_SPREAD_DB, spectra.top + FLOOR_DB).astype(np.float32))
     return floors
+
+
+def _by_partial(floors: list[np.ndarray]) -> np.ndarray:
+    """Magnitudes (bins,) of `cumulative` under which there is only noise, by `noise_floors`."""
+    window, _, bands = MSS_SCALES[1]
+    weights = mel_bands(RATE, round(window * RATE), bands, LOWEST)
+    wide = weights.sum(1)
+    centres = weights @ fft.rfftfreq(round(window * RATE), 1 / RATE) / wide
+    power = 10 ** ((floors[1] + _PARTIAL_SPREAD_DB) / 10) / wide * window / SOT_WINDOW  # noise is less in narrower bins
+    hertz = fft.rfftfreq(round(SOT_WINDOW * RATE), 1 / RATE)
+    return np.sqrt(np.interp(hertz, centres, power)).astype(np.float32)
 
 
 def pitch(sound: np.ndarray) -> float | None:
@@ -251,9 +272,15 @@ def audible(target: Target, spectra: Spectra) -> float:
 
 
 def distance(target: Target, sound: np.ndarray) -> tuple[float, float]:
-    """The cost that is searched with, and how far the sound is from the target in dB (`audible`)."""
+    """The cost that is searched with, and how far the sound is from the target in dB (`audible`).
+
+    Transport is told of what stands above the recording's noise, in frames where anything does: a tone that hisses as the
+    recording does where the note is over would come nearer else.
+    """
     apart = audible(target, Spectra(sound, RATE))
-    transport = float(np.abs(target.shares - cumulative(sound, RATE, TRANSPORT_HOP)).mean())
+    told = target.shares[:, -1] > 0
+    moved = np.abs(target.shares - cumulative(sound, RATE, TRANSPORT_HOP, target.partial_floors))[told]
+    transport = float(moved.mean()) if told.any() else 0.0
     course = 1 - cosine(target.course, envelope(sound, RATE))
     return apart + SOT_WEIGHT * transport + COURSE_WEIGHT * course, apart
 

@@ -131,22 +131,29 @@ def sot(a: np.ndarray, b: np.ndarray, rate: int) -> float:
     return float(np.abs(cumulative(a, rate) - cumulative(b, rate)).mean())
 
 
-def cumulative(sound: np.ndarray, rate: int, hop: float = SOT_HOP) -> np.ndarray:
-    """Cumulated shares of the magnitude spectrum (frames, bins), up to 1; 0 where there is silence."""
-    return _shares(*_spectra(sound, round(SOT_WINDOW * rate), round(hop * rate)))
+def cumulative(
+    sound: np.ndarray, rate: int, hop: float = SOT_HOP, floors: np.ndarray | None = None, least: float = _SILENT
+) -> np.ndarray:
+    """Cumulated shares of the magnitude spectrum (frames, bins), up to 1; 0 in frames whose sum is not above `least`.
+
+    floors : magnitudes (bins,) that are only noise: each bin counts by what it has above.
+    """
+    window = round(SOT_WINDOW * rate)
+    floors = np.zeros(window // 2 + 1, np.float32) if floors is None else floors
+    return _shares(*_spectra(sound, window, round(hop * rate)), floors, np.float32(least))
 
 
 @kernel
-def _shares(found, scale):
+def _shares(found, scale, floors, least):
     """`cumulative` of complex spectra (frames, bins)."""
     shares = np.empty(found.shape, np.float32)
     for frame in range(len(found)):
         total = np.float32(0.0)
         for k in range(shares.shape[1]):
             power = found[frame, k].real * found[frame, k].real + found[frame, k].imag * found[frame, k].imag
-            total += np.sqrt(power * scale)
+            total += max(np.sqrt(power * scale) - floors[k], np.float32(0.0))
             shares[frame, k] = total
-        whole = np.float32(1.0) / total if total > _SILENT else np.float32(0.0)
+        whole = np.float32(1.0) / total if total > least else np.float32(0.0)
         for k in range(shares.shape[1]):
             shares[frame, k] *= whole
     return shares
