@@ -659,22 +659,24 @@ def test_match_is_judged_with_and_without_weights(weights, studio):
     assert report["table"][recordings.LISTENED]["apart"] <= report["table"][recordings.DRAWN]["apart"]
     assert (studio / "judged/recordings.png").exists()
     assert "without its noise it is" in judged.stdout
-    alone = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "1", "--renders", "64")
+    alone = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "1", "--renders", "64", "--noise", "-42")
     assert alone.exit_code == 0, alone.stderr
+    assert "noise at -42 dB" in alone.stdout
     assert list(json.loads((studio / "judged/recordings.json").read_text())["table"]) == [recordings.ALONE]
 
 
-def test_a_recording_is_of_another_unit_with_noise_and_silence_before_it():
-    sound, clean, note = recordings.recording(Tone(), 3)
-    assert np.array_equal(sound, recordings.recording(Tone(), 3)[0])
+@pytest.mark.parametrize("noise_db", [-60, -30])
+def test_a_recording_is_of_another_unit_with_noise_and_silence_before_it(noise_db):
+    sound, clean, note = recordings.recording(Tone(), 3, noise_db)
+    assert np.array_equal(sound, recordings.recording(Tone(), 3, noise_db)[0])
     assert 36 <= note < 78
     noise = sound - clean
-    assert 20 * np.log10(noise.std() / np.abs(clean).max()) == pytest.approx(recordings.NOISE_DB, abs=0.5)
+    assert 20 * np.log10(noise.std() / np.abs(clean).max()) == pytest.approx(noise_db, abs=0.5)
     assert not clean[: recordings.RECORDED_RATE // 25].any()
 
 
 def test_tones_that_cannot_be_heard_are_not_judged():
-    assert recordings.judge(Tone(mix_dco1=0, mix_dco2=0, vca_level=0), None, 64) is None
+    assert recordings.judge(Tone(mix_dco1=0, mix_dco2=0, vca_level=0), None, 64, -50.0) is None
 
 
 def test_the_commands_offer_what_there_is():

@@ -223,6 +223,9 @@ def judge(
         typer.Option("--weights", help="Folder of trained weights; default: where jxemu ml weights puts them."),
     ] = None,
     renders: Renders = None,
+    noise: Annotated[
+        float, typer.Option(min=-120.0, max=-10.0, help="Noise of the recordings, in dB beside their peak.")
+    ] = -50.0,
     seed: Annotated[int, typer.Option(min=0, help="Of what is played, and of the searches.")] = 0,
 ) -> None:
     """Measure jxemu match: tones that another unit plays into a noisy recording, found again."""
@@ -242,7 +245,7 @@ def judge(
         judged = []
         try:
             for n, tone in enumerate(chosen):
-                if found := recordings.judge(tone, learned, renders, seed + n):
+                if found := recordings.judge(tone, learned, renders, noise, seed + n):
                     judged.append(found)
                     recordings.write(judged, output)
                 bar.update(task, advance=1)

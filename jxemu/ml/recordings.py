@@ -16,8 +16,8 @@ from jxemu.patch.tone import Tone
 from jxemu.render.offline import render
 
 FIELDS = "recorded", "mss", "apart", "seconds"
-UNIT, RECORDED_RATE, NOISE_DB = 7, 48_000, -50.0
-"""The other unit; Hz of the recording; its noise beside the peak."""
+UNIT, RECORDED_RATE = 7, 48_000
+"""The other unit; Hz of the recording."""
 
 SAMPLES = 64
 """Tones of the flow, of which the nearest counts."""
@@ -44,6 +44,7 @@ class Found:
 class Judged:
     """A recording: its tone, the key that was played and the one that was heard, whether the sysex of what was found sounds the same, all ways.
 
+    noise_db : noise of the recording beside its peak.
     noise : MSS in dB from the recording to the same sound without its noise; no tone can be expected to come nearer.
     """
 
@@ -51,26 +52,31 @@ class Judged:
     note: int
     heard: int
     reloads: bool
+    noise_db: float
     noise: float
     found: dict[str, Found]
 
 
-def recording(tone: Tone, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """What a recorder has of a tone, float32 (n, 2) at `RECORDED_RATE`, the same without noise, and the note: any key, velocity and length."""
+def recording(tone: Tone, seed: int, noise_db: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """What a recorder has of a tone, float32 (n, 2) at `RECORDED_RATE`, the same without noise, and the note: any key, velocity and length.
+
+    noise_db : its noise beside the peak.
+    """
     rng = np.random.default_rng(seed)
     note, velocity, hold = int(rng.integers(36, 78)), int(rng.integers(50, 121)), float(rng.uniform(0.4, 1.6))
     sound = render(tone, [(note, velocity, 0.0, hold)], hold + 0.8, sample_rate=RECORDED_RATE, seed=UNIT)
     sound = np.pad(sound, ((int(rng.uniform(0.05, 0.4) * RECORDED_RATE), 0), (0, 0)))
-    noise = rng.standard_normal(sound.shape) * np.abs(sound).max() * 10 ** (NOISE_DB / 20)
+    noise = rng.standard_normal(sound.shape) * np.abs(sound).max() * 10 ** (noise_db / 20)
     return (sound + noise).astype(np.float32), sound, note
 
 
-def judge(tone: Tone, learned: Weights | None, renders: int | None, seed: int = 0) -> Judged | None:
+def judge(tone: Tone, learned: Weights | None, renders: int | None, noise_db: float, seed: int = 0) -> Judged | None:
     """Find a tone by its recording, its pitch unknown; None for one that cannot be heard.
 
     learned : what listens; without, the search goes alone.  renders : tones that a search tries, as `Search` takes it.
+    noise_db : noise of the recording beside its peak.
     """
-    sound, clean, note = recording(tone, seed)
+    sound, clean, note = recording(tone, seed, noise_db)
     try:
         target = prepare(sound, RECORDED_RATE)
         truth = prepare(clean, RECORDED_RATE, target.note)
@@ -95,7 +101,7 @@ def judge(tone: Tone, learned: Weights | None, renders: int | None, seed: int = 
             best = best or nearest
     both = min(len(target.sound), len(truth.sound))
     noise = mss(target.sound[:both], truth.sound[:both], RATE)
-    return Judged(tone.name.strip(), note, target.note, _reloads(target, best), noise, found)
+    return Judged(tone.name.strip(), note, target.note, _reloads(target, best), noise_db, noise, found)
 
 
 def _reloads(target: Target, found: Candidate) -> bool:
@@ -129,7 +135,7 @@ def markdown(judged: Sequence[Judged]) -> str:
 
     lines = [
         "# Tones found again by recordings of another unit", "",
-        f"{len(judged)} recordings of unit {UNIT} at {RECORDED_RATE} Hz with noise at {NOISE_DB:g} dB, stereo, of unknown pitch; "
+        f"{len(judged)} recordings of unit {UNIT} at {RECORDED_RATE} Hz with noise at {judged[0].noise_db:g} dB, stereo, of unknown pitch; "
         f"the sysex of {sum(each.reloads for each in judged)} tones sounds the same when it is loaded. Medians, in dB"
         f"{', and how far they are below those of the guess' if GUESS in rows else ''}. "
         f"From a recording to the same sound without its noise it is {np.median([each.noise for each in judged]):.2f} dB.", "",
