@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from commands import call
 
+from jxemu.app.cli import main
 from jxemu.link import load_log
 from jxemu.render.score import MidiFileError, load_midi
 
@@ -154,6 +155,18 @@ def test_a_file_that_is_not_midi_is_named(tmp_path):
     (tmp_path / "x.mid").write_bytes(b"RIFF")
     with pytest.raises(MidiFileError, match=r"x.mid: not a standard MIDI file"):
         load_midi(tmp_path / "x.mid")
+
+
+def test_a_command_that_is_stopped_says_so(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jxemu.app.cli.load_midi", stop)
+    monkeypatch.setattr("sys.argv", ["jxemu", "render", str(SONG), "-o", "out.wav"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert "jxemu: stopped" in capsys.readouterr().err
 
 
 def test_help_names_every_option():

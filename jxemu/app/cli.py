@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import gc
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -342,13 +341,18 @@ def _write_log(instrument: Machine, path: Path) -> None:
         fail(f"cannot write {path}: {error}")
 
 
+_STOPPED = 130
+"""What typer makes of Ctrl-C, without a word."""
+
+
 def main() -> None:
-    """Entry point; ends with exit code 2 and one sentence on bad input."""
+    """Entry point; ends with exit code 2 and one sentence on bad input, with 130 and a word when it is stopped."""
     # At its end Python looks for garbage among all that was imported, which the process's end frees anyway:
     # a second of a command that has PyTorch or SciPy.
     atexit.register(gc.freeze)
     try:
         app()
-    except KeyboardInterrupt:
-        say("jxemu: stopped")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _STOPPED:
+            say("jxemu: stopped")
+        raise

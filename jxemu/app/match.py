@@ -74,10 +74,11 @@ def match(
             tones,
             renders,
             seed,
-            lambda done, apart: bar.update(task, total=search.renders, completed=done, apart=apart),
+            lambda done, apart: bar.update(task, completed=done, apart=apart),
             learned,
             measured,
         )
+        bar.update(task, total=search.renders)
         found = named(search.run(OTHERS), sound.stem)
     best = found[0]
     made = heard(target, [best.tone], [best.hold], unit=measured)[0]
@@ -87,7 +88,8 @@ def match(
     _write_wav(heard_as, made, np.abs(target.sound).max())
     _draw(pictured, target, made, best, sound.name)
     typer.echo(f"{output}: {best.apart:.1f} dB from the sound (mean difference of level over all that is audible)")
-    typer.echo(f"{others}: the {len(found)} nearest, {', '.join(f'{each.apart:.1f}' for each in found)} dB")
+    distances = ", ".join(f"{each.apart:.1f}" for each in found)
+    typer.echo(f"{others}: the {len(found)} nearest by level, spectrum and course together: {distances} dB")
     typer.echo(f"{heard_as}: what it sounds like, note {target.note} held {best.hold:.2f} s; {pictured}: both compared")
 
 

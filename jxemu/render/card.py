@@ -12,7 +12,7 @@ from jxemu.render.features import FEATURES
 from jxemu.render.items import real_tones
 from jxemu.render.spec import NAMES, SPLITS, TOPS, Given, MachineSpec, Spec
 
-EXAMPLES = 12
+EXAMPLES, ABREAST = 12, 4
 _INK, _REAL = "#1f5f8b", "#c2571a"
 
 
@@ -217,9 +217,9 @@ def _sounds(folder: Folder, spec: Spec):
     rows = rows.reshape(len(rows), -1, *rows.shape[-2:])[:, 0]
     if not FEATURES[feature].decibels:
         rows = 20 * np.log10(np.maximum(rows, 1e-5))
-    figure, axis = _sheet(5, EXAMPLES // 4, 4)
+    figure, axis = _sheet(5, EXAMPLES // ABREAST, ABREAST)
     for number, row in enumerate(rows):
-        top, left = divmod(number, 4)
+        top, left = divmod(number, ABREAST)
         axis.imshow(
             row.T[::-1], aspect="auto", vmin=-90, vmax=0, cmap="magma", interpolation="nearest",
             extent=(left + 0.02, left + 0.98, top + 0.98, top + 0.14),
