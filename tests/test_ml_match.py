@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from commands import call
 
 import jxemu
@@ -61,6 +62,14 @@ def test_a_tone_that_hisses_as_the_recording_does_comes_no_nearer(noise_db, befo
     tone = np.pad(tone, (0, RATE))[: len(target.sound)]
     hissing = (tone + second[: len(tone)]).astype(np.float32)
     assert match.distance(target, tone)[0] < match.distance(target, hissing)[0] + 0.05
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])
+def test_a_recording_of_a_low_rate_tells_nothing_of_what_it_cannot_hold(rate):
+    bright = jxemu.render(BRASS.replace(vcf_freq=110), [(45, 90, 0.0, 0.6)], 1.0, sample_rate=RATE)[:, 0]
+    whole, low = match.prepare(bright, RATE, 45), match.prepare(soxr.resample(bright, RATE, rate), rate, 45)
+    made = np.pad(whole.sound, (0, RATE))[: len(low.sound)]
+    assert match.distance(low, made)[1] < 1.0
 
 
 def test_channels_that_cancel_each_other_are_heard_one_by_one():

@@ -23,7 +23,7 @@ MOST_SECONDS = 60
 
 
 def match(
-    sound: Annotated[Path, typer.Argument(help="WAV, FLAC, Ogg or AIFF file: one note, any rate.")],
+    sound: Annotated[Path, typer.Argument(help="WAV, FLAC, Ogg, MP3 or AIFF file: one note, any rate.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Sysex file of the tone; the rest goes beside it.")],
     note: Annotated[
         int | None, typer.Option(min=24, max=96, help="MIDI note that is played; default: detected.")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,7 @@ _SAME_DB = 3.0  # of frames that are about as quiet as the quietest
 _ABOVE_NOISE_DB = 8.0  # of 5 ms, which scatter
 _PARTIAL_SPREAD_DB = 3.0  # single partials of noise scatter more than bands do
 _LEAST_PARTIALS = 0.01  # of the floors' sum: frames that have less above them tell nothing
+_PASSED = 0.9  # of half a recording's rate: what its filters let through whole
 _CANCELLED = 0.05  # of the louder channel's power
 _CLEAR = 0.35  # of the difference function: above it there is no pitch
 
@@ -169,7 +171,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
         note = min(max(round(place), LOWEST_NOTE), HIGHEST_NOTE)
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
-    floors = noise_floors(spectra, before)
+    floors = noise_floors(spectra, before, _PASSED * rate / 2 if rate < RATE else RATE / 2)
     partial_floors = _by_partial(floors)
     shares = cumulative(kept, RATE, TRANSPORT_HOP, partial_floors, _LEAST_PARTIALS * partial_floors.sum())
     return Target(kept, note, cents, spectra, floors, partial_floors, shares, envelope(kept, RATE))
@@ -190,9 +192,10 @@ def _onset(levels: np.ndarray) -> int:
     return int(np.flatnonzero(levels > min(max(lowest, noise), highest))[0])
 
 
-def noise_floors(spectra: Spectra, before: np.ndarray) -> list[np.ndarray]:
+def noise_floors(spectra: Spectra, before: np.ndarray, highest: float) -> list[np.ndarray]:
     """Levels (bands,) by scale under which a recording is only noise: `FLOOR_DB` below its peak, or where noise is.
 
+    Of the bands up to `highest` Hz: a recording of a low rate tells nothing of those above.
     before : what was recorded before the note, at `RATE`: noise. So is what is left when the note is over, and in a note
     that is held to the end each band's quietest frames, if they are far below the peak.
     """
@@ -207,18 +210,27 @@ def noise_floors(spectra: Spectra, before: np.ndarray) -> list[np.ndarray]:
             noise[noise > spectra.top - NOISE_BELOW_DB] = spectra.top + FLOOR_DB
         if len(before) >= window * RATE:
             noise = np.maximum(noise, np.median(log_mel(before, RATE, window, hop, bands), axis=0))
-        floors.append(np.maximum(noise + NOISE_SPREAD_DB, spectra.top + FLOOR_DB).astype(np.float32))
+        floor = np.maximum(noise + NOISE_SPREAD_DB, spectra.top + FLOOR_DB).astype(np.float32)
+        floors.append(floor[: np.searchsorted(_centres(window, bands), highest)])
     return floors
 
 
-def _by_partial(floors: list[np.ndarray]) -> np.ndarray:
-    """Magnitudes (bins,) of `cumulative` under which there is only noise, by `noise_floors`."""
-    window, _, bands = MSS_SCALES[1]
+@cache
+def _centres(window: float, bands: int) -> np.ndarray:
+    """Hz in the middle of each of the bands of `Spectra`."""
     weights = mel_bands(RATE, round(window * RATE), bands, LOWEST)
-    wide = weights.sum(1)
-    centres = weights @ fft.rfftfreq(round(window * RATE), 1 / RATE) / wide
+    return weights @ fft.rfftfreq(round(window * RATE), 1 / RATE) / weights.sum(1)
+
+
+def _by_partial(floors: list[np.ndarray]) -> np.ndarray:
+    """Magnitudes (bins,) of `cumulative` under which there is only noise, by `noise_floors`, up to the same frequency."""
+    window, _, bands = MSS_SCALES[1]
+    wide = mel_bands(RATE, round(window * RATE), bands, LOWEST).sum(1)[: len(floors[1])]
+    centres = _centres(window, bands)[: len(floors[1])]
     power = 10 ** ((floors[1] + _PARTIAL_SPREAD_DB) / 10) / wide * window / SOT_WINDOW  # noise is less in narrower bins
     hertz = fft.rfftfreq(round(SOT_WINDOW * RATE), 1 / RATE)
+    if len(floors[1]) < bands:
+        hertz = hertz[hertz < centres[-1]]
     return np.sqrt(np.interp(hertz, centres, power)).astype(np.float32)
 
 

@@ -68,10 +68,13 @@ def _levels(found, scale, begins, bins, weights):
 
 @kernel
 def difference(x: np.ndarray, y: np.ndarray, floors: np.ndarray) -> tuple[float, int]:
-    """Sum of the differences of two levels (frames, bands), none below its band's floor, and how many stand above it in one of both."""
+    """Sum of the differences of two levels (frames, bands), none below its band's floor, and how many stand above it in one of both.
+
+    Floors are of the lowest bands; those above are not compared.
+    """
     total, count = 0.0, 0
     for frame in range(x.shape[0]):
-        for band in range(x.shape[1]):
+        for band in range(len(floors)):
             a, b = max(x[frame, band], floors[band]), max(y[frame, band], floors[band])
             total += abs(a - b)
             count += max(a, b) > floors[band]
@@ -136,7 +139,7 @@ def cumulative(
 ) -> np.ndarray:
     """Cumulated shares of the magnitude spectrum (frames, bins), up to 1; 0 in frames whose sum is not above `least`.
 
-    floors : magnitudes (bins,) that are only noise: each bin counts by what it has above.
+    floors : magnitudes of the lowest bins that are only noise: each bin counts by what it has above, bins without a floor do not.
     """
     window = round(SOT_WINDOW * rate)
     floors = np.zeros(window // 2 + 1, np.float32) if floors is None else floors
@@ -146,7 +149,7 @@ def cumulative(
 @kernel
 def _shares(found, scale, floors, least):
     """`cumulative` of complex spectra (frames, bins)."""
-    shares = np.empty(found.shape, np.float32)
+    shares = np.empty((len(found), len(floors)), np.float32)
     for frame in range(len(found)):
         total = np.float32(0.0)
         for k in range(shares.shape[1]):
