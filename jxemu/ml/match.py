@@ -95,9 +95,10 @@ NOISE_SHARE, NOISE_SPREAD_DB = 10, 6.0
 OVER_DB, NOISE_BELOW_DB = 30.0, 51.0
 """Below the peak: where a note is over, and where what is quiet in a note that is not over is taken for noise."""
 
-_QUIET_DB, _ONSET_DB, _ATTACK_DB = -60.0, -40.0, -25.0
+_QUIET_DB, _ONSET_DB, _ATTACK_DB, _ATTACK_IN_NOISE_DB = -60.0, -40.0, -25.0, -10.0
 _SAME_DB = 3.0  # of frames that are about as quiet as the quietest
-_ABOVE_NOISE_DB = 8.0  # of 5 ms, which scatter
+_ABOVE_NOISE_DB, _NOISE_SWING_DB = 8.0, 4.0  # of 5 ms, which scatter
+_LEAST_NOISE = 6  # of these frames
 _PARTIAL_SPREAD_DB = 3.0  # single partials of noise scatter more than bands do
 _LEAST_PARTIALS = 0.01  # of the floors' sum: frames that have less above them tell nothing
 _PASSED = 0.9  # of half a recording's rate: what its filters let through whole
@@ -188,8 +189,12 @@ def _mono(sound: np.ndarray) -> np.ndarray:
 def _onset(levels: np.ndarray) -> int:
     """The first of frames of 5 ms that is no silence, nor the noise before the note."""
     noise = np.percentile(levels, NOISE_SHARE) * 10 ** (_ABOVE_NOISE_DB / 20)
-    lowest, highest = levels.max() * 10 ** (_ONSET_DB / 20), levels.max() * 10 ** (_ATTACK_DB / 20)
-    return int(np.flatnonzero(levels > min(max(lowest, noise), highest))[0])
+    threshold = max(noise, levels.max() * 10 ** (_ONSET_DB / 20))
+    above = np.flatnonzero(levels > threshold)
+    begin = levels[: above[0] // 2] if len(above) else levels[:0]  # half: a slow attack begins in noise
+    even = len(begin) >= _LEAST_NOISE and np.ptp(20 * np.log10(np.percentile(begin, (10, 90)) + 1e-9)) < _NOISE_SWING_DB
+    highest = levels.max() * 10 ** ((_ATTACK_IN_NOISE_DB if even else _ATTACK_DB) / 20)
+    return int(np.flatnonzero(levels > min(threshold, highest))[0])
 
 
 def noise_floors(spectra: Spectra, before: np.ndarray, highest: float) -> list[np.ndarray]:
