@@ -97,8 +97,8 @@ OVER_DB, NOISE_BELOW_DB = 30.0, 51.0
 
 _QUIET_DB, _ONSET_DB, _ATTACK_DB, _ATTACK_IN_NOISE_DB = -60.0, -40.0, -25.0, -10.0
 _SAME_DB = 3.0  # of frames that are about as quiet as the quietest
-_ABOVE_NOISE_DB, _NOISE_SWING_DB = 8.0, 4.0  # of 5 ms, which scatter
-_LEAST_NOISE = 6  # of these frames
+_ABOVE_NOISE_DB, _NOISE_SWING_DB = 8.0, 3.0  # of 5 ms, which scatter
+_LEAST_NOISE, _LEFT_AFTER = 6, 60  # of these frames
 _PARTIAL_SPREAD_DB = 3.0  # single partials of noise scatter more than bands do
 _LEAST_PARTIALS = 0.01  # of the floors' sum: frames that have less above them tell nothing
 _PASSED = 0.9  # of half a recording's rate: what its filters let through whole
@@ -159,11 +159,11 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     if frames < 4:
         raise MatchError(f"the sound is too short ({len(mono) / RATE * 1000:.0f} ms); 20 ms are the least")
     levels = np.sqrt(np.square(mono[: frames * size]).reshape(frames, size).mean(1))
-    onset = _onset(levels)
+    onset, over = _onset(levels), _over(levels)
     loud = np.flatnonzero(levels > levels.max() * 10 ** (_QUIET_DB / 20))[-1] + 1
-    begin = max(0, onset - 1) * size
-    before = mono[max(0, begin - RATE) : begin].astype(np.float32)
-    kept = mono[begin : min(loud * size, (onset - 1) * size + round(LONGEST * RATE))]
+    begin, end = max(0, onset - 1) * size, min(loud, over) * size
+    noise = max(mono[max(0, begin - RATE) : begin], mono[over * size :][:RATE], key=len).astype(np.float32)
+    kept = mono[begin : min(end, (onset - 1) * size + round(LONGEST * RATE))]
     kept = np.pad(kept, (0, max(0, round(SHORTEST * 2 * RATE) - len(kept)))).astype(np.float32)
     hertz = pitch(kept)
     cents = None
@@ -172,7 +172,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
         note = min(max(round(place), LOWEST_NOTE), HIGHEST_NOTE)
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
-    floors = noise_floors(spectra, before, _PASSED * rate / 2 if rate < RATE else RATE / 2)
+    floors = noise_floors(spectra, noise, _PASSED * rate / 2 if rate < RATE else RATE / 2)
     partial_floors = _by_partial(floors)
     shares = cumulative(kept, RATE, TRANSPORT_HOP, partial_floors, _LEAST_PARTIALS * partial_floors.sum())
     return Target(kept, note, cents, spectra, floors, partial_floors, shares, envelope(kept, RATE))
@@ -188,20 +188,38 @@ def _mono(sound: np.ndarray) -> np.ndarray:
 
 def _onset(levels: np.ndarray) -> int:
     """The first of frames of 5 ms that is no silence, nor the noise before the note."""
-    noise = np.percentile(levels, NOISE_SHARE) * 10 ** (_ABOVE_NOISE_DB / 20)
-    threshold = max(noise, levels.max() * 10 ** (_ONSET_DB / 20))
+    threshold = max(_above_noise(levels), levels.max() * 10 ** (_ONSET_DB / 20))
     above = np.flatnonzero(levels > threshold)
-    begin = levels[: above[0] // 2] if len(above) else levels[:0]  # half: a slow attack begins in noise
-    even = len(begin) >= _LEAST_NOISE and np.ptp(20 * np.log10(np.percentile(begin, (10, 90)) + 1e-9)) < _NOISE_SWING_DB
-    highest = levels.max() * 10 ** ((_ATTACK_IN_NOISE_DB if even else _ATTACK_DB) / 20)
+    in_noise = len(above) and _is_noise(levels[: above[0] // 2])  # half: a slow attack begins in noise
+    highest = levels.max() * 10 ** ((_ATTACK_IN_NOISE_DB if in_noise else _ATTACK_DB) / 20)
     return int(np.flatnonzero(levels > min(threshold, highest))[0])
 
 
-def noise_floors(spectra: Spectra, before: np.ndarray, highest: float) -> list[np.ndarray]:
+def _over(levels: np.ndarray) -> int:
+    """Frames of 5 ms up to where a note has been over for a while and only noise is left; all, if it never is."""
+    over = np.flatnonzero(levels > min(_above_noise(levels), levels.max() * 10 ** (-OVER_DB / 20)))[-1] + 1
+    left = levels[over:]
+    return over + _LEFT_AFTER if _is_noise(left[len(left) // 2 :]) else len(levels)
+
+
+def _above_noise(levels: np.ndarray) -> float:
+    """A level that noise does not reach, if the quietest frames are noise."""
+    return np.percentile(levels, NOISE_SHARE) * 10 ** (_ABOVE_NOISE_DB / 20)
+
+
+def _is_noise(levels: np.ndarray) -> bool:
+    """Whether frames of 5 ms are about as loud as each other."""
+    if len(levels) < _LEAST_NOISE:
+        return False
+    quiet, loud = np.percentile(levels, (10, 90))
+    return bool(loud < quiet * 10 ** (_NOISE_SWING_DB / 20))
+
+
+def noise_floors(spectra: Spectra, noise: np.ndarray, highest: float) -> list[np.ndarray]:
     """Levels (bands,) by scale under which a recording is only noise: `FLOOR_DB` below its peak, or where noise is.
 
     Of the bands up to `highest` Hz: a recording of a low rate tells nothing of those above.
-    before : what was recorded before the note, at `RATE`: noise. So is what is left when the note is over, and in a note
+    noise : what was recorded before the note or after it, at `RATE`. So is what is left when the note is over, and in a note
     that is held to the end each band's quietest frames, if they are far below the peak.
     """
     floors = []
@@ -209,13 +227,13 @@ def noise_floors(spectra: Spectra, before: np.ndarray, highest: float) -> list[n
         loudest = levels.max(1)
         low = np.percentile(loudest, NOISE_SHARE)
         if low < spectra.top - OVER_DB:
-            noise = np.median(levels[loudest < low + _SAME_DB], axis=0)
+            floor = np.median(levels[loudest < low + _SAME_DB], axis=0)
         else:
-            noise = np.percentile(levels, NOISE_SHARE, axis=0)
-            noise[noise > spectra.top - NOISE_BELOW_DB] = spectra.top + FLOOR_DB
-        if len(before) >= window * RATE:
-            noise = np.maximum(noise, np.median(log_mel(before, RATE, window, hop, bands), axis=0))
-        floor = np.maximum(noise + NOISE_SPREAD_DB, spectra.top + FLOOR_DB).astype(np.float32)
+            floor = np.percentile(levels, NOISE_SHARE, axis=0)
+            floor[floor > spectra.top - NOISE_BELOW_DB] = spectra.top + FLOOR_DB
+        if len(noise) >= window * RATE:
+            floor = np.maximum(floor, np.median(log_mel(noise, RATE, window, hop, bands), axis=0))
+        floor = np.maximum(floor + NOISE_SPREAD_DB, spectra.top + FLOOR_DB).astype(np.float32)
         floors.append(floor[: np.searchsorted(_centres(window, bands), highest)])
     return floors
 
