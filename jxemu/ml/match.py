@@ -98,7 +98,7 @@ OVER_DB, NOISE_BELOW_DB = 30.0, 51.0
 _QUIET_DB, _ONSET_DB, _ATTACK_DB, _ATTACK_IN_NOISE_DB = -60.0, -40.0, -25.0, -10.0
 _SAME_DB = 3.0  # of frames that are about as quiet as the quietest
 _ABOVE_NOISE_DB, _NOISE_SWING_DB = 8.0, 3.0  # of 5 ms, which scatter
-_LEAST_NOISE, _LEFT_AFTER = 6, 60  # of these frames
+_LEFT_AFTER = 60  # of these frames
 _PARTIAL_SPREAD_DB = 3.0  # single partials of noise scatter more than bands do
 _LEAST_PARTIALS = 0.01  # of the floors' sum: frames that have less above them tell nothing
 _PASSED = 0.9  # of half a recording's rate: what its filters let through whole
@@ -208,11 +208,12 @@ def _above_noise(levels: np.ndarray) -> float:
 
 
 def _is_noise(levels: np.ndarray) -> bool:
-    """Whether frames of 5 ms are about as loud as each other."""
-    if len(levels) < _LEAST_NOISE:
+    """Whether frames of 5 ms, four at a time (a period of hum), are about as loud as each other."""
+    whole = len(levels) // 4
+    if whole < 2:
         return False
-    quiet, loud = np.percentile(levels, (10, 90))
-    return bool(loud < quiet * 10 ** (_NOISE_SWING_DB / 20))
+    quiet, loud = np.percentile(np.square(levels[: 4 * whole]).reshape(whole, 4).mean(1), (10, 90))
+    return bool(loud < quiet * 10 ** (_NOISE_SWING_DB / 10))
 
 
 def noise_floors(spectra: Spectra, noise: np.ndarray, highest: float) -> list[np.ndarray]:
