@@ -137,6 +137,27 @@ def test_an_export_does_not_write_over_anything_and_leaves_no_half_folder(tmp_pa
     assert not (tmp_path / "full").exists()
 
 
+def test_one_take_is_read_alone(dual):
+    whole = dual.rows("features/mel")[:]
+    assert dual.spec.takes == 2
+    for take in range(2):
+        alone = dual.rows("features/mel", take)
+        assert alone.shape == (len(whole), *whole.shape[2:])
+        assert np.array_equal(alone[np.array([3, 0, 1])], whole[[3, 0, 1], take])
+
+
+def test_networks_hear_all_takes_of_an_item_or_one(tmp_path):
+    from jxemu.ml.data import table
+
+    performance = {"choose": "all", "notes": [50, 62], "velocities": 90, "hold": 0.08}
+    rendered(tmp_path / "takes", spec(16, 8, performance=performance, store={"features": ["mel"]}))
+    whole = table(tmp_path / "takes", "train", ("mel",))
+    for take in range(2):
+        alone = table(tmp_path / "takes", "train", ("mel",), take=take)
+        assert np.array_equal(alone.x[:], whole.x[:][:, [take]])
+        assert np.array_equal(alone.keys, whole.keys[:, [take]])
+
+
 def test_pytorch_takes_items_in_several_processes(tiny):
     import torch
     from torch.utils.data import DataLoader

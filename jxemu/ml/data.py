@@ -87,11 +87,11 @@ HOLD = "hold"
 class Heard:
     """What networks hear of items, float16 (items, takes, rows, bands), see `stacked`: read from the files when asked for.
 
-    features : rows of each feature.  takes : which are kept; None: items have no takes.
+    features : rows of each feature.  single : whether they are of one take.
     """
 
-    def __init__(self, features: Sequence[dataset.Rows], takes: slice | None):
-        self._features, self._takes = features, takes
+    def __init__(self, features: Sequence[dataset.Rows], single: bool):
+        self._features, self._single = features, single
         self.shape: tuple[int, ...] = (len(features[0]), *self[:1].shape[1:])
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ class Heard:
         """Of a slice, or of a list of places."""
         chosen = places if isinstance(places, slice) else places.numpy()
         found = [rows[chosen] for rows in self._features]
-        return torch.from_numpy(stacked([x[:, None] if self._takes is None else x[:, self._takes] for x in found]))
+        return torch.from_numpy(stacked([x[:, None] if self._single else x for x in found]))
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ def table(
     performance = chosen.gathered("performance")
     performance = performance[:, None] if spec.takes == 1 else performance
     kept = slice(None) if take is None else slice(take, take + 1)
-    x = Heard([chosen.rows(f"features/{feature}") for feature in features], None if spec.takes == 1 else kept)
+    only = None if spec.takes == 1 else take
+    x = Heard([chosen.rows(f"features/{feature}", only) for feature in features], spec.takes == 1 or take is not None)
     names, p = chosen.names, chosen.p
     if isinstance(spec.performance.hold, Range):
         names, p = (*names, HOLD), np.column_stack([p, performance[:, take or 0, 0, 3] / np.float32(spec.seconds)])

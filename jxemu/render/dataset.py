@@ -519,9 +519,9 @@ class Dataset:
             found[own] = self.read(name, int(number))[:][self.indices[own] % self.spec.shard]
         return found
 
-    def rows(self, name: str) -> "Rows":
-        """The same, but read when asked for. Raises DatasetError."""
-        return Rows(self, name)
+    def rows(self, name: str, take: int | None = None) -> "Rows":
+        """The same, but read when asked for; of items with several takes all, or one of them. Raises DatasetError."""
+        return Rows(self, name, take)
 
     def read(self, name: str, number: int) -> h5py.Dataset:
         """An array of a shard. Raises DatasetError if it cannot be read."""
@@ -542,15 +542,18 @@ class Dataset:
 class Rows:
     """An array of the shards, row by row out of the files: more than fits into memory, in any order.
 
+    take : the only place of a row's first axis that is read.
     Raises DatasetError for a shard that cannot be read.
     """
 
-    def __init__(self, dataset: Dataset, name: str):
+    def __init__(self, dataset: Dataset, name: str, take: int | None = None):
         self._dataset, self._name = dataset, name
         self._shards, self._places = np.divmod(dataset.indices, dataset.spec.shard)
         first = dataset.read(name, 0)
-        self.shape: tuple[int, ...] = (len(dataset), *first.shape[1:])
-        self._kind, self._size = first.dtype, int(np.prod(first.shape[1:]))
+        self.shape: tuple[int, ...] = (len(dataset), *first.shape[1 if take is None else 2 :])
+        self._kind, self._size = first.dtype, int(np.prod(self.shape[1:]))
+        self._step = first.dtype.itemsize * int(np.prod(first.shape[1:]))
+        self._skipped = (take or 0) * first.dtype.itemsize * self._size
         self._starts = {int(n): dataset.read(name, int(n)).id.get_offset() for n in np.unique(self._shards)}
 
     def __len__(self) -> int:
@@ -569,7 +572,7 @@ class Rows:
         path = self._dataset.folder.shard(number)
         try:
             with io.FileIO(path) as file:
-                file.seek(self._starts[number] + place * row.nbytes)
+                file.seek(self._starts[number] + place * self._step + self._skipped)
                 got = file.readinto(row)
         except OSError as error:
             raise DatasetError(
