@@ -125,7 +125,7 @@ def test_a_release_is_seen_where_it_is():
 
 def test_the_same_seed_finds_the_same_tones_and_another_others():
     target = match.prepare(recording(BRASS), 48_000)
-    first, again, other = (match.Search(target, renders=320, seed=seed).run() for seed in (3, 3, 4))
+    first, again, other = (match.Search([target], renders=320, seed=seed).run() for seed in (3, 3, 4))
     assert first == again
     assert first != other
 
@@ -133,7 +133,7 @@ def test_the_same_seed_finds_the_same_tones_and_another_others():
 @pytest.mark.parametrize(("seconds", "renders"), [(3.0, 400), (2.0, 600), (1.0, 800)])
 def test_a_search_tries_more_tones_of_a_shorter_sound(seconds, renders):
     sound = np.sin(2 * np.pi * 220 / RATE * np.arange(round(seconds * RATE)))
-    assert match.Search(match.prepare(sound, RATE)).renders == pytest.approx(renders, rel=0.01)
+    assert match.Search([match.prepare(sound, RATE)]).renders == pytest.approx(renders, rel=0.01)
 
 
 def test_matching_loads_neither_pytorch_nor_the_slow_parts_of_scipy():
@@ -146,8 +146,8 @@ def test_matching_loads_neither_pytorch_nor_the_slow_parts_of_scipy():
 def test_a_tone_of_a_bank_that_is_given_is_found_though_another_unit_played_it():
     tone = match._tuned(BRASS)
     target = match.prepare(recording(tone), 48_000)
-    best = match.Search(target, [BRASS], renders=192).run()[0]
-    blind = match.Search(target, renders=192).run()[0]
+    best = match.Search([target], [BRASS], renders=192).run()[0]
+    blind = match.Search([target], renders=192).run()[0]
     assert best.apart < 4.0
     assert best.cost <= blind.cost + 0.5
 
@@ -155,11 +155,86 @@ def test_a_tone_of_a_bank_that_is_given_is_found_though_another_unit_played_it()
 def test_search_comes_much_nearer_than_the_pool_it_starts_from():
     seen = []
     target = match.prepare(recording(BRASS.replace(vcf_freq=37, vcf_res=40, env1_a=40, mix_dco1=80)), 48_000)
-    search = match.Search(target, renders=480, shown=lambda done, apart: seen.append((done, apart)))
+    search = match.Search([target], renders=480, shown=lambda done, apart: seen.append((done, apart)))
     best = search.run()[0]
     pool = [apart for done, apart in seen if done <= 0.36 * 480]
     assert search.done <= 480
     assert best.apart < 0.8 * pool[-1]
+
+
+def takes(tone, keys, **how):
+    """Recordings of a tone by another unit, each with its (note, velocity), at one level."""
+    return [
+        (jxemu.render(tone, [(note, velocity, 0.0, 0.5)], 0.8, sample_rate=RATE, seed=7), note, velocity)
+        for note, velocity in keys
+    ]
+
+
+def targets(tone, keys):
+    return [match.prepare(sound, RATE, note, velocity) for sound, note, velocity in takes(tone, keys)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "key_follow", "dynamics"),
+    [
+        ([(48, 100)], False, False),
+        ([(48, 100), (72, 100)], True, False),
+        ([(48, 50), (48, 110)], False, True),
+        ([(48, 50), (72, 110)], True, True),
+    ],
+)
+def test_several_notes_tell_key_follow_and_several_velocities_dynamics(keys, key_follow, dynamics):
+    search = match.Search(targets(BRASS, keys))
+    assert ("vcf_key" in search.faders, "env1_key" in search.keyed) == (key_follow, key_follow)
+    assert ("vca_dyn" in search.keyed) == dynamics
+
+
+def test_several_recordings_are_heard_as_loud_beside_each_other_as_they_were():
+    tone = BRASS.replace(vca_dyn=3)
+    both = targets(tone, [(57, 30), (57, 120)])
+    soft, hard = (target.level for target in both)
+    assert soft < 0.5 * hard
+    for played, expected in ((tone, 1.0), (BRASS, soft / hard)):
+        peaks = [np.abs(sounds[0]).max() for sounds in match.heard(both, [played], [(0.5, 0.5)])]
+        assert peaks[1] / peaks[0] == pytest.approx(expected, rel=0.1)
+
+
+def test_dynamics_and_key_follow_are_found_by_several_recordings():
+    tone = match._tuned(BRASS).replace(vca_dyn=3, env2_key=3, env2_d=70, env2_s=0)
+    keys = [(note, velocity) for note in (40, 64, 88) for velocity in (30, 120)]
+    plain = tone.replace(vca_dyn=0, env2_key=0)
+    search = match.Search(targets(tone, keys), [plain], renders=320)
+    best = search.run()[0]
+    assert search.done <= 320
+    assert (best.tone.vca_dyn, best.tone.env2_key) == (3, 3)
+    assert best.apart < 4.0
+
+
+def test_the_command_takes_several_recordings_of_a_tone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for n, (sound, *_) in enumerate(takes(BRASS.replace(vca_dyn=3), [(45, 40), (69, 40), (69, 120)])):
+        soundfile.write(f"{n}.wav", sound, RATE)
+    asked = ("match", "0.wav", "1.wav", "2.wav", "-o", "horn.syx", "--renders", 160)
+    result = call(*asked, *(each for velocity in (40, 40, 120) for each in ("--velocity", velocity)))
+    assert result.returncode == 0, result.stderr
+    assert "2.wav: 0.64 s, note 69" in result.stderr
+    assert "key follow is searched, dynamics too" in result.stderr
+    assert "note 45 held" in result.stdout
+    assert load_bank(tmp_path / "horn.syx")[0].name == "HORN"
+    written, _ = soundfile.read(tmp_path / "horn.wav")
+    lengths = [match.prepare(*soundfile.read(f"{n}.wav")).sound.size for n in range(3)]
+    assert len(written) == sum(lengths)
+    assert (tmp_path / "horn.png").stat().st_size > 60_000
+    same = call(*asked)
+    assert "of one velocity only: dynamics stay off" in same.stderr
+    for wrong, why in (
+        (("--note", 45), "--note is given once for 3 sounds"),
+        (10 * ("0.wav",), "13 sounds are too many; 12 are the most"),
+        (("gone.wav",), "there is no such file"),
+    ):
+        refused = call(*asked, *wrong)
+        assert refused.returncode == 2
+        assert why in refused.stderr
 
 
 def test_the_command_writes_a_tone_that_makes_what_it_says(tmp_path, monkeypatch):
@@ -176,7 +251,7 @@ def test_the_command_writes_a_tone_that_makes_what_it_says(tmp_path, monkeypatch
     assert others[0].values() == tone.values()
     hold = float(result.stdout.split("held ")[1].split(" s")[0])
     target = match.prepare(*soundfile.read(tmp_path / "horn.flac"))
-    again = match.heard(target, [tone], [hold])[0]
+    again = match.heard([target], [tone], [(hold,)])[0][0]
     written, _ = soundfile.read(tmp_path / "horn.wav", dtype="float32")
     scale = np.abs(written).max() / np.abs(again).max()
     assert np.abs(again * scale - written)[: RATE // 2].max() < 1e-3
@@ -212,7 +287,7 @@ def test_the_recording_is_never_written_over(tmp_path, monkeypatch):
 def test_tones_of_a_bank_are_all_tried_and_others_beside():
     target = match.prepare(recording(BRASS), 48_000)
     bank = [BRASS.replace(vcf_freq=n) for n in range(40)]
-    search = match.Search(target, bank, renders=160)
+    search = match.Search([target], bank, renders=160)
     search.run()
     tried = {tone.vcf_freq for tone in search.found if tone.name == "BRASS" and tone.env1_d == 60}
     assert tried >= set(range(40))

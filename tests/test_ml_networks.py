@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from jxemu.app.cli import app
 from jxemu.app.ml import Method, Network
 from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMITONES
-from jxemu.ml import adversarial, bench, listening, models, recordings, train
+from jxemu.ml import adversarial, bench, listening, models, recordings, searches, train
 from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import GUIDANCE, STEPS, TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
@@ -533,6 +533,34 @@ def test_a_contest_goes_on_where_it_was_stopped(tmp_path, toy, monkeypatch):
     assert len(begun) == 3
     assert "another contest (renders)" in run(*asked("parts", steps=1)).stderr
     assert rows("parts") == rows("whole")
+
+
+def test_searches_of_the_benchmark_go_on_where_they_were_stopped(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = []
+
+    def asked(folder, renders=64):
+        return "ml", "bench", toy, "--search", renders, "-n", "2", "-o", folder
+
+    whole = run(*asked("whole"))
+    assert whole.exit_code == 0, whole.stderr
+    assert "| search of 64 |" in whole.stdout
+    assert "| mean tone | random tone | nearest of 116 | search of 64 |" in whole.stdout
+
+    def stopped(*args):
+        begun.append(1)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return takes(*args)
+
+    takes = searches.takes
+    monkeypatch.setattr(searches, "takes", stopped)
+    assert "the same command goes on" in run(*asked("parts")).stderr
+    assert run(*asked("parts")).exit_code == 0
+    assert len(begun) == 3
+    rows = [json.loads((tmp_path / folder / searches.JSON).read_text()) for folder in ("whole", "parts")]
+    assert rows[0] == rows[1]
+    assert "another list of searches (renders)" in run(*asked("parts", 80)).stderr
 
 
 def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy, monkeypatch):

@@ -168,6 +168,14 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Without a dataset: train next to nothing, to try it.")
     ] = False,
+    search: Annotated[
+        int | None,
+        typer.Option(
+            min=64,
+            max=1_000_000,
+            help="Also search as jxemu match does, by all takes of a tone, trying so many tones for each of -n targets of the test split. The same command goes on where it was stopped.",
+        ),
+    ] = None,
 ) -> None:
     """Compare models on a dataset: parameters of its test split, and how their tones sound beside the targets.
 
@@ -175,8 +183,8 @@ def bench(
     What is not yet trained in the folder is trained by the command that the table names; stop it, and it goes on.
     """
     if data is None:
-        if model or count != COUNT or seed:
-            fail("--model, -n and --seed are for a comparison on a dataset: give its folder")
+        if model or count != COUNT or seed or search:
+            fail("--model, -n, --seed and --search are for a comparison on a dataset: give its folder")
         root = context.find_root().command
         typer.echo(machines.table(root, output, [each.value for each in only or []], quick, bank or ()))
         return
@@ -185,9 +193,11 @@ def bench(
     try:
         from jxemu.ml import bench as benchmark
         from jxemu.ml import models
+        from jxemu.ml.searches import Searches
         from jxemu.render.dataset import DatasetError
     except ImportError as error:
         fail(f"{error.name} is not installed; {_EXTRA}")
+    searches = Searches(output, search, seed) if search else None
     try:
         loaded = {folder.name: models.load(folder) for folder in model or []}
         if len(loaded) < len(model or []):
@@ -204,12 +214,16 @@ def bench(
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=console) as bar:
-            report = benchmark.bench(data, loaded, banks, count, seed, _stages(bar))
+            report = benchmark.bench(data, loaded, banks, count, seed, _stages(bar), searches)
         benchmark.write(report, output)
     except (DatasetError, models.ModelError, ValueError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}")
+    except KeyboardInterrupt:
+        if searches is None:
+            raise
+        fail(f"stopped; searches that are done stay in {output}, the same command goes on")
     typer.echo((output / "bench.md").read_text())
 
 

@@ -30,7 +30,7 @@ Renders = Annotated[
     typer.Option(
         min=64,
         max=1_000_000,
-        help="How many tones to try: more are nearer, and take longer. Default: 400 for a sound of three seconds, up to 800 for shorter ones.",
+        help="How many tones to try: more are nearer, and take longer. Default: 400 for a sound of three seconds, up to 800 for shorter ones; for several sounds as many as take a minute.",
     ),
 ]
 Length = Annotated[float | None, typer.Option(min=0.0, help="Length; default: until the last note is over.")]

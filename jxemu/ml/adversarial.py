@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jxemu.ml.bench import Targets, changed, distances, rendered, targets_of
+from jxemu.ml.kept import earlier, keep
 from jxemu.ml.metrics import bootstrap
 from jxemu.ml.models import Model, check_fits
 from jxemu.ml.retrieval import pooled
 from jxemu.render import dataset
-from jxemu.render.dataset import write_whole
 from jxemu.render.features import FEATURES
 from jxemu.render.items import Plan
 from jxemu.render.spec import Spec
@@ -214,7 +214,7 @@ def contest(
         "method": method, "data": data.name, "spec": manifest["spec_sha256"], "ear": ear.digest if chosen.informed else None,
         "free": list(free), "renders": steps * BATCH, "seed": seed,
     }  # fmt: skip
-    rows = _earlier(folder / JSON, asked)
+    rows = earlier(folder / JSON, asked, "contest")
     tick(len(rows))
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(len(rows), min(count, len(own))):
@@ -247,24 +247,9 @@ def contest(
                 "way": found.way.tolist(), "truth": truth[places].tolist(),
             }
         )  # fmt: skip
-        write_whole(folder / JSON, (json.dumps(asked | {"targets": rows}, indent=1) + "\n").encode())
+        keep(folder / JSON, asked, rows)
         tick(n + 1)
     return asked | {"targets": rows}
-
-
-def _earlier(path: Path, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Targets that are done of the contest that is asked for."""
-    if not path.exists():
-        return []
-    try:
-        report = json.loads(path.read_text())
-        rows = report.pop("targets")
-    except (ValueError, KeyError, AttributeError):
-        raise ValueError(f"{path} is no contest; choose another folder") from None
-    if report != asked:
-        other = [name for name in asked if report.get(name) != asked[name]]
-        raise ValueError(f"{path} is of another contest ({', '.join(other)}); choose another folder")
-    return rows
 
 
 def heard_as(spec: Spec, sounds: np.ndarray) -> np.ndarray:

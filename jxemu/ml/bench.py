@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from jxemu.render import dataset, sounds
 from jxemu.render.features import FEATURES
 from jxemu.render.items import Plan, values_of
 from jxemu.render.spec import NAMES, TOPS, Given, Spec
+
+if TYPE_CHECKING:
+    from jxemu.ml.searches import Searches
 
 SAMPLES = 64
 """Tones drawn from a flow for a sound; the best of them is the one that sounds nearest."""
@@ -163,8 +166,12 @@ def bench(
     count: int = 100,
     seed: int = 0,
     tick: Tick = lambda what, done, total: None,
+    searches: "Searches | None" = None,
 ) -> dict[str, Any]:
-    """All figures, as JSON has them. Raises DatasetError, and ValueError for models of other data."""
+    """All figures, as JSON has them. Raises DatasetError, OSError, and ValueError for models of other data.
+
+    searches : that are made for the targets of the test split.
+    """
     whole = dataset.open(data)
     spec = whole.spec
     if "mel" not in spec.store.features:
@@ -205,11 +212,20 @@ def bench(
     groups |= {name: plans_of_tones(spec, tones[:count], plans) for name, tones in banks.items()}
     for name, chosen in groups.items():
         target = targets_of(spec, chosen, rendered(spec, chosen))
+        found = {}
         if chosen is plans:
             first = _first(judged, len(plans))
+            if searches:
+                found[searches.name] = searches.found(
+                    spec, plans, learned.names, lambda done, total: tick("searching", done, total)
+                )
+                report["parameters"] |= {name: _parameter_row(first, p) for name, p in found.items()}
             there = audible(spec, target, learned.names, lambda done, total: tick("what can be heard", done, total))
-            report["heard"] = _heard_rows(first, {name: p[: len(plans)] for name, p in rows.items()}, there)
-        report["sounds"][name] = _sound_rows(guessers, target, lambda done, total, name=name: tick(name, done, total))
+            guesses = {name: p[: len(plans)] for name, p in rows.items()}
+            report["heard"] = _heard_rows(first, guesses | found, there)
+        report["sounds"][name] = _sound_rows(
+            guessers, target, found, lambda done, total, name=name: tick(name, done, total)
+        )
     return report
 
 
@@ -304,10 +320,12 @@ def twins(data: Table, p: np.ndarray) -> dict[str, Any]:
     return {"tones": len(counted), "both": float(np.mean(both)) if both else None}
 
 
-def _sound_rows(guessers: Guessers, target: Targets, tick: Callable[[int, int], None]) -> dict[str, Any]:
+def _sound_rows(
+    guessers: Guessers, target: Targets, searched: Mapping[str, np.ndarray], tick: Callable[[int, int], None]
+) -> dict[str, Any]:
     spec, names = guessers.spec, guessers.learned.names
     count = len(target.plans)
-    rows = guessers.baselines(target.heard, count) | guessers.guesses(target.heard, target.keys, True)
+    rows = guessers.baselines(target.heard, count) | guessers.guesses(target.heard, target.keys, True) | searched
     drawn = guessers.samples(target.heard, target.keys, GUIDANCE)
     total = 1 + len(rows) + len(drawn)
     tick(0, total)

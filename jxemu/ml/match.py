@@ -3,6 +3,9 @@
 A pool of tones (what trained networks say, if there are any; banks, the factory's, the prior) is rendered and
 compared; from the nearest ones a few faders and switches are moved at a time, and at the end CMA-ES moves all
 faders. Sixteen candidates are rendered side by side, on each of two cores.
+
+Of several recordings of one tone, at several keys and velocities, one is searched alone first; from what was found the
+search goes on over all of them, with key follow and dynamics, which no recording tells alone.
 """
 
 import math
@@ -57,13 +60,19 @@ LEVEL = 108
 RENDERED, MOST_TONES = 1200, 800
 """Seconds of sound that a search renders where nothing else is asked for, in at most so many tones: four seconds of two slow cores."""
 
+RENDERED_TOGETHER, MOST_TOGETHER, MOST_SOUNDS = 24_000, 3_000, 12
+"""The same over several recordings, a minute of two slow cores, and how many recordings there may be."""
+
+ALONE_SHARE, NEAR_ALONE = 1 / 3, 8
+"""Renders that the first recording has at most for itself, and how many of the tones found for it are tried on all."""
+
 BATCH = 16
 TOGETHER = 2
 """Batches that are rendered at once, a core each."""
 
 STARTS, FINALISTS, POOL_SHARE = 4, 2, 0.35
-STEP, FADERS_MOVED, FLIP_CHANCE, HOLD_CHANCE = 0.2, 3.3, 0.3, 0.3
-"""A step of a fader (share of its range), how many are moved at once, chances of a switch and of the hold.
+STEP, FADERS_MOVED, FLIP_CHANCE, HOLD_CHANCE, OWN_HOLD_CHANCE = 0.2, 3.3, 0.3, 0.3, 0.5
+"""A step of a fader (share of its range), how many are moved at once, chances of a switch, of the holds, and of one of several holds alone.
 
 With 640 renders this came nearer than CMA-ES from the start: 4.7 against 5.4 dB, median of four real tones.
 """
@@ -80,8 +89,24 @@ SOT_WEIGHT, COURSE_WEIGHT = 15.0, 3.0
 TRANSPORT_HOP = 0.060
 """Seconds between the frames of which transport is told: every 20 ms it takes a sixth of a search's time, and comes no nearer."""
 
-KEYED = ("vcf_key", "env1_key", "env2_key", "dco_dyn", "mix_dyn", "vcf_dyn", "vca_dyn")
-"""What one note at one velocity cannot tell: the filter's key follow stays that of the tone it began with, the others off."""
+KEYED = {
+    "env1_key": ("env1_a", "env1_d", "env1_r"),
+    "env2_key": ("env2_a", "env2_d", "env2_r"),
+    "dco_dyn": ("dco1_env", "dco2_env"),
+    "mix_dyn": ("mix_env",),
+    "vcf_dyn": ("vcf_env",),
+    "vca_dyn": (),
+}
+"""What one note at one velocity cannot tell, and the faders that do the same for a single note: it stays off there.
+
+Several notes tell the key follow (the filter's stays that of the tone it began with else), several velocities the dynamics.
+"""
+
+KEYED_CHANCE, ONE_KEYED, UNLIKELY = 0.3, 0.7, 0.03
+"""Chances that a step moves these switches where they are told, and that it is one alone; dB that a state costs, times how much rarer it is."""
+
+UNLIKE_HOLDS = 0.2
+"""dB that it costs if keys are not held equally long, for each e-fold: an own hold for each sound stands in for key follow else."""
 
 FADERS = tuple(
     name
@@ -103,6 +128,7 @@ _PARTIAL_SPREAD_DB = 3.0  # single partials of noise scatter more than bands do
 _LEAST_PARTIALS = 0.01  # of the floors' sum: frames that have less above them tell nothing
 _PASSED = 0.9  # of half a recording's rate: what its filters let through whole
 _CANCELLED = 0.05  # of the louder channel's power
+_NEVER_SEEN = 0.02  # share of a state that no real tone has
 _CLEAR = 0.35  # of the difference function: above it there is no pitch
 
 Shown = Callable[[int, float], None]
@@ -115,10 +141,12 @@ class MatchError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """A recording, ready to be compared: mono float32 at `RATE`, from its onset; the key that is to play it."""
+    """A recording, ready to be compared: mono float32 at `RATE`, from its onset; the key and velocity that are to play it."""
 
     sound: np.ndarray
     note: int
+    velocity: int
+    level: float  # peak of the recording, which is 1 in `sound`
     cents: float | None  # how far the pitch is from the note; None without a clear pitch
     spectra: Spectra
     floors: list[np.ndarray]  # by scale: its own noise, below which nothing is compared
@@ -134,23 +162,26 @@ class Target:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tone, how long its key is held, and how far its sound is from the target."""
+    """A tone, how long its key is held for each target, and how far its sounds are from them."""
 
     tone: Tone
-    hold: float
+    holds: tuple[float, ...]
     cost: float
     apart: float  # dB
 
 
-def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
-    """A recording, float (n,) or (n, channels), as a target. Raises MatchError for one that is silent, short or not finite."""
+def prepare(sound: np.ndarray, rate: int, note: int | None = None, velocity: int = VELOCITY) -> Target:
+    """A recording, float (n,) or (n, channels), as a target. Raises MatchError for one that is silent, short or not finite.
+
+    note, velocity : that are played, 0..127; without a note it is detected.
+    """
     mono = _mono(np.asarray(sound, np.float64))
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise MatchError(f"a rate of {rate} Hz is not one of sound ({LOWEST_RATE} to {HIGHEST_RATE})")
     mono = mono - (mono.mean() if len(mono) else 0.0)
     if not np.isfinite(mono).all():
         raise MatchError("the sound holds values that are no numbers")
-    peak = np.abs(mono).max(initial=0.0)
+    peak = float(np.abs(mono).max(initial=0.0))
     if peak < 1e-5:
         raise MatchError("the sound is silent")
     mono = soxr.resample(mono / peak, rate, RATE) if rate != RATE else mono / peak
@@ -175,7 +206,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None) -> Target:
     floors = noise_floors(spectra, noise, _PASSED * rate / 2 if rate < RATE else RATE / 2)
     partial_floors = _by_partial(floors)
     shares = cumulative(kept, RATE, TRANSPORT_HOP, partial_floors, _LEAST_PARTIALS * partial_floors.sum())
-    return Target(kept, note, cents, spectra, floors, partial_floors, shares, envelope(kept, RATE))
+    return Target(kept, note, velocity, peak, cents, spectra, floors, partial_floors, shares, envelope(kept, RATE))
 
 
 def _mono(sound: np.ndarray) -> np.ndarray:
@@ -285,20 +316,27 @@ def pitch(sound: np.ndarray) -> float | None:
 
 
 def heard(
-    target: Target, tones: Sequence[Tone], holds: Sequence[float], seed: int = 0, unit: object = None
-) -> np.ndarray:
-    """What tones sound like at the target's note and length, float32 (tones, n), each at the target's energy.
+    targets: Sequence[Target],
+    tones: Sequence[Tone],
+    holds: Sequence[Sequence[float]],
+    seed: int = 0,
+    unit: object = None,
+) -> list[np.ndarray]:
+    """What tones sound like as each target is played, float32 (tones, n) a target, each tone at the energy of all targets.
 
-    unit : a measured one that plays them, as `render_batch` takes it.
+    holds : seconds, of each tone for each target.  unit : a measured one that plays them, as `render_batch` takes it.
     """
-    items = [
-        Item(tone, [(target.note, VELOCITY, 0.0, hold)], (), seed) for tone, hold in zip(tones, holds, strict=True)
-    ]
-    sounds = render_batch(items, target.seconds, RATE, OVERSAMPLE, BATCH, channels=1, unit=unit)[..., 0]
-    energy = np.square(target.sound, dtype=np.float64).sum() / np.maximum(
-        np.square(sounds, dtype=np.float64).sum(1), 1e-12
-    )
-    return sounds * np.sqrt(np.minimum(energy, 1e8)).astype(np.float32)[:, None]
+    made, shares = [], [target.level / max(each.level for each in targets) for target in targets]
+    wanted, energy = 0.0, np.zeros(len(tones))
+    for n, (target, share) in enumerate(zip(targets, shares, strict=True)):
+        keys = [(target.note, target.velocity, 0.0, hold[n]) for hold in holds]
+        items = [Item(tone, [key], (), seed) for tone, key in zip(tones, keys, strict=True)]
+        sounds = render_batch(items, target.seconds, RATE, OVERSAMPLE, BATCH, channels=1, unit=unit)[..., 0]
+        wanted += share**2 * np.square(target.sound, dtype=np.float64).sum()
+        energy += np.square(sounds, dtype=np.float64).sum(1)
+        made.append(sounds)
+    gains = np.sqrt(np.minimum(wanted / np.maximum(energy, 1e-12), 1e8))
+    return [sounds * (gains / share).astype(np.float32)[:, None] for sounds, share in zip(made, shares, strict=True)]
 
 
 def audible(target: Target, spectra: Spectra) -> float:
@@ -321,15 +359,23 @@ def distance(target: Target, sound: np.ndarray) -> tuple[float, float]:
     return apart + SOT_WEIGHT * transport + COURSE_WEIGHT * course, apart
 
 
-class Search:
-    """A search for the tones that sound like a target; the same seed finds the same ones.
+def allowed(targets: Sequence[Target]) -> int:
+    """Tones that a search for targets tries where nothing else is asked for."""
+    seconds = sum(target.seconds for target in targets)
+    if len(targets) == 1:
+        return int(min(RENDERED / seconds, MOST_TONES))
+    return int(min(RENDERED_TOGETHER / seconds, MOST_TOGETHER))
 
-    renders : tones that it tries; default: as many as `RENDERED` and `MOST_TONES` allow.
+
+class Search:
+    """A search for the tones that sound like the targets, one or several of one tone; the same seed finds the same ones.
+
+    renders : tones that it tries; default: as many as are `allowed`.
     """
 
     def __init__(
         self,
-        target: Target,
+        targets: Sequence[Target],
         bank: Iterable[Tone] = (),
         renders: int | None = None,
         seed: int = 0,
@@ -337,8 +383,12 @@ class Search:
         learned: "Weights | None" = None,
         unit: object = None,
     ):
-        self.target, self.shown = target, shown
-        self.renders = renders or int(min(RENDERED / target.seconds, MOST_TONES))
+        self.targets, self.shown = tuple(targets), shown
+        self.renders = renders or allowed(targets)
+        notes, velocities = ({getattr(target, each) for target in targets} for each in ("note", "velocity"))
+        self.faders = (*FADERS, "vcf_key") if len(notes) > 1 else FADERS
+        told = {"key": len(notes) > 1, "dyn": len(velocities) > 1}
+        self.keyed = tuple(name for name in KEYED if told[name.split("_")[1]])
         self._bank, self._learned, self._unit = list(bank), learned, unit
         self._rng = np.random.default_rng(seed)
         self._seed = seed
@@ -348,17 +398,28 @@ class Search:
 
     def run(self, count: int = 8) -> list[Candidate]:
         """The nearest candidates, the nearest first."""
-        self._pool()
+        if len(self.targets) == 1:
+            self._pool()
+        else:
+            self._alone()
         climbs = [self._climb(start) for start in self.best(STARTS)]
+        self._sweep(climbs)
         share = (self.renders - self.done) // (2 * STARTS)
         self._together(lambda climb: climb.step(share), climbs)
         climbs = sorted(climbs, key=lambda climb: climb.best.cost)[:FINALISTS]
+        self._sweep(climbs)
         last = int(LAST_SHARE * self.renders)
         share = (self.renders - self.done - last) // FINALISTS
         self._together(lambda climb: climb.step(share), climbs)
+        self._sweep(climbs)
         share = (self.renders - self.done) // FINALISTS
         self._together(lambda climb: climb.evolve(share), climbs)
         return self.best(count)
+
+    def _sweep(self, climbs: Sequence["_Climb"]) -> None:
+        """Sweep key follow and dynamics, if there are renders left for it."""
+        if self.done + sum(len(climb.swept) for climb in climbs) <= self.renders:
+            self._together(lambda climb: climb.sweep(), climbs)
 
     def _together(self, work: Callable[[Any], object], parts: Sequence[Any]) -> None:
         """Work at several parts at once; none depends on another, so what is found does not depend on which is first."""
@@ -379,13 +440,17 @@ class Search:
                 break
         return kept
 
-    def evaluate(self, tones: Sequence[Tone], holds: Sequence[float]) -> list[Candidate]:
+    def evaluate(self, tones: Sequence[Tone], holds: Sequence[tuple[float, ...]]) -> list[Candidate]:
         """Render and compare some tones."""
         if self._stopped:
             raise KeyboardInterrupt
-        sounds = heard(self.target, tones, holds, unit=self._unit)
-        scores = [distance(self.target, sound) for sound in sounds]
-        made = [Candidate(*each, *score) for each, score in zip(zip(tones, holds, strict=True), scores, strict=True)]
+        sounds = heard(self.targets, tones, holds, unit=self._unit)
+        made = []
+        for tone, hold, *own in zip(tones, holds, *sounds, strict=True):
+            costs, apart = zip(*map(distance, self.targets, own), strict=True)
+            rare = UNLIKELY * sum(_rarity(name, tone.values()[name]) for name in self.keyed)
+            unlike = UNLIKE_HOLDS * float(np.std(np.log(hold)))
+            made.append(Candidate(tone, hold, float(np.mean(costs)) + rare + unlike, float(np.mean(apart))))
         with self._counting:
             for candidate in made:
                 known = self.found.get(candidate.tone)
@@ -399,19 +464,36 @@ class Search:
     def _pool(self) -> None:
         """Try what networks say, the tones of the bank, then factory tones and new ones, half and half, up to a share of the renders."""
         count = max(BATCH, int(POOL_SHARE * self.renders))
-        hold, told = held(self.target), []
+        (target,) = self.targets
+        hold, told = held(target), []
         if self._learned:
-            told = self._learned.tones(self.target.sound, self.target.note, count * 3 // 8, count // 8, self._seed)
+            told = self._learned.tones(target.sound, target.note, count * 3 // 8, count // 8, self._seed)
         given = [(tone, hold) for tone in self._bank]
         missing = range(max(0, count - len(given) - len(told)))
         drawn = random_tones(self._seed * 1_000_000 + n for n in missing)
         mixed = [(tone, hold) for pair in zip_longest(factory_bank().tones, drawn) for tone in pair if tone]
-        tried: dict[Tone, float] = {}
+        tried: dict[Tone, tuple[float]] = {}
         for tone, length in [*told, *given, *mixed]:
-            tried.setdefault(_tuned(tone), length)
+            tried.setdefault(_tuned(tone), (length,))
         tones = list(tried.items())[: min(max(count, len(told) + len(given)), self.renders)]
         batches = [tones[at : at + BATCH] for at in range(0, len(tones), BATCH)]
         self._together(lambda batch: self.evaluate(*zip(*batch, strict=True)), batches)
+
+    def _alone(self) -> None:
+        """Search for one of the targets, and try the nearest tones on all of them.
+
+        It is the one that tells most: of the middle note, played hardest.
+        """
+        middle = sorted(target.note for target in self.targets)[len(self.targets) // 2]
+        first = min(self.targets, key=lambda target: (abs(target.note - middle), -target.velocity))
+        renders = min(allowed([first]), int(ALONE_SHARE * self.renders))
+        alone = Search([first], self._bank, renders, self._seed, self.shown, self._learned, self._unit)
+        near = alone.run(NEAR_ALONE)
+        self.done = alone.done
+        for each in near:
+            own = tuple(each.holds[0] if target is first else held(target) for target in self.targets)
+            alike = tuple(min(each.holds[0], max(SHORTEST, target.seconds)) for target in self.targets)
+            self.evaluate([each.tone] * 2, [own, alike])
 
     def _climb(self, start: Candidate) -> "_Climb":
         return _Climb(self, start, int(self._rng.integers(1, 1 << 30)))
@@ -429,8 +511,26 @@ class _Climb:
         """Spend at most so many renders on tones with a few faders and switches moved."""
         for _ in range(renders // BATCH):
             changed = [self._moved() for _ in range(BATCH)]
-            holds = [self._held() if self._rng.random() < HOLD_CHANCE else self.best.hold for _ in changed]
+            holds = [self._held() if self._rng.random() < HOLD_CHANCE else self.best.holds for _ in changed]
             self._keep(self.search.evaluate(changed, holds))
+
+    @property
+    def swept(self) -> list[Tone]:
+        """The tone with every other state of each switch of key follow and dynamics that the targets tell."""
+        values = self.best.tone.values()
+        return [
+            self.best.tone.replace(**{name: state})
+            for name in self.search.keyed
+            for state in range(PARAMETERS[name].top + 1)
+            if state != values[name]
+        ]
+
+    def sweep(self) -> None:
+        """Spend renders on `swept`."""
+        tones = self.swept
+        for at in range(0, len(tones), BATCH):
+            part = tones[at : at + BATCH]
+            self._keep(self.search.evaluate(part, [self.best.holds] * len(part)))
 
     def evolve(self, renders: int) -> None:
         """Spend at most so many renders on CMA-ES."""
@@ -438,41 +538,69 @@ class _Climb:
             self._generation()
 
     def _moved(self) -> Tone:
-        """The tone with a few faders moved, and now and then a switch or tune fader where real tones have it."""
+        """The tone with a few faders moved, and now and then a switch or tune fader where real tones have it.
+
+        Or with a switch of key follow or dynamics flipped, and the faders that make up for it moved.
+        """
         values, rng = self.best.tone.values(), self._rng
-        count = min(1 + rng.geometric(1 / FADERS_MOVED), len(FADERS))
-        for name in rng.choice(FADERS, count, replace=False).tolist():
-            moved = values[name] + 127 * STEP * (BEND_STEP if name in BENDING else 1.0) * rng.standard_normal()
-            values[name] = int(np.clip(np.rint(moved), 0, 127))
+        if self.search.keyed and rng.random() < KEYED_CHANCE:
+            keyed = self.search.keyed
+            for name in rng.choice(keyed, min(rng.geometric(ONE_KEYED), len(keyed)), replace=False).tolist():
+                self._flip(values, name)
+                step = rng.standard_normal()
+                for fader in KEYED[name]:
+                    self._shift(values, fader, step)
+            return self.best.tone.replace(**values)
+        faders = self.search.faders
+        count = min(1 + rng.geometric(1 / FADERS_MOVED), len(faders))
+        for name in rng.choice(faders, count, replace=False).tolist():
+            self._shift(values, name, rng.standard_normal())
         if rng.random() < FLIP_CHANCE:
-            name = FLIPPED[rng.integers(len(FLIPPED))]
-            chances = real_tones().histograms[name].copy()
-            chances[values[name]] = 0.0
-            values[name] = int(rng.choice(len(chances), p=chances / chances.sum()))
+            self._flip(values, FLIPPED[rng.integers(len(FLIPPED))])
         return self.best.tone.replace(**values)
 
-    def _held(self) -> float:
-        return float(np.clip(self.best.hold * (1 + 0.1 * self._rng.standard_normal()), SHORTEST, self._longest))
+    def _shift(self, values: dict[str, int], name: str, step: float) -> None:
+        moved = values[name] + 127 * STEP * (BEND_STEP if name in BENDING else 1.0) * step
+        values[name] = int(np.clip(np.rint(moved), 0, 127))
+
+    def _flip(self, values: dict[str, int], name: str) -> None:
+        chances = real_tones().histograms[name].copy()
+        chances[values[name]] = 0.0
+        values[name] = int(self._rng.choice(len(chances), p=chances / chances.sum()))
+
+    def _held(self) -> tuple[float, ...]:
+        """The holds a little longer or shorter; of several sounds that of one alone, or all as one of them is."""
+        holds, rng = np.array(self.best.holds), self._rng
+        if len(holds) > 1:
+            one = rng.integers(len(holds))
+            if rng.random() >= OWN_HOLD_CHANCE:
+                holds[:], one = holds[one], slice(None)
+        else:
+            one = 0
+        holds[one] *= 1 + 0.1 * rng.standard_normal()
+        return tuple(np.clip(holds, SHORTEST, self._longest).tolist())
 
     @property
-    def _longest(self) -> float:
-        return max(SHORTEST, self.search.target.seconds)
+    def _longest(self) -> list[float]:
+        return [max(SHORTEST, target.seconds) for target in self.search.targets]
 
     def _generation(self) -> None:
         from jxemu.ml.evolution import cma
 
+        faders, longest = self.search.faders, np.array(self._longest)
         if self._evolution is None:
             values = self.best.tone.values()
-            begin = [*(values[name] / 127 for name in FADERS), self.best.hold / self._longest]
+            begin = [*(values[name] / 127 for name in faders), *(self.best.holds / longest)]
             options = {
                 "bounds": [0, 1], "popsize": BATCH, "seed": np.nan, "randn": lambda *shape: self._rng.standard_normal(shape), "verbose": -9,
-                "CMA_diagonal": True, "CMA_stds": [*(BEND_STEP if name in BENDING else 1.0 for name in FADERS), 1.0],
+                "CMA_diagonal": True, "CMA_stds": [*(BEND_STEP if name in BENDING else 1.0 for name in faders), *np.ones(len(longest))],
             }  # fmt: skip
             self._evolution = cma.CMAEvolutionStrategy(np.clip(begin, 0.001, 0.999), SIGMA, options)
         places = np.array(self._evolution.ask())
-        faders = np.rint(places[:, :-1] * 127).astype(int).tolist()
-        tones = [self.best.tone.replace(**dict(zip(FADERS, row, strict=True))) for row in faders]
-        made = self.search.evaluate(tones, np.maximum(places[:, -1] * self._longest, SHORTEST).tolist())
+        moved = np.rint(places[:, : len(faders)] * 127).astype(int).tolist()
+        tones = [self.best.tone.replace(**dict(zip(faders, row, strict=True))) for row in moved]
+        holds = np.maximum(places[:, len(faders) :] * longest, SHORTEST)
+        made = self.search.evaluate(tones, list(map(tuple, holds.tolist())))
         self._evolution.tell(list(places), [candidate.cost for candidate in made])
         self._keep(made)
 
@@ -493,8 +621,15 @@ def held(target: Target) -> float:
 def _tuned(tone: Tone) -> Tone:
     """The tone with its louder DCO at the key's own pitch, and what a note cannot tell at rest."""
     values = sounding(np.array([list(tone.values().values())]))[0][0]
-    plain = {"vca_level": LEVEL, **dict.fromkeys(KEYED[1:], 0)}
+    plain = {"vca_level": LEVEL, **dict.fromkeys(KEYED, 0)}
     return tone.replace(**dict(zip(PARAMETERS, values.tolist(), strict=True)) | plain)
+
+
+@cache
+def _rarity(name: str, state: int) -> float:
+    """How much rarer than the most frequent one a switch's state is among real tones, as a natural logarithm."""
+    shares = real_tones().histograms[name] + _NEVER_SEEN
+    return float(np.log(shares.max() / shares[state]))
 
 
 def _apart(a: Tone, b: Tone) -> bool:

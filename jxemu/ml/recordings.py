@@ -84,19 +84,21 @@ def judge(tone: Tone, learned: Weights | None, renders: int | None, noise_db: fl
         return None
 
     def came_to(candidate: Candidate) -> Found:
-        near = [mss(each.sound, heard(each, [candidate.tone], [candidate.hold])[0], RATE) for each in (target, truth)]
+        near = [
+            mss(each.sound, heard([each], [candidate.tone], [candidate.holds])[0][0], RATE) for each in (target, truth)
+        ]
         return Found(*near, candidate.apart, time.monotonic() - begun)
 
     found, best = {}, None
     if learned:
         begun = time.monotonic()
         told = learned.tones(target.sound, target.note, SAMPLES, 0, seed)
-        guess, *drawn = Search(target).evaluate(*zip(*told, strict=True))
+        guess, *drawn = Search([target]).evaluate([tone for tone, _ in told], [(hold,) for _, hold in told])
         found[GUESS], found[DRAWN] = came_to(guess), came_to(min(drawn, key=lambda each: each.cost))
     for name, weights in ((LISTENED, learned), (ALONE, None)):
         if weights or name == ALONE:
             begun = time.monotonic()
-            nearest = Search(target, renders=renders, seed=seed, learned=weights).run(1)[0]
+            nearest = Search([target], renders=renders, seed=seed, learned=weights).run(1)[0]
             found[name] = came_to(nearest)
             best = best or nearest
     both = min(len(target.sound), len(truth.sound))
@@ -107,7 +109,7 @@ def judge(tone: Tone, learned: Weights | None, renders: int | None, noise_db: fl
 def _reloads(target: Target, found: Candidate) -> bool:
     """Whether the sysex of a tone sounds the same to the last bit."""
     again = Bank.decode(Bank([found.tone]).encode("jx8p")[0]).tones[0]
-    first, second = heard(target, [found.tone, again], 2 * [found.hold])
+    first, second = heard([target], [found.tone, again], 2 * [found.holds])[0]
     return bool(np.array_equal(first, second))
 
 
