@@ -54,7 +54,7 @@ def test_noise_before_the_note_is_left_out(tone, noise_db):
 
 
 NOISE = np.random.default_rng(0).standard_normal((6 * RATE, 2))
-HUM = np.sin(2 * np.pi * 50 * np.arange(6 * RATE) / RATE)[:, None]
+HUM = sum(np.sin(2 * np.pi * 50 * k * np.arange(6 * RATE) / RATE + k) / k for k in (1, 2, 3, 5))[:, None]
 
 
 @pytest.mark.parametrize("noise", [0 * NOISE, 3e-4 * NOISE, 1e-2 * NOISE, 1e-2 * HUM + 1e-3 * NOISE])
@@ -63,6 +63,21 @@ def test_noise_after_the_note_is_left_out_but_a_long_release_is_not(noise):
         sound = jxemu.render(BRASS.replace(env2_r=release), [(57, 90, 0.0, 0.5)], 6.0, sample_rate=RATE)
         heard = match.prepare(sound / np.abs(sound).max() + noise, RATE)
         assert heard.seconds == pytest.approx(seconds, abs=0.35)
+
+
+@pytest.mark.parametrize("noise", [0 * NOISE, 1e-3 * NOISE, 3e-3 * HUM])
+def test_a_sustain_that_is_quieter_than_noise_might_be_is_kept_by_its_partials(noise):
+    tone = BRASS.replace(env2_d=50, env2_s=4, env1_s=10)
+    sound = jxemu.render(tone, [(45, 90, 0.0, 9.0)], 6.0, sample_rate=RATE)
+    quiet = np.abs(sound[4 * RATE :]).max() / np.abs(sound).max()
+    assert quiet < 0.03
+    assert match.prepare(sound / np.abs(sound).max() + noise, RATE).seconds == pytest.approx(match.LONGEST, abs=0.01)
+
+
+def test_hum_before_the_note_is_left_out():
+    sound = jxemu.render(BRASS, [(57, 90, 0.0, 0.6)], 1.0, sample_rate=RATE)
+    sound = np.pad(sound / np.abs(sound).max(), ((2 * RATE, 0), (0, 0))) + 1e-2 * HUM[: 3 * RATE]
+    assert match.prepare(sound, RATE).seconds == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_slow_attack_that_was_cut_free_is_kept():

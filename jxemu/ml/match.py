@@ -124,6 +124,11 @@ _QUIET_DB, _ONSET_DB, _ATTACK_DB, _ATTACK_IN_NOISE_DB = -60.0, -40.0, -25.0, -10
 _SAME_DB = 3.0  # of frames that are about as quiet as the quietest
 _ABOVE_NOISE_DB, _NOISE_SWING_DB = 8.0, 3.0  # of 5 ms, which scatter
 _LEFT_AFTER = 60  # of these frames
+_PARTIALS, _AROUND, _PARTIAL_DB = (
+    8192,
+    20,
+    8.0,
+)  # samples and bins in which partials are seen, and how far above the bins around
 _PARTIAL_SPREAD_DB = 3.0  # single partials of noise scatter more than bands do
 _LEAST_PARTIALS = 0.01  # of the floors' sum: frames that have less above them tell nothing
 _PASSED = 0.9  # of half a recording's rate: what its filters let through whole
@@ -191,6 +196,9 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None, velocity: int
         raise MatchError(f"the sound is too short ({len(mono) / RATE * 1000:.0f} ms); 20 ms are the least")
     levels = np.sqrt(np.square(mono[: frames * size]).reshape(frames, size).mean(1))
     onset, over = _onset(levels), _over(levels)
+    late = (over + len(levels)) // 2  # as `_over` looks for noise
+    rings = over < len(levels) and _goes_on(mono[max(0, onset - 1) * size : over * size], mono[late * size :])
+    over = len(levels) if rings else over
     loud = np.flatnonzero(levels > levels.max() * 10 ** (_QUIET_DB / 20))[-1] + 1
     begin, end = max(0, onset - 1) * size, min(loud, over) * size
     noise = max(mono[max(0, begin - RATE) : begin], mono[over * size :][:RATE], key=len).astype(np.float32)
@@ -203,7 +211,7 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None, velocity: int
         note = min(max(round(place), LOWEST_NOTE), HIGHEST_NOTE)
         cents = 100 * (place - note) if hertz else None
     spectra = Spectra(kept, RATE)
-    floors = noise_floors(spectra, noise, _PASSED * rate / 2 if rate < RATE else RATE / 2)
+    floors = noise_floors(spectra, noise, _PASSED * rate / 2 if rate < RATE else RATE / 2, rings)
     partial_floors = _by_partial(floors)
     shares = cumulative(kept, RATE, TRANSPORT_HOP, partial_floors, _LEAST_PARTIALS * partial_floors.sum())
     return Target(kept, note, velocity, peak, cents, spectra, floors, partial_floors, shares, envelope(kept, RATE))
@@ -233,9 +241,27 @@ def _over(levels: np.ndarray) -> int:
     return over + _LEFT_AFTER if _is_noise(left[len(left) // 2 :]) else len(levels)
 
 
+def _goes_on(note: np.ndarray, rest: np.ndarray) -> bool:
+    """Whether what is left at an even level has the partials of the note: a quiet sustain, not noise or hum."""
+    excess = []
+    for sound in (note, rest):
+        frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (0, max(0, _PARTIALS - len(sound)))), _PARTIALS)
+        power = np.square(
+            np.abs(fft.rfft(frames[:: _PARTIALS // 2] * np.hanning(_PARTIALS))[:, : _PARTIALS // 8])
+        ).mean(0)
+        level = 10 * np.log10(power + 1e-20)
+        around = np.lib.stride_tricks.sliding_window_view(np.pad(level, _AROUND, "reflect"), 2 * _AROUND + 1)
+        excess.append((power, level - np.median(around, axis=1)))
+    (power, of_note), (_, of_rest) = excess
+    loudness = np.sqrt(power) * (of_note > _PARTIAL_DB)
+    return bool((loudness * of_rest).sum() > _PARTIAL_DB * loudness.sum())
+
+
 def _above_noise(levels: np.ndarray) -> float:
-    """A level that noise does not reach, if the quietest frames are noise."""
-    return np.percentile(levels, NOISE_SHARE) * 10 ** (_ABOVE_NOISE_DB / 20)
+    """A level that noise does not reach, if the quietest frames are noise; nor hum, by the loudest frame of each period."""
+    loudest = levels[: len(levels) // 4 * 4].reshape(-1, 4).max(1)
+    pairs = (levels, _ABOVE_NOISE_DB), (loudest, _NOISE_SWING_DB)
+    return max(np.percentile(each, NOISE_SHARE) * 10 ** (above / 20) for each, above in pairs)
 
 
 def _is_noise(levels: np.ndarray) -> bool:
@@ -247,18 +273,19 @@ def _is_noise(levels: np.ndarray) -> bool:
     return bool(loud < quiet * 10 ** (_NOISE_SWING_DB / 10))
 
 
-def noise_floors(spectra: Spectra, noise: np.ndarray, highest: float) -> list[np.ndarray]:
+def noise_floors(spectra: Spectra, noise: np.ndarray, highest: float, rings: bool) -> list[np.ndarray]:
     """Levels (bands,) by scale under which a recording is only noise: `FLOOR_DB` below its peak, or where noise is.
 
     Of the bands up to `highest` Hz: a recording of a low rate tells nothing of those above.
     noise : what was recorded before the note or after it, at `RATE`. So is what is left when the note is over, and in a note
     that is held to the end each band's quietest frames, if they are far below the peak.
+    rings : the note is held to the end, however quiet.
     """
     floors = []
     for levels, (window, hop, bands) in zip(spectra.levels, MSS_SCALES, strict=True):
         loudest = levels.max(1)
         low = np.percentile(loudest, NOISE_SHARE)
-        if low < spectra.top - OVER_DB:
+        if low < spectra.top - OVER_DB and not rings:
             floor = np.median(levels[loudest < low + _SAME_DB], axis=0)
         else:
             floor = np.percentile(levels, NOISE_SHARE, axis=0)
