@@ -3,6 +3,7 @@
     python tools/bench.py            # machines, about three minutes; peers need pip install 'jxemu[bench]'
     python tools/bench.py --no-peers # only this project
     python tools/bench.py dataset    # datasets end to end, about five minutes; needs pip install 'jxemu[dataset]'
+    python tools/bench.py match      # a tone that jxemu match tries, half a minute; needs pip install 'jxemu[match]'
 
 CPU time of this process, best of several repetitions; machines differ and are shared, so read the
 ratios and not the absolute figures.
@@ -180,7 +181,42 @@ def _rate(workers: int, items: int = 1200) -> float:
     return (busy[-1][1] - busy[0][1]) / (busy[-1][0] - busy[0][0])
 
 
+def match_costs() -> dict[str, float]:
+    """CPU seconds of a tone that is tried for a recording of 2 s, by what they are spent on."""
+    from jxemu.ml import match, metrics
+    from jxemu.patch.explore import random_tones
+
+    sound = jxemu.render(TONE, [(57, 100, 0.0, 1.4)], 2.0, sample_rate=match.RATE)
+    target = match.prepare(sound, match.RATE)
+    tones, holds = list(random_tones(range(match.BATCH))), [(1.4,)] * match.BATCH
+    (sounds,) = match.heard([target], tones, holds)
+    works = {
+        "comparing it": lambda sound: match.distance(target, sound),
+        "  its log-mel spectra": lambda sound: metrics.Spectra(sound, match.RATE),
+        "  its transport": lambda sound: metrics.cumulative(
+            sound, match.RATE, match.TRANSPORT_HOP, target.partial_floors
+        ),
+        "  its course of level": lambda sound: metrics.envelope(sound, match.RATE),
+    }
+    costs = dict.fromkeys(("rendering it", *works), math.inf)
+    for _ in range(ROUNDS):  # in turns, each side's best
+        costs["rendering it"] = min(costs["rendering it"], best(lambda: match.heard([target], tones, holds), 3))
+        for name, work in works.items():
+            costs[name] = min(costs[name], best(lambda work=work: [work(sound) for sound in sounds], 3))
+    return {name: cost / len(tones) for name, cost in costs.items()}
+
+
 app = typer.Typer(add_completion=False)
+
+
+@app.command("match")
+def match_table() -> None:
+    """What a tone that jxemu match tries costs: a sound of 2 s, 16 side by side."""
+    table = Table("what", "ms of CPU time", "ratio", title="jxemu bench match")
+    costs = match_costs()
+    for name, cost in costs.items():
+        table.add_row(name, f"{cost * 1000:.2f}", f"{cost / costs['rendering it']:.2f}")
+    Console().print(table)
 
 
 @app.command("dataset")
