@@ -168,13 +168,15 @@ def test_a_tone_of_a_bank_that_is_given_is_found_though_another_unit_played_it()
 
 
 def test_search_comes_much_nearer_than_the_pool_it_starts_from():
-    seen = []
     target = match.prepare(recording(BRASS.replace(vcf_freq=37, vcf_res=40, env1_a=40, mix_dco1=80)), 48_000)
-    search = match.Search([target], renders=480, shown=lambda done, apart: seen.append((done, apart)))
-    best = search.run()[0]
-    pool = [apart for done, apart in seen if done <= 0.36 * 480]
-    assert search.done <= 480
-    assert best.apart < 0.8 * pool[-1]
+    pool, found = [], []
+    for seed in range(3):
+        seen = []
+        search = match.Search([target], (), 480, seed, lambda done, apart, seen=seen: seen.append((done, apart)))
+        found.append(search.run()[0].apart)
+        assert search.done <= 480
+        pool.append([apart for done, apart in seen if done <= 0.36 * 480][-1])
+    assert np.mean(found) < 0.85 * np.mean(pool)
 
 
 def takes(tone, keys, **how):

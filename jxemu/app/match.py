@@ -50,7 +50,7 @@ def match(
         typer.Option(help="Folder of trained weights (jxemu ml weights); default: where that command puts them."),
     ] = None,
 ) -> None:
-    """Find a tone that sounds like a recording: networks listen to it, if they were trained, and tones are tried on the emulator."""
+    """Find a tone that sounds like a recording, or like several of one tone: networks listen, if they were trained, and tones are tried on the emulator."""
     try:
         import matplotlib  # noqa: F401 - needed at the end: better said before
 
