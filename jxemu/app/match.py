@@ -122,7 +122,8 @@ def match(
 def _each(option: str, given: list[int] | None, sounds: Sequence[Path]) -> list[int] | list[None]:
     if given and len(given) != len(sounds):
         times = "once" if len(given) == 1 else f"{len(given)} times"
-        fail(f"{option} is given {times} for {len(sounds)} sounds; give it once for each, in their order")
+        what = "one sound" if len(sounds) == 1 else f"{len(sounds)} sounds"
+        fail(f"{option} is given {times} for {what}; give it once for each, in their order")
     return given or [None] * len(sounds)
 
 
@@ -206,7 +207,7 @@ def _draw(
     figure = Figure(figsize=(16, 1.2 + 2.6 * rows))  # laid out by hand: matplotlib's own layout draws it all twice
     figure.suptitle(f"{best.tone.name}, {best.apart:.1f} dB apart", parse_math=False)
     high = figure.get_figheight()
-    grid = {"left": 0.04, "right": 0.99, "bottom": 0.45 / high, "top": 1 - 0.75 / high, "wspace": 0.2, "hspace": 0.35}
+    grid = {"left": 0.04, "right": 0.99, "bottom": 0.45 / high, "top": 1 - 0.75 / high, "wspace": 0.25, "hspace": 0.35}
     for axes, target, sound, name in zip(
         figure.subplots(rows, 4, squeeze=False, gridspec_kw=grid), targets, made, names, strict=True
     ):
