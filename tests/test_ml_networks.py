@@ -77,11 +77,21 @@ def test_certain_outputs_read_as_their_parameters_and_cost_nothing():
     assert space.loss(out, p, torch.ones_like(p)).max() < 1e-6
 
 
-def test_a_switch_is_read_as_the_mean_of_its_chances_and_decided_as_the_likeliest():
-    space = Space(("hpf",))
+@pytest.mark.parametrize(("name", "state"), [("dco1_wave", 3), ("vcf_dyn", 2)])
+def test_a_switch_is_read_as_a_mean_and_decided_as_the_likeliest_state_or_the_middle_amount(name, state):
+    space = Space((name,))
     out = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
     assert space.read(out).item() == pytest.approx((0.2 + 0.6 + 1.2) / 3)
-    assert space.decided(out).item() == 1.0
+    assert space.decided(out).item() == pytest.approx(state / 3)
+
+
+def test_the_middle_state_has_the_least_error_under_its_chances():
+    space = Space(("env1_key",))
+    out = torch.randn(200, 4)
+    told = 3 * space.decided(out)
+    errors = (torch.arange(4)[:, None] - torch.arange(4)).abs() * out.softmax(1)[:, None]  # items, told, true
+    least = errors.sum(2).min(1).values
+    assert torch.allclose(errors.sum(2).gather(1, told.round().long())[:, 0], least, atol=1e-6)
 
 
 def test_values_of_a_tone_go_through_p_and_come_back():
@@ -486,6 +496,16 @@ def test_errors_are_told_of_the_targets_in_which_a_parameter_is_heard(toy):
     found = bench._heard_rows(two, {"a guess": guess}, there)["parameters"]
     assert found[two.names[0]] == {"heard": 0.5, "MAE": {"a guess": pytest.approx(0.3)}}
     assert found[two.names[1]] == {"heard": 0.0, "MAE": {"a guess": None}}
+
+
+def test_the_errors_of_key_follow_and_dynamics_are_also_told_as_one(toy):
+    data = bench._first(table(toy, "test", ["mel"]), 2)
+    data = replace(data, names=("vcf_key", "vcf_freq", "mix_dyn", "vca_dyn"), p=data.p[:, :4])
+    guess = data.p.numpy() + np.array([0.1, 0.5, 0.7, 0.3], np.float32)
+    there = np.array([[True, True, False, True], [True, True, False, False]])
+    assert bench._heard_rows(data, {"one": guess}, there)["key follow and dynamics"] == {"one": pytest.approx(0.2)}
+    there[:, [0, 2, 3]] = False
+    assert bench._heard_rows(data, {"one": guess}, there)["key follow and dynamics"] is None
 
 
 # --- a critic ---

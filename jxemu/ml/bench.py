@@ -18,6 +18,7 @@ from scipy import stats
 from jxemu.ml.data import Table, table
 from jxemu.ml.flow import GUIDANCE
 from jxemu.ml.metrics import (
+    PLAYED,
     SOUND_METRICS,
     SWITCHES,
     Spectra,
@@ -212,19 +213,18 @@ def bench(
     groups |= {name: plans_of_tones(spec, tones[:count], plans) for name, tones in banks.items()}
     for name, chosen in groups.items():
         target = targets_of(spec, chosen, rendered(spec, chosen))
-        found = {}
+        told = guessers.baselines(target.heard, len(chosen)) | guessers.guesses(target.heard, target.keys, True)
         if chosen is plans:
             first = _first(judged, len(plans))
             if searches:
-                found[searches.name] = searches.found(
+                told[searches.name] = searches.found(
                     spec, plans, learned.names, lambda done, total: tick("searching", done, total)
                 )
-                report["parameters"] |= {name: _parameter_row(first, p) for name, p in found.items()}
+                report["parameters"][searches.name] = _parameter_row(first, told[searches.name])
             there = audible(spec, target, learned.names, lambda done, total: tick("what can be heard", done, total))
-            guesses = {name: p[: len(plans)] for name, p in rows.items()}
-            report["heard"] = _heard_rows(first, guesses | found, there)
+            report["heard"] = _heard_rows(first, told, there)
         report["sounds"][name] = _sound_rows(
-            guessers, target, found, lambda done, total, name=name: tick(name, done, total)
+            guessers, target, told, lambda done, total, name=name: tick(name, done, total)
         )
     return report
 
@@ -276,13 +276,18 @@ def audible(
 
 
 def _heard_rows(data: Table, guesses: Mapping[str, np.ndarray], there: np.ndarray) -> dict[str, Any]:
-    """For each parameter the share of targets in which it can be heard, and the mean error of every guess over them."""
+    """For each parameter the share of targets in which it can be heard, and the mean error of every guess over them.
+
+    Beside them the mean of these errors over key follow and dynamics, as far as they are among the parameters and heard at all.
+    """
     rows = {}
     for n, name in enumerate(data.names):
         on, truth = there[:, n], data.p[:, n].numpy()
         errors = {who: float(np.abs(p[on, n] - truth[on]).mean()) if on.any() else None for who, p in guesses.items()}
         rows[name] = {"heard": float(on.mean()), "MAE": errors}
-    return {"targets": len(data), "parameters": rows}
+    known = [rows[name]["MAE"] for name in PLAYED if name in rows and rows[name]["heard"]]
+    played = {who: float(np.mean([errors[who] for errors in known])) for who in guesses} if known else None
+    return {"targets": len(data), "parameters": rows, "key follow and dynamics": played}
 
 
 def calibration(data: Table, p: np.ndarray, seed: int) -> dict[str, Any]:
@@ -321,16 +326,15 @@ def twins(data: Table, p: np.ndarray) -> dict[str, Any]:
 
 
 def _sound_rows(
-    guessers: Guessers, target: Targets, searched: Mapping[str, np.ndarray], tick: Callable[[int, int], None]
+    guessers: Guessers, target: Targets, told: Mapping[str, np.ndarray], tick: Callable[[int, int], None]
 ) -> dict[str, Any]:
     spec, names = guessers.spec, guessers.learned.names
     count = len(target.plans)
-    rows = guessers.baselines(target.heard, count) | guessers.guesses(target.heard, target.keys, True) | searched
     drawn = guessers.samples(target.heard, target.keys, GUIDANCE)
-    total = 1 + len(rows) + len(drawn)
+    total = 1 + len(told) + len(drawn)
     tick(0, total)
     found = {"renderer's floor": _compared(spec, target, rendered(spec, target.plans, FLOOR_UNIT))}
-    for name, p in rows.items():
+    for name, p in told.items():
         found[name] = _compared(spec, target, rendered(spec, changed(target.plans, names, p)))
         tick(len(found), total)
     for name, p in drawn.items():
@@ -403,12 +407,14 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += [
         "", "![squared error by parameter](parameters.png)", "", "## What can be heard", "",
         f"Of the first {heard['targets']} targets, those in which a parameter can be heard: a switch in a state beside its own, a fader "
-        f"{MOVED} of 127 away, changes the sound (MSS) by more than another unit of the machine does. Mean errors on 0..1 over them:", "",
+        f"{MOVED} of 127 away, changes the sound (MSS) by more than another unit of the machine does. Mean errors on 0..1 over them, of the tones that are told, with switches in one state:", "",
         f"| parameter | heard in | {' | '.join(shown)} |", f"|{'---|' * (len(shown) + 2)}",
     ]  # fmt: skip
     for name, row in heard["parameters"].items():
         each = " | ".join(number(error) for error in row["MAE"].values())
         lines.append(f"| {name} | {row['heard']:.0%} | {each} |")
+    if played := heard["key follow and dynamics"]:
+        lines.append(f"| key follow and dynamics, the mean | | {' | '.join(map(number, played.values()))} |")
     lines.append("")
     if ours := {n: m for n, m in report["models"].items() if m["network"] in THESIS_TABLE}:
         lines += [

@@ -32,7 +32,7 @@ class WeightsError(ValueError):
 class Weights:
     """Hears a recording, and says which tones may have made it.
 
-    hears : of a sound's features, and its note and velocity: p of the likeliest tone, p with the least error, and an embedding.
+    hears : of a sound's features, and its note and velocity: p of the tone to be played, p with the least error, and an embedding.
     draws : moves points by a step of the flow, given an embedding, and reads p from them.
     times : at which a step begins.  features : what is heard.  names : of the columns of p, the last one the hold.
     told, values, hold : known sounds: what the ear said of them, and what they are.

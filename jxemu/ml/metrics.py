@@ -192,6 +192,10 @@ SOUND_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
 # --- parameters ----------------------------------------------------------------------------------
 
 SWITCHES = tuple(name for name, row in PARAMETERS.items() if row.labels)
+AMOUNTS = tuple(name for name in SWITCHES if name.endswith(("_key", "_dyn")))
+"""Switches whose states are steps of an amount."""
+PLAYED = ("vcf_key", *AMOUNTS)
+"""Key follow and dynamics: what one note at one velocity cannot tell."""
 _PAIRS = {f"dco1_{what}": f"dco2_{what}" for what in ("range", "wave", "tune", "lfo", "env")} | {"mix_dco1": "mix_dco2"}
 
 

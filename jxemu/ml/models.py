@@ -115,9 +115,13 @@ class Model:
         return torch.cat(parts).float()
 
     def guess(self, x: Tensor, keys: Tensor, decided: bool = False) -> np.ndarray:
-        """The p (items, names) of each sound, with the least squared error; or `decided`, each switch in its likeliest state."""
-        out = self._through(self.network, x, keys)
+        """The p (items, names) of each sound, with the least squared error; or `decided`, each switch in one state."""
+        out = self.outputs(x, keys)
         return (self.space.decided(out) if decided else self.space.read(out)).cpu().numpy()
+
+    def outputs(self, x: Tensor, keys: Tensor) -> Tensor:
+        """Outputs (items, width) of its `Space`."""
+        return self._through(self.network, x, keys)
 
     def embed(self, x: Tensor, keys: Tensor) -> Tensor:
         """What an `Ear` heard (items, size)."""
@@ -323,12 +327,14 @@ def _by_pitch(colour: Tensor, octaves: Tensor) -> Tensor:
 
 
 def scores(model: Model, data: Table) -> dict[str, dict[str, float]]:
-    """Errors of guesses: over all parameters, and each by name, its MAE also where it can be heard (None: nowhere).
+    """Errors of guesses: over all parameters, and each by name.
 
+    The MAE of each is also told where it does something (None: nowhere), with switches in one state, as in a tone to be played.
     Of a flow, the guess is the regressor's it listens with.
     """
-    guess, truth, names = model.guess(data.x, data.keys), data.p.numpy(), data.names
-    heard = mae_where_heard(data, guess)
+    out, truth, names = model.outputs(data.x, data.keys), data.p.numpy(), data.names
+    guess = model.space.read(out).cpu().numpy()
+    heard = mae_where_heard(data, model.space.decided(out).cpu().numpy())
     found = {"all": parameter_errors(truth, guess, names)}
     found["all"]["swap-aware MSE"] = swap_aware_mse(truth, guess, names, is_symmetric(data.values))
     for n, name in enumerate(names):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jxemu.ml.metrics import SWITCHES, is_symmetric, swapped
+from jxemu.ml.metrics import AMOUNTS, SWITCHES, is_symmetric, swapped
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.render.spec import NAMES
 
@@ -61,10 +61,18 @@ class Space:
         return p
 
     def decided(self, out: Tensor) -> Tensor:
-        """As `read`, but a choice is in its likeliest state: a tone to be played."""
+        """As `read`, but a choice is in one state: a tone to be played.
+
+        Of `metrics.AMOUNTS` the middle one, which has the least error under its probabilities; else the likeliest.
+        """
         p = self.read(out)
         for place, first, states in self.choices:
-            p[:, place] = out[:, first : first + states].argmax(1).to(p.dtype) / (states - 1)
+            logits = out[:, first : first + states]
+            if self.names[place] in AMOUNTS:
+                state = (logits.softmax(1).cumsum(1)[:, :-1] < 0.5).sum(1)
+            else:
+                state = logits.argmax(1)
+            p[:, place] = state.to(p.dtype) / (states - 1)
         return p
 
     def tokens(self, p: Tensor, beyond: float = 0.0) -> Tensor:
