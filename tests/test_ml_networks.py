@@ -16,6 +16,7 @@ from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import GUIDANCE, STEPS, TokenVelocity, Velocity
 from jxemu.ml.metrics import swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local
+from jxemu.ml.recordings import Recorder
 from jxemu.ml.retrieval import Index
 from jxemu.ml.space import Space, active, ordered, weights_of
 from jxemu.ml.train import Schedule, agrees
@@ -701,30 +702,55 @@ def test_weights_that_cannot_be_used_are_said(weights, studio, name, data, why):
 def test_match_is_judged_with_and_without_weights(weights, studio):
     judged = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "2", "--renders", "64", "--weights", weights)
     assert judged.exit_code == 0, judged.stderr
-    report = json.loads((studio / "judged/recordings.json").read_text())
-    assert list(report["table"]) == [recordings.GUESS, recordings.DRAWN, recordings.LISTENED, recordings.ALONE]
-    assert all(each["reloads"] and each["noise"] > 1 for each in report["recordings"])
-    assert report["table"][recordings.LISTENED]["apart"] <= report["table"][recordings.DRAWN]["apart"]
+    table = json.loads((studio / "judged/table.json").read_text())
+    assert list(table) == [recordings.GUESS, recordings.DRAWN, recordings.LISTENED, recordings.ALONE]
+    assert table[recordings.LISTENED]["apart"] <= table[recordings.DRAWN]["apart"]
+    rows = json.loads((studio / "judged/recordings.json").read_text())["targets"]
+    assert all(each["reloads"] and each["noise"] > 1 for each in rows)
     assert (studio / "judged/recordings.png").exists()
-    assert "without its noise it is" in judged.stdout
-    alone = run("ml", "judge", "bank.syx", "-o", "judged", "-n", "1", "--renders", "64", "--noise", "-42")
+    assert "played to it it is" in judged.stdout
+    noisy = ("-n", "1", "--renders", "64", "--noise", "-42", "--rate", "16000")
+    alone = run("ml", "judge", "bank.syx", "-o", "alone", *noisy)
     assert alone.exit_code == 0, alone.stderr
-    assert "noise at -42 dB" in alone.stdout
-    assert list(json.loads((studio / "judged/recordings.json").read_text())["table"]) == [recordings.ALONE]
+    assert "at 16000 Hz with noise at -42 dB" in alone.stdout
+    assert list(json.loads((studio / "alone/table.json").read_text())) == [recordings.ALONE]
+    other = run("ml", "judge", "bank.syx", "-o", "judged", *noisy)
+    assert other.exit_code == 2
+    assert "is of another list of recordings" in other.stderr
 
 
-@pytest.mark.parametrize("noise_db", [-60, -30])
-def test_a_recording_is_of_another_unit_with_noise_and_silence_before_it(noise_db):
-    sound, clean, note = recordings.recording(Tone(), 3, noise_db)
-    assert np.array_equal(sound, recordings.recording(Tone(), 3, noise_db)[0])
+def test_recordings_that_are_judged_go_on_where_they_were_stopped(tmp_path, monkeypatch):
+    tones, own = [Tone(), Tone(vcf_freq=40), Tone(mix_dco1=0, mix_dco2=0, vca_level=0)], recordings.judge
+    whole = recordings.judge_all(tones, None, 32, Recorder(), 0, tmp_path / "whole")
+
+    def stopped(tone, *rest):
+        if tone == tones[1]:
+            raise KeyboardInterrupt
+        return own(tone, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recordings, "judge", stopped)
+        recordings.judge_all(tones, None, 32, Recorder(), 0, tmp_path / "parts")
+    seen = []
+    found = recordings.judge_all(tones, None, 32, Recorder(), 0, tmp_path / "parts", seen.append)
+    assert seen == [1, 2, 3]
+    assert [each.found[recordings.ALONE].mss for each in found] == [each.found[recordings.ALONE].mss for each in whole]
+
+
+@pytest.mark.parametrize(("noise_db", "rate"), [(-60, 48_000), (-30, 48_000), (-50, 8_000)])
+def test_a_recording_is_of_another_unit_with_noise_and_silence_before_it(noise_db, rate):
+    recorder = Recorder(noise_db, rate)
+    sound, played, note = recorder.recording(Tone(), 3)
+    assert np.array_equal(sound, recorder.recording(Tone(), 3)[0])
     assert 36 <= note < 78
-    noise = sound - clean
-    assert 20 * np.log10(noise.std() / np.abs(clean).max()) == pytest.approx(noise_db, abs=0.5)
-    assert not clean[: recordings.RECORDED_RATE // 25].any()
+    assert len(sound) == pytest.approx(len(played) * rate / recordings.PLAYED_RATE, abs=1)
+    silence = sound[: rate // 25]
+    assert not played[: recordings.PLAYED_RATE // 25].any()
+    assert 20 * np.log10(silence.std() / np.abs(sound).max()) == pytest.approx(noise_db, abs=1)
 
 
 def test_tones_that_cannot_be_heard_are_not_judged():
-    assert recordings.judge(Tone(mix_dco1=0, mix_dco2=0, vca_level=0), None, 64, -50.0) is None
+    assert recordings.judge(Tone(mix_dco1=0, mix_dco2=0, vca_level=0), None, 64) is None
 
 
 def test_the_commands_offer_what_there_is():

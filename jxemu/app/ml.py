@@ -240,9 +240,10 @@ def judge(
     noise: Annotated[
         float, typer.Option(min=-120.0, max=-10.0, help="Noise of the recordings, in dB beside their peak.")
     ] = -50.0,
+    rate: Annotated[int, typer.Option(min=4_000, max=192_000, help="Sample rate of the recordings, in Hz.")] = 48_000,
     seed: Annotated[int, typer.Option(min=0, help="Of what is played, and of the searches.")] = 0,
 ) -> None:
-    """Measure jxemu match: tones that another unit plays into a noisy recording, found again."""
+    """Measure jxemu match: tones that another unit plays into a noisy recording, found again; the same command goes on where it was stopped."""
     try:
         from jxemu.ml import recordings
     except ImportError as error:
@@ -251,25 +252,24 @@ def judge(
     if not tones:
         fail(f"{', '.join(map(str, bank))}: there are no tones in it")
     chosen = [tones[n] for n in sorted({round(x) for x in np.linspace(0, len(tones) - 1, min(count, len(tones)))})]
-    learned = match.trained_weights(trained)
+    learned, recorder = match.trained_weights(trained), recordings.Recorder(noise, rate)
     with Progress(
         TextColumn("recordings"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn(), console=console
     ) as bar:  # fmt: skip
         task = bar.add_task("", total=len(chosen))
-        judged = []
         try:
-            for n, tone in enumerate(chosen):
-                if found := recordings.judge(tone, learned, renders, noise, seed + n):
-                    judged.append(found)
-                    recordings.write(judged, output)
-                bar.update(task, advance=1)
+            judged = recordings.judge_all(
+                chosen, learned, renders, recorder, seed, output, lambda done: bar.update(task, completed=done)
+            )
         except OSError as error:
             fail(f"cannot write {output}: {error.strerror}")
+        except ValueError as error:
+            fail(str(error))
         except KeyboardInterrupt:
-            fail(f"stopped; {output} holds the {len(judged)} that were done")
+            fail(f"stopped; recordings that are done stay in {output}, the same command goes on")
     if not judged:
         fail("none of these tones can be heard")
-    typer.echo(recordings.markdown(judged))
+    typer.echo(recordings.markdown(judged, recorder))
 
 
 @app.command()

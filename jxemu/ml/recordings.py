@@ -2,12 +2,15 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import soxr
 
+from jxemu.ml.kept import earlier, keep
 from jxemu.ml.listening import Weights
 from jxemu.ml.match import RATE, Candidate, MatchError, Search, Target, heard, prepare
 from jxemu.ml.metrics import bootstrap, mss
@@ -16,8 +19,9 @@ from jxemu.patch.tone import Tone
 from jxemu.render.offline import render
 
 FIELDS = "recorded", "mss", "apart", "seconds"
-UNIT, RECORDED_RATE = 7, 48_000
-"""The other unit; Hz of the recording."""
+JSON = "recordings.json"
+UNIT, PLAYED_RATE = 7, 48_000
+"""The other unit; Hz at which it plays."""
 
 SAMPLES = 64
 """Tones of the flow, of which the nearest counts."""
@@ -44,42 +48,49 @@ class Found:
 class Judged:
     """A recording: its tone, the key that was played and the one that was heard, whether the sysex of what was found sounds the same, all ways.
 
-    noise_db : noise of the recording beside its peak.
-    noise : MSS in dB from the recording to the same sound without its noise; no tone can be expected to come nearer.
+    noise : MSS in dB from the recording to what was played to it; no tone can be expected to come nearer.
     """
 
     tone: str
     note: int
     heard: int
     reloads: bool
-    noise_db: float
     noise: float
     found: dict[str, Found]
 
 
-def recording(tone: Tone, seed: int, noise_db: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """What a recorder has of a tone, float32 (n, 2) at `RECORDED_RATE`, the same without noise, and the note: any key, velocity and length.
+@dataclass(frozen=True)
+class Recorder:
+    """What tones are recorded by.
 
-    noise_db : its noise beside the peak.
+    noise_db : its noise beside the peak of a recording.  rate : Hz.
     """
-    rng = np.random.default_rng(seed)
-    note, velocity, hold = int(rng.integers(36, 78)), int(rng.integers(50, 121)), float(rng.uniform(0.4, 1.6))
-    sound = render(tone, [(note, velocity, 0.0, hold)], hold + 0.8, sample_rate=RECORDED_RATE, seed=UNIT)
-    sound = np.pad(sound, ((int(rng.uniform(0.05, 0.4) * RECORDED_RATE), 0), (0, 0)))
-    noise = rng.standard_normal(sound.shape) * np.abs(sound).max() * 10 ** (noise_db / 20)
-    return (sound + noise).astype(np.float32), sound, note
+
+    noise_db: float = -50.0
+    rate: int = PLAYED_RATE
+
+    def recording(self, tone: Tone, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """What it has of a tone, float32 (n, 2), what was played to it at `PLAYED_RATE`, and the note: any key, velocity and length."""
+        rng = np.random.default_rng(seed)
+        note, velocity, hold = int(rng.integers(36, 78)), int(rng.integers(50, 121)), float(rng.uniform(0.4, 1.6))
+        played = render(tone, [(note, velocity, 0.0, hold)], hold + 0.8, sample_rate=PLAYED_RATE, seed=UNIT)
+        played = np.pad(played, ((int(rng.uniform(0.05, 0.4) * PLAYED_RATE), 0), (0, 0)))
+        sound = played if self.rate == PLAYED_RATE else soxr.resample(played, PLAYED_RATE, self.rate)
+        noise = rng.standard_normal(sound.shape) * np.abs(sound).max() * 10 ** (self.noise_db / 20)
+        return (sound + noise).astype(np.float32), played, note
 
 
-def judge(tone: Tone, learned: Weights | None, renders: int | None, noise_db: float, seed: int = 0) -> Judged | None:
+def judge(
+    tone: Tone, learned: Weights | None, renders: int | None, recorder: Recorder = Recorder(), seed: int = 0
+) -> Judged | None:
     """Find a tone by its recording, its pitch unknown; None for one that cannot be heard.
 
     learned : what listens; without, the search goes alone.  renders : tones that a search tries, as `Search` takes it.
-    noise_db : noise of the recording beside its peak.
     """
-    sound, clean, note = recording(tone, seed, noise_db)
+    sound, played, note = recorder.recording(tone, seed)
     try:
-        target = prepare(sound, RECORDED_RATE)
-        truth = prepare(clean, RECORDED_RATE, target.note)
+        target = prepare(sound, recorder.rate)
+        truth = prepare(played, PLAYED_RATE, target.note)
     except MatchError:
         return None
 
@@ -103,7 +114,40 @@ def judge(tone: Tone, learned: Weights | None, renders: int | None, noise_db: fl
             best = best or nearest
     both = min(len(target.sound), len(truth.sound))
     noise = mss(target.sound[:both], truth.sound[:both], RATE)
-    return Judged(tone.name.strip(), note, target.note, _reloads(target, best), noise_db, noise, found)
+    return Judged(tone.name.strip(), note, target.note, _reloads(target, best), noise, found)
+
+
+def judge_all(
+    tones: Sequence[Tone], learned: Weights | None, renders: int | None, recorder: Recorder, seed: int, folder: Path,
+    tick: Callable[[int], None] = lambda done: None,
+) -> list[Judged]:  # fmt: skip
+    """`judge` tones and write the report to a folder after each; the same call goes on where it was stopped.
+
+    What cannot be heard is not among them. Raises OSError, and ValueError for a folder of other recordings.
+    """
+    asked = {
+        "tones": [bytes(tone.values().values()).hex() for tone in tones], "weights": learned.of if learned else None,
+        "renders": renders, **asdict(recorder), "seed": seed,
+    }  # fmt: skip
+    rows: list[dict[str, Any] | None] = earlier(folder / JSON, asked, "list of recordings")
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in range(len(rows), len(tones)):
+        tick(n)
+        found = judge(tones[n], learned, renders, recorder, seed + n)
+        rows.append(asdict(found) if found else None)
+        keep(folder / JSON, asked, rows)
+        if found:
+            write(_judged(rows), recorder, folder)
+    tick(len(tones))
+    return _judged(rows)
+
+
+def _judged(rows: Sequence[dict[str, Any] | None]) -> list[Judged]:
+    return [
+        Judged(**{**row, "found": {name: Found(**found) for name, found in row["found"].items()}})
+        for row in rows
+        if row
+    ]
 
 
 def _reloads(target: Target, found: Candidate) -> bool:
@@ -127,7 +171,7 @@ def table(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
     return rows
 
 
-def markdown(judged: Sequence[Judged]) -> str:
+def markdown(judged: Sequence[Judged], recorder: Recorder) -> str:
     """The report for people."""
     rows = table(judged)
 
@@ -137,10 +181,10 @@ def markdown(judged: Sequence[Judged]) -> str:
 
     lines = [
         "# Tones found again by recordings of another unit", "",
-        f"{len(judged)} recordings of unit {UNIT} at {RECORDED_RATE} Hz with noise at {judged[0].noise_db:g} dB, stereo, of unknown pitch; "
+        f"{len(judged)} recordings of unit {UNIT} at {recorder.rate} Hz with noise at {recorder.noise_db:g} dB, stereo, of unknown pitch; "
         f"the sysex of {sum(each.reloads for each in judged)} tones sounds the same when it is loaded. Medians, in dB"
         f"{', and how far they are below those of the guess' if GUESS in rows else ''}. "
-        f"From a recording to the same sound without its noise it is {np.median([each.noise for each in judged]):.2f} dB.", "",
+        f"From a recording to what was played to it it is {np.median([each.noise for each in judged]):.2f} dB.", "",
         "| | MSS to the tone itself | mean and its 95 % interval | MSS to the recording, noise and all | as match prints it | seconds, the longest |",
         "|---|---|---|---|---|---|",
         *(
@@ -168,10 +212,8 @@ def draw(judged: Sequence[Judged], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def write(judged: Sequence[Judged], folder: Path) -> None:
-    """recordings.json, recordings.md and recordings.png. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    report = {"table": table(judged), "recordings": [asdict(each) for each in judged]}
-    (folder / "recordings.json").write_text(json.dumps(report, indent=1) + "\n")
-    (folder / "recordings.md").write_text(markdown(judged))
+def write(judged: Sequence[Judged], recorder: Recorder, folder: Path) -> None:
+    """table.json, recordings.md and recordings.png. Raises OSError."""
+    (folder / "table.json").write_text(json.dumps(table(judged), indent=1) + "\n")
+    (folder / "recordings.md").write_text(markdown(judged, recorder))
     draw(judged, folder / "recordings.png")
