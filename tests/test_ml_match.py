@@ -6,11 +6,14 @@ import pytest
 import soundfile
 import soxr
 from commands import call
+from typer.testing import CliRunner
 
 import jxemu
+from jxemu.app.cli import app
 from jxemu.ml import match
 from jxemu.patch.bank import Bank, load_bank
 from jxemu.patch.explore import SECTIONS
+from jxemu.patch.factory import factory_bank
 
 RATE = match.RATE
 BRASS = jxemu.Tone("BRASS", dco2_wave="saw", mix_dco2=90, dco2_fine=70, vcf_freq=50, vcf_env=50, env1_d=60, env1_s=40)
@@ -126,7 +129,8 @@ def test_silence_before_the_note_is_left_out_and_long_sounds_are_cut():
         (np.zeros(9999), "silent"),
         (np.arange(50.0), "too short"),
         (np.full(9999, np.nan), "no numbers"),
-        (np.zeros(0), "silent"),
+        (np.zeros(0), "no sound"),
+        (np.array([0.0, np.inf, 1.0] * 99), "no numbers"),
     ],
 )
 def test_what_is_no_sound_is_refused(sound, why):
@@ -296,7 +300,11 @@ def test_the_command_writes_a_tone_that_makes_what_it_says(tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     ("name", "data", "why"),
-    [("gone.wav", None, "there is no such file"), ("bad.wav", b"nonsense", "cannot read bad.wav")],
+    [
+        ("gone.wav", None, "there is no such file"),
+        ("bad.wav", b"nonsense", "cannot read bad.wav"),
+        (".", None, "it is no file"),
+    ],
 )
 def test_a_file_that_is_no_sound_is_one_sentence(tmp_path, monkeypatch, name, data, why):
     monkeypatch.chdir(tmp_path)
@@ -320,6 +328,29 @@ def test_the_recording_is_never_written_over(tmp_path, monkeypatch):
     assert (tmp_path / "horn.wav").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("-o", "no/such/x.syx"), "x.syx: No such file or directory"),
+        (("-o", "folder.syx"), "it is not a plain file"),
+        (("-o", "x.syx", "--bank", "bank.syx", "--renders", "64"), "too few to try the 64 tones of the banks"),
+        (("-o", "x.syx", "--bank", "patches.syx"), "patches.syx: there are no tones in it"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_the_search(tmp_path, monkeypatch, arguments, why):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write(tmp_path / "horn.wav", recording(BRASS), 48_000)
+    (tmp_path / "folder.syx").mkdir()
+    bank = factory_bank()
+    for name, part in (("bank", Bank(bank.tones)), ("patches", Bank([], bank.patches))):
+        (tmp_path / f"{name}.syx").write_bytes(b"".join(part.encode("apr" if part.patches else "jx8p")))
+    monkeypatch.setattr(match.Search, "run", None)
+    result = CliRunner().invoke(app, ["match", "horn.wav", *arguments])
+    assert result.exit_code == 2
+    assert why in result.stderr
+    assert not list(tmp_path.glob(".x*"))
+
+
 def test_tones_of_a_bank_are_all_tried_and_others_beside():
     target = match.prepare(recording(BRASS), 48_000)
     bank = [BRASS.replace(vcf_freq=n) for n in range(40)]
@@ -328,3 +359,15 @@ def test_tones_of_a_bank_are_all_tried_and_others_beside():
     tried = {tone.vcf_freq for tone in search.found if tone.name == "BRASS" and tone.env1_d == 60}
     assert tried >= set(range(40))
     assert len({tone.name for tone in search.found}) > 3
+    assert match.Search([target], bank).renders == match.allowed([target]) + 40
+
+
+def test_a_tone_that_is_hidden_is_not_among_those_that_a_search_begins_with():
+    factory = factory_bank().tones[5]
+    target = match.prepare(recording(factory), 48_000)
+    pools = []
+    for hidden in ([], [factory]):
+        search = match.Search([target], renders=1200, hidden=hidden)
+        search._pool()
+        pools.append(set(search.found))
+    assert pools[0] - pools[1] == {match._tuned(factory)}

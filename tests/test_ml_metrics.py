@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from jxemu.ml import metrics
+from jxemu.patch.tone import Tone
 from jxemu.render.features import mel_bands, spectra
+from jxemu.render.spec import NAMES
 
 RATE = 16_000
 
@@ -91,8 +93,17 @@ def test_the_course_of_level_is_compared_without_the_level():
 
 def test_parameter_errors_are_those_of_the_definitions():
     truth, guess = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[0.5, 1.0], [0.5, 0.0]])
-    found = metrics.parameter_errors(truth, guess, ("vcf_freq", "vca_mode"))
-    assert found == {"MSE": 0.125, "RMSE": pytest.approx(0.125**0.5), "MAE": 0.25, "R2": 0.5, "switches": 1.0}
+    decided = np.array([[0.5, 1.0], [0.5, 1.0]])
+    found = metrics.parameter_errors(truth, guess, ("vcf_freq", "vca_mode"), decided)
+    assert found == {"MSE": 0.125, "RMSE": pytest.approx(0.125**0.5), "MAE": 0.25, "R2": 0.5, "switches": 0.5}
+
+
+def test_dcos_are_exchanged_only_where_all_that_tells_them_apart_varies():
+    values = np.array([list(Tone(mix_dco1=127, mix_dco2=0).values().values())])
+    assert metrics.is_symmetric(values).all()
+    assert not metrics.is_symmetric(values, ("dco1_wave", "dco2_wave", "vcf_freq")).any()
+    values[:, NAMES.index("mix_dco2")] = 127
+    assert metrics.is_symmetric(values, ("dco1_wave", "dco2_wave", "vcf_freq")).all()
 
 
 def test_exchanged_dcos_count_only_where_nothing_tells_them_apart():

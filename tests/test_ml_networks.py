@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -14,10 +15,12 @@ from jxemu.machine import CUTOFF_STEPS_PER_SEMITONE, FULL_KEY_FOLLOW, TUNE_SEMIT
 from jxemu.ml import adversarial, bench, listening, models, recordings, searches, train
 from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import GUIDANCE, STEPS, TokenVelocity, Velocity
+from jxemu.ml.kept import earlier
 from jxemu.ml.metrics import swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local
 from jxemu.ml.recordings import Recorder
 from jxemu.ml.retrieval import Index
+from jxemu.ml.searches import Searches
 from jxemu.ml.space import Space, active, ordered, weights_of
 from jxemu.ml.train import Schedule, agrees
 from jxemu.ml.weights import as_heard
@@ -230,16 +233,16 @@ def test_a_precision_that_gives_garbage_is_found():
 
 def test_a_network_learns_tones_from_their_sounds(toy, ear):
     learned = table(toy, "train", models.HEARD)
-    error = np.square(ear.guess(learned.x, learned.keys) - learned.p.numpy()).mean()
+    error = np.square(ear.guess(learned.x, learned.keys).mean - learned.p.numpy()).mean()
     assert error < 0.9 * learned.p.numpy().var(0).mean()
 
 
 def test_a_stored_model_gives_the_guesses_of_the_trained_one(toy, ear):
     data = table(toy, "validation", models.HEARD)
     again = models.load(toy.parent / "ear")
-    assert np.array_equal(again.guess(data.x, data.keys), ear.guess(data.x, data.keys))
+    assert np.array_equal(again.guess(data.x, data.keys).mean, ear.guess(data.x, data.keys).mean)
     assert again.card["table"]["all"]["MSE"] == pytest.approx(
-        np.square(again.guess(data.x, data.keys) - data.p.numpy()).mean(), rel=1e-4
+        np.square(again.guess(data.x, data.keys).mean - data.p.numpy()).mean(), rel=1e-4
     )
 
 
@@ -331,6 +334,14 @@ def test_a_training_never_goes_on_from_another_one(toy, tmp_path, monkeypatch):
     again = models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64), limit=50)
     alone = models.train("lstm1", toy, tmp_path / "alone", Schedule(1, 64), limit=50)
     assert again.digest == alone.digest
+
+
+def test_a_checkpoint_that_is_damaged_is_named_and_not_gone_on_from(toy, tmp_path):
+    (tmp_path / "m").mkdir()
+    for damaged in (b"", b"PK nonsense"):
+        (tmp_path / "m/checkpoint.pt").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"checkpoint.pt is damaged; delete it"):
+            models.train("lstm1", toy, tmp_path / "m", Schedule(1, 64))
 
 
 def test_a_model_is_not_asked_about_sounds_that_it_cannot_hear(toy, ear, tmp_path):
@@ -490,7 +501,7 @@ def test_what_can_be_heard_in_a_tone_is_found_by_moving_it(toy):
 
 
 def test_errors_are_told_of_the_targets_in_which_a_parameter_is_heard(toy):
-    two = bench._first(table(toy, "test", ["mel"]), 2)
+    two = bench._some(table(toy, "test", ["mel"]), np.arange(2))
     guess = two.p.numpy() + np.array([[0.1], [0.3]], np.float32)
     there = np.zeros((2, len(two.names)), bool)
     there[1, 0] = True
@@ -500,7 +511,7 @@ def test_errors_are_told_of_the_targets_in_which_a_parameter_is_heard(toy):
 
 
 def test_the_errors_of_key_follow_and_dynamics_are_also_told_as_one(toy):
-    data = bench._first(table(toy, "test", ["mel"]), 2)
+    data = bench._some(table(toy, "test", ["mel"]), np.arange(2))
     data = replace(data, names=("vcf_key", "vcf_freq", "mix_dyn", "vca_dyn"), p=data.p[:, :4])
     guess = data.p.numpy() + np.array([0.1, 0.5, 0.7, 0.3], np.float32)
     there = np.array([[True, True, False, True], [True, True, False, False]])
@@ -565,7 +576,7 @@ def test_searches_of_the_benchmark_go_on_where_they_were_stopped(tmp_path, toy, 
 
     whole = run(*asked("whole"))
     assert whole.exit_code == 0, whole.stderr
-    assert "| search of 64 |" in whole.stdout
+    assert "| search of 64, at the targets' level |" in whole.stdout
     assert "| mean tone | random tone | nearest of 116 | search of 64 |" in whole.stdout
 
     def stopped(*args):
@@ -604,7 +615,9 @@ def test_the_commands_train_compare_and_name_what_is_wrong(tmp_path, toy, monkey
     assert (tmp_path / "contest/contest.png").stat().st_size > 5000
     assert "give --ear" in run("ml", "adversarial", "enhanced", toy, "-o", "x").stderr
     assert "does not vary" in run("ml", "adversarial", "avo", toy, "--free", "volume", "-o", "x").stderr
+    assert "at least two free" in run("ml", "adversarial", "avo", toy, "--free", "vcf_freq", "-o", "x").stderr
     assert "needs --ear" in run("ml", "train", "flow", toy, "-o", "x").stderr
+    assert "leave --take out" in run("ml", "train", "flow", toy, "--ear", "ear", "--take", "1", "-o", "x").stderr
     assert "holds no model" in run("ml", "bench", toy, "--model", toy, "-o", "x").stderr
     assert "not a dataset" in run("ml", "train", "ear", tmp_path, "-o", "x").stderr
 
@@ -646,7 +659,8 @@ def test_packed_weights_say_what_the_networks_say(weights):
     data = as_heard(table(weights / "data", "validation", models.HEARD, 1))
     x, keys = data.x.float(), data.keys
     said = packed.hears.run(None, {"x": x.numpy(), "keys": keys.numpy()})
-    own = flow.guess(x, keys, decided=True), flow.guess(x, keys), flow.embed(x, keys).numpy()
+    guess = flow.guess(x, keys)
+    own = guess.decided, guess.mean, flow.embed(x, keys).numpy()
     assert all(np.allclose(*pair, atol=1e-4) for pair in zip(said, own, strict=True))
     points, at = torch.randn(5, flow.space.width), torch.tensor([0.3])
     moved, p = packed.draws.run(None, {"points": points.numpy(), "heard": said[2], "time": at.numpy()})
@@ -677,10 +691,18 @@ def test_match_listens_with_weights_where_there_are_some(weights, studio):
     assert found.stdout == heard.stdout
 
 
+def numpy_file():
+    """One array where several are expected."""
+    whole = io.BytesIO()
+    np.save(whole, np.zeros(3))
+    return whole.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
         ("known.npz", b"broken", "known.npz"),
+        ("known.npz", numpy_file(), "known.npz"),
         ("draws.onnx", b"of another training", "not of one training"),
         ("hears.onnx", None, "hears.onnx: No such file"),
     ],
@@ -768,3 +790,72 @@ def test_a_bank_that_was_learned_from_is_no_target(tmp_path):
     dataset.finish(folder, short)
     with pytest.raises(ValueError, match="bank mine has tones"):
         bench.bench(tmp_path / "set", {}, {"mine": factory_bank().tones[:3]})
+
+
+def test_a_tone_of_a_bank_is_known_also_where_it_differs_in_what_is_held_fixed():
+    spec = read_spec("jx-bank").model_copy(update={"fixed": {"vca_level": 108}})
+    factory = factory_bank().tones[0]
+    rows = [list(tone.values().values()) for tone in (factory, factory.replace(vca_level=3))]
+    played = bench._played(spec, rows)
+    assert np.array_equal(played[0], played[1])
+    assert played[0, NAMES.index("vca_level")] == 108
+
+
+@pytest.fixture
+def captured(toy, tmp_path):
+    """The toy as if a board had played it."""
+    shutil.copytree(toy, tmp_path / "captured")
+    (tmp_path / "captured" / dataset.CAPTURE).write_text("{}")
+    return tmp_path / "captured"
+
+
+def test_guesses_are_compared_with_what_a_board_played(toy, captured, monkeypatch):
+    def apart(path):
+        found = bench.bench(path, {}, {}, 2)
+        heard = {name: row["heard"] for name, row in found["heard"]["parameters"].items()}
+        return found["sounds"][bench.TEST]["renderer's floor"]["MSS"]["mean"], heard
+
+    floor, heard = apart(captured)
+    assert (floor, heard) == (pytest.approx(apart(toy)[0], abs=0.2), apart(toy)[1])
+    own = dataset.DatasetItem.audio.fget
+    monkeypatch.setattr(dataset.DatasetItem, "audio", property(lambda item: 0.1 * own(item)))
+    louder = apart(captured)
+    assert louder[0] > floor + 5
+    assert louder[1] == heard
+
+
+def test_what_a_board_played_is_not_searched_for(captured, tmp_path):
+    searched = run("ml", "bench", captured, "--search", "64", "-n", "2", "-o", tmp_path / "x")
+    assert "was captured from a real board" in searched.stderr
+    contest = run("ml", "adversarial", "avo", captured, "-o", tmp_path / "x")
+    assert "was captured from a real board" in contest.stderr
+
+
+def test_silent_targets_are_left_out(toy, monkeypatch):
+    column = dataset.Dataset.column
+    kept = bench.bench(toy, {}, {}, 3)["sounds"][bench.TEST]["mean tone"]["MSS"]["each"]
+
+    def silenced(own, name):
+        found = column(own, name)
+        return np.arange(len(found)) == 1 if name == "silent" else found
+
+    monkeypatch.setattr(dataset.Dataset, "column", silenced)
+    found = bench.bench(toy, {}, {}, 2)["sounds"][bench.TEST]["mean tone"]["MSS"]["each"]
+    assert found == [kept[0], kept[2]]
+
+
+def test_a_search_is_not_measured_on_what_it_does_not_look_for(toy, tmp_path):
+    spec, plans = dataset.open(toy).spec, []
+    with pytest.raises(ValueError, match="vca_level do not vary"):
+        Searches(tmp_path, 64, 0).found(spec, plans, [n for n in NAMES if n != "vca_level"], lambda done, total: None)
+    hot = spec.model_copy(update={"machine": spec.machine.model_copy(update={"temperature": 40.0})})
+    with pytest.raises(ValueError, match="usual circuits"):
+        Searches(tmp_path, 64, 0).found(hot, plans, NAMES, lambda done, total: None)
+
+
+def test_a_file_of_something_else_is_no_list_of_targets(tmp_path):
+    path = tmp_path / "kept.json"
+    for text, why in (("[1]", "is no list"), ('{"a": 1, "b": 2, "targets": []}', r"another list \(b\)")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=why):
+            earlier(path, {"a": 1}, "list")

@@ -44,15 +44,9 @@ def read_bank(path: Path) -> Bank:
 def whole_file(path: Path) -> Iterator[Path]:
     """A file to write under another name, which becomes `path` when it is whole; links are followed."""
     path = path.resolve()
-    if path.exists() and not path.is_file():
-        fail(f"cannot write {path}: it is not a plain file")
+    part = _part(path)
     try:
-        handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent or ".")
-    except OSError as error:
-        fail(f"cannot write {path}: {error.strerror}")
-    os.close(handle)
-    try:
-        yield Path(part)
+        yield part
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(part, 0o666 & ~mask)
@@ -62,6 +56,22 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part)
+
+
+def can_write(path: Path) -> None:
+    """End the command if a file cannot be written: better said before long work than after it."""
+    _part(path.resolve()).unlink()
+
+
+def _part(path: Path) -> Path:
+    if path.exists() and not path.is_file():
+        fail(f"cannot write {path}: it is not a plain file")
+    try:
+        handle, part = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent or ".")
+    except OSError as error:
+        fail(f"cannot write {path}: {error.strerror}")
+    os.close(handle)
+    return Path(part)
 
 
 def beside(path: Path, what: object) -> Path:

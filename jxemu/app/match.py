@@ -8,9 +8,10 @@ import numpy as np
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
+from jxemu.app.files import beside, can_write, console, fail, read_bank, say, whole_file
 from jxemu.app.home import WEIGHTS, home
 from jxemu.app.options import Renders, UnitFile
+from jxemu.app.waves import write_wave
 from jxemu.machine import Unit, UnitError
 from jxemu.patch.bank import Bank
 
@@ -65,6 +66,7 @@ def match(
     for path in (output, others, pictured, heard_as):
         if path.resolve() in inputs:
             fail(f"{path} would be written over; choose another name for the output")
+        can_write(path)
     if len(sound) > MOST_SOUNDS:
         fail(f"{len(sound)} sounds are too many; {MOST_SOUNDS} are the most")
     notes, velocities = _each("--note", note, sound), _each("--velocity", velocity, sound)
@@ -80,7 +82,14 @@ def match(
             fail(f"{path}: {error}")
         say(f"{path}: {target.seconds:.2f} s, {_pitch(target, own_note)}")
         targets.append(target)
-    tones = [tone for path in bank or [] for tone in read_bank(path).tones]
+    tones = []
+    for path in bank or []:
+        own = read_bank(path).tones
+        if not own:
+            fail(f"{path}: there are no tones in it")
+        tones += own
+    if renders and renders <= len(tones):
+        fail(f"--renders {renders} is too few to try the {len(tones)} tones of the banks and to go on from there")
     learned = trained_weights(weights)
     columns = TextColumn("listening to tones"), BarColumn(), TextColumn("{task.completed}/{task.total}")
     with Progress(
@@ -169,7 +178,9 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
             return data, file.samplerate
     except (soundfile.LibsndfileError, TypeError, OSError) as error:
         reason = getattr(error, "error_string", None) or error
-        fail(f"cannot read {path}: {reason if path.exists() else 'there is no such file'}")
+        if not path.is_file():
+            reason = "it is no file" if path.exists() else "there is no such file"
+        fail(f"cannot read {path}: {reason}")
 
 
 def _pitch(target: "Target", note: int | None) -> str:
@@ -183,15 +194,12 @@ def _pitch(target: "Target", note: int | None) -> str:
 
 def _write_wav(path: Path, targets: Sequence["Target"], made: Sequence[np.ndarray]) -> None:
     """One after another, as loud beside each other as the recordings were."""
-    import soundfile
-
     from jxemu.ml.match import RATE
 
     sounds = [each * target.level for each, target in zip(made, targets, strict=True)]
     loudest = max(target.level for target in targets)
     sound = np.concatenate(sounds) / loudest
-    with whole_file(path) as part:
-        soundfile.write(part, sound / max(np.abs(sound).max(), 1.0), RATE, "PCM_24", format="WAV")
+    write_wave(path, sound / max(np.abs(sound).max(), 1.0), RATE)
 
 
 def _draw(

@@ -79,6 +79,8 @@ def train(
         fail(f"{error.name} is not installed; {_EXTRA}")
     if network.value.startswith("flow") != (ear is not None):
         fail("a flow, and only a flow, needs --ear: the folder of a trained ear")
+    if ear and take is not None:
+        fail("a flow hears the take that its ear hears: leave --take out")
     schedule = scheduled(models.SCHEDULES[network.value], epochs=epochs, batch=batch, rate=rate, seed=seed)
     try:
         heard = models.load(ear) if ear else None
@@ -131,7 +133,7 @@ def weights(
     try:
         with Progress(*columns, console=console) as bar:
             made = learned.learn(output, items, *schedules, _stages(bar), say)
-    except (DatasetError, ValueError) as error:
+    except (DatasetError, ValueError, FloatingPointError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}; what is done stays there, the same command goes on")
@@ -199,7 +201,8 @@ def bench(
         fail(f"{error.name} is not installed; {_EXTRA}")
     searches = Searches(output, search, seed) if search else None
     try:
-        loaded = {folder.name: models.load(folder) for folder in model or []}
+        output.mkdir(parents=True, exist_ok=True)
+        loaded = {folder.resolve().name: models.load(folder) for folder in model or []}
         if len(loaded) < len(model or []):
             fail("two models have folders of one name")
         banks = {path.stem: read_bank(path).tones for path in bank or []}

@@ -5,7 +5,6 @@ from the papers (Louppe, Hermans and Cranmer 2017; Ganin et al. 2018): the thesi
 leave out the logarithm that AVO takes of the critic.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -203,15 +202,23 @@ def contest(
         raise ValueError(f"{method} begins at a regressor's guess: give --ear")
     if ear:
         check_fits(ear, spec, "the ear", str(data))
-    if "mel" not in spec.store.features or spec.machine.boards != 1 or spec.takes != 1:
+    if len(free) < 2:
+        raise ValueError("a contest needs at least two free parameters")
+    if whole.folder.captured:
+        raise ValueError(f"{data} was captured from a real board; a contest is for what the emulator plays")
+    if (
+        "mel" not in spec.store.features
+        or spec.machine.boards != 1
+        or spec.takes != 1
+        or spec.performance.most_keys != 1
+    ):
         raise ValueError(f"{data}: a contest needs single notes of one tone, and the feature 'mel'")
     places = [names.index(name) for name in free]
     own = whole.split("test")
     if not len(own):
         raise ValueError(f"{data} has no items for test")
-    manifest = json.loads((data / "manifest.json").read_text())
     asked = {
-        "method": method, "data": data.name, "spec": manifest["spec_sha256"], "ear": ear.digest if chosen.informed else None,
+        "method": method, "data": data.name, "spec": spec.digest, "ear": ear.digest if chosen.informed else None,
         "free": list(free), "renders": steps * BATCH, "seed": seed,
     }  # fmt: skip
     rows = earlier(folder / JSON, asked, "contest")
@@ -224,7 +231,7 @@ def contest(
         start = truth.copy()
         start[places] = 0.5
         if chosen.informed:
-            start = ear.guess(ear.hears(target.heard), target.keys, decided=True)[0]
+            start = ear.guess(ear.hears(target.heard), target.keys).decided[0]
 
         def sounds(p: np.ndarray, plan: Plan = plan) -> np.ndarray:
             return rendered(spec, changed([plan] * len(p), names, p))
@@ -249,7 +256,7 @@ def contest(
         )  # fmt: skip
         keep(folder / JSON, asked, rows)
         tick(n + 1)
-    return asked | {"targets": rows}
+    return asked | {"targets": rows[:count]}
 
 
 def heard_as(spec: Spec, sounds: np.ndarray) -> np.ndarray:

@@ -29,12 +29,13 @@ from jxemu.ml.metrics import (
     swap_aware_mse,
     swapped,
 )
-from jxemu.ml.models import FLOWS, Model, check_fits, features_of, number
+from jxemu.ml.models import FLOWS, Guess, Model, check_fits, features_of, number
 from jxemu.ml.retrieval import MOST, Index, pooled
 from jxemu.patch.tone import Tone
 from jxemu.render import dataset, sounds
 from jxemu.render.features import FEATURES
 from jxemu.render.items import Plan, values_of
+from jxemu.render.offline import mono
 from jxemu.render.spec import NAMES, TOPS, Given, Spec
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ THESIS_TABLE = {
 
 THESIS_VARIANCE = 0.058
 """Of its parameters, by its recipe on real tones; so that 0.0261 is an R2 of 0.55. INFERRED."""
+
+TEST = "test split"
 
 Tick = Callable[[str, int, int], None]
 """Called with what is done now, how many are done and how many there are."""
@@ -112,7 +115,7 @@ def rendered(spec: Spec, plans: Sequence[Plan], unit: int | None = None) -> np.n
 
 @dataclass(frozen=True)
 class Guessers:
-    """What is compared, by name: p (items, names) for targets, for its error and (`decided`) to be played."""
+    """What is compared, by name: guesses for targets."""
 
     spec: Spec
     learned: Table
@@ -124,21 +127,24 @@ class Guessers:
         """The mean of the training tones."""
         return self.learned.p.numpy().mean(0)
 
-    def baselines(self, heard: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    def baselines(self, heard: Mapping[str, np.ndarray], count: int) -> dict[str, Guess]:
         """The mean tone, random tones, and the nearest of known sounds."""
         own = self.learned.p.numpy()
         places = np.random.default_rng(self.seed).integers(len(own), size=count)
-        found = {"mean tone": np.repeat(self.mean[None], count, 0), "random tone": own[places]}
-        name = f"nearest of {min(MOST, len(own)):,}"
-        return found | {name: own[self._index().nearest(pooled(heard["mel"]))[:, 0]]}
+        found = {
+            "mean tone": np.repeat(self.mean[None], count, 0),
+            "random tone": own[places],
+            f"nearest of {min(MOST, len(own)):,}": own[self._index().nearest(pooled(heard["mel"]))[:, 0]],
+        }
+        return {name: Guess(p, p) for name, p in found.items()}
 
     def _index(self) -> Index:
         return Index(pooled(self.learned.x[:MOST]))
 
-    def guesses(self, heard: Mapping[str, np.ndarray], keys: torch.Tensor, decided: bool) -> dict[str, np.ndarray]:
-        """Of every model that gives one guess."""
-        return {
-            name: model.guess(model.hears(heard), _takes(model, keys), decided)
+    def guesses(self, heard: Mapping[str, np.ndarray], keys: torch.Tensor) -> dict[str, Guess]:
+        """The baselines', and of every model that gives one guess."""
+        return self.baselines(heard, len(keys)) | {
+            name: model.guess(model.hears(heard), _takes(model, keys))
             for name, model in self.models.items()
             if model.card["network"] not in FLOWS
         }
@@ -169,20 +175,27 @@ def bench(
     tick: Tick = lambda what, done, total: None,
     searches: "Searches | None" = None,
 ) -> dict[str, Any]:
-    """All figures, as JSON has them. Raises DatasetError, OSError, and ValueError for models of other data.
+    """All figures, as JSON has them.
 
     searches : that are made for the targets of the test split.
+    Raises DatasetError, OSError, and ValueError for models of other sounds or parameters, and for banks that the dataset was made of.
     """
     whole = dataset.open(data)
-    spec = whole.spec
+    spec, captured = whole.spec, whole.folder.captured
     if "mel" not in spec.store.features:
         raise ValueError(f"{data}: the benchmark needs the feature 'mel'")
+    if captured and not spec.store.audio:
+        raise ValueError(f"{data} was captured without its sounds (store.audio), so none can be compared")
+    if captured and searches:
+        raise ValueError(f"{data} was captured from a real board; searches are made for what the emulator plays")
+    if TEST in banks:
+        raise ValueError(f"a bank cannot be called {TEST!r} here; name its file otherwise")
     learned, judged = table(data, "train", ["mel"]), table(data, "test", ["mel"])
     for name, model in models.items():
         check_fits(model, spec, name, str(data))
-    known = {row.tobytes() for row in spec.tones.table} if isinstance(spec.tones, Given) else set()
+    known = {row.tobytes() for row in _played(spec, spec.tones.table)} if isinstance(spec.tones, Given) else set()
     for name, tones in banks.items():
-        if any(bytes(tone.values().values()) in known for tone in tones):
+        if any(row.tobytes() in known for row in _played(spec, [list(tone.values().values()) for tone in tones])):
             raise ValueError(
                 f"bank {name} has tones that {data} was made of; choose banks that nothing was learned from"
             )
@@ -190,54 +203,81 @@ def bench(
     wanted = {"mel"}.union(*(features_of(model.card["network"]) for model in models.values()))
     heard = {name: table(data, "test", [name]).x[:].numpy() for name in wanted}
     tick("parameters", 0, 1)
-    rows = guessers.baselines(heard, len(judged)) | guessers.guesses(heard, judged.keys, False)
+    rows = guessers.guesses(heard, judged.keys)
     few = min(len(judged), CALIBRATED)
     report: dict[str, Any] = {
         "data": {"name": data.name, "spec": spec.digest, "train": len(learned), "test": len(judged)},
         "variance": float(learned.p.numpy().var(0).mean()),
         "names": list(learned.names),
-        "parameters": {name: _parameter_row(judged, p) for name, p in rows.items()},
+        "parameters": {name: _parameter_row(judged, guess) for name, guess in rows.items()},
         "models": {name: model.card for name, model in models.items()},
         "flows": {},
         "sounds": {},
     }
     part = {name: x[:few] for name, x in heard.items()}
     for name, p in guessers.samples(part, judged.keys[:few], 1.0).items():
-        first = _first(judged, few)
-        report["parameters"][f"{name}, mean of {SAMPLES}"] = _parameter_row(first, p.mean(1))
+        first = _some(judged, np.arange(few))
+        report["parameters"][f"{name}, mean of {SAMPLES}"] = _parameter_row(first, Guess(p.mean(1), _mode(p)))
         report["flows"][name] = calibration(first, p, seed) | {"twins": twins(first, p)}
     tick("parameters", 1, 1)
     own = whole.split("test")
-    plans = [own[n].plan for n in range(min(count, len(own)))]
-    groups = {"test split": plans}
+    places = np.flatnonzero(~own.column("silent"))[:count]
+    if not len(places):
+        raise ValueError(f"{data}: all tones of its test split are silent")
+    plans = [own[n].plan for n in places]
+    groups = {TEST: plans}
     groups |= {name: plans_of_tones(spec, tones[:count], plans) for name, tones in banks.items()}
     for name, chosen in groups.items():
-        target = targets_of(spec, chosen, rendered(spec, chosen))
-        told = guessers.baselines(target.heard, len(chosen)) | guessers.guesses(target.heard, target.keys, True)
+        played = rendered(spec, chosen)
+        board = captured and chosen is plans
+        target = targets_of(spec, chosen, [_heard(spec, own[n].audio) for n in places] if board else played)
+        told = {name: guess.decided for name, guess in guessers.guesses(target.heard, target.keys).items()}
         if chosen is plans:
-            first = _first(judged, len(plans))
+            first = _some(judged, places)
             if searches:
-                told[searches.name] = searches.found(
-                    spec, plans, learned.names, lambda done, total: tick("searching", done, total)
-                )
-                report["parameters"][searches.name] = _parameter_row(first, told[searches.name])
-            there = audible(spec, target, learned.names, lambda done, total: tick("what can be heard", done, total))
-            report["heard"] = _heard_rows(first, told, there)
+                p = searches.found(spec, plans, learned.names, lambda done, total: tick("searching", done, total))
+                told[searches.name] = p
+                report["parameters"][searches.name] = _parameter_row(first, Guess(p, p))
+            heard_in = audible(
+                spec, replace(target, sounds=played), learned.names,
+                lambda done, total: tick("what can be heard", done, total),
+            )  # fmt: skip
+            report["heard"] = _heard_rows(first, told, heard_in)
         report["sounds"][name] = _sound_rows(
-            guessers, target, told, lambda done, total, name=name: tick(name, done, total)
+            guessers, target, told, searches, lambda done, total, name=name: tick(name, done, total)
         )
     return report
 
 
-def _first(data: Table, count: int) -> Table:
-    return replace(data, x=data.x[:count], keys=data.keys[:count], p=data.p[:count], values=data.values[:count])
+def _heard(spec: Spec, audio: np.ndarray) -> np.ndarray:
+    """An item's stored sound ([takes,] n[, 2]) as mono (takes, n)."""
+    return (mono(audio) if spec.store.channels == 2 else audio).reshape(spec.takes, -1)
 
 
-def _parameter_row(data: Table, p: np.ndarray) -> dict[str, Any]:
-    truth = data.p.numpy()
+def _played(spec: Spec, values: Sequence[Sequence[int]]) -> np.ndarray:
+    """Values uint8 (tones, 44) as the dataset plays tones: what it holds fixed is as it has it."""
+    found = np.array(values, np.uint8)
+    for name, value in spec.rest.items():
+        found[:, NAMES.index(name)] = value
+    return found
+
+
+def _some(data: Table, places: np.ndarray) -> Table:
+    """Some items."""
+    chosen = torch.from_numpy(places)
+    return replace(data, x=data.x[chosen], keys=data.keys[chosen], p=data.p[chosen], values=data.values[places])
+
+
+def _mode(p: np.ndarray) -> np.ndarray:
+    """The most frequent of samples p (items, samples, names), for each name by itself."""
+    return stats.mode(p, axis=1).mode
+
+
+def _parameter_row(data: Table, guess: Guess) -> dict[str, Any]:
+    truth, p = data.p.numpy(), guess.mean
     each = np.square(p - truth).mean(1)
-    row: dict[str, Any] = parameter_errors(truth, p, data.names)
-    row["swap-aware MSE"] = swap_aware_mse(truth, p, data.names, is_symmetric(data.values))
+    row: dict[str, Any] = parameter_errors(truth, p, data.names, guess.decided)
+    row["swap-aware MSE"] = swap_aware_mse(truth, p, data.names, is_symmetric(data.values, data.names))
     row["interval"] = bootstrap(each)
     row["by parameter"] = np.square(p - truth).mean(0).tolist()
     row["items"] = len(truth)
@@ -319,15 +359,17 @@ def twins(data: Table, p: np.ndarray) -> dict[str, Any]:
     """
     truth = data.p.numpy()
     other = swapped(truth, data.names)
-    counted = np.flatnonzero(is_symmetric(data.values) & (np.abs(truth - other).max(1) > 0.1))
+    counted = np.flatnonzero(is_symmetric(data.values, data.names) & (np.abs(truth - other).max(1) > 0.1))
     nearer = [np.abs(p[n] - truth[n]).sum(1) < np.abs(p[n] - other[n]).sum(1) for n in counted]
     both = [bool(side.any() and not side.all()) for side in nearer]
     return {"tones": len(counted), "both": float(np.mean(both)) if both else None}
 
 
 def _sound_rows(
-    guessers: Guessers, target: Targets, told: Mapping[str, np.ndarray], tick: Callable[[int, int], None]
-) -> dict[str, Any]:
+    guessers: Guessers, target: Targets, told: Mapping[str, np.ndarray], searches: "Searches | None",
+    tick: Callable[[int, int], None],
+) -> dict[str, Any]:  # fmt: skip
+    """How far the sounds of guesses are; a search's at the targets' energy, since it does not look for a level."""
     spec, names = guessers.spec, guessers.learned.names
     count = len(target.plans)
     drawn = guessers.samples(target.heard, target.keys, GUIDANCE)
@@ -335,7 +377,14 @@ def _sound_rows(
     tick(0, total)
     found = {"renderer's floor": _compared(spec, target, rendered(spec, target.plans, FLOOR_UNIT))}
     for name, p in told.items():
-        found[name] = _compared(spec, target, rendered(spec, changed(target.plans, names, p)))
+        made = rendered(spec, changed(target.plans, names, p))
+        if searches and name == searches.name:
+            wanted, own = (
+                np.square(each, dtype=np.float64).sum((1, 2), keepdims=True) for each in (target.sounds, made)
+            )
+            made = (made * np.sqrt(wanted / np.maximum(own, 1e-12))).astype(np.float32)
+            name = f"{name}, at the targets' level"
+        found[name] = _compared(spec, target, made)
         tick(len(found), total)
     for name, p in drawn.items():
         best = np.stack([_nearest(spec, target, n, names, p[n]) for n in range(count)])
@@ -384,6 +433,7 @@ def _compared(spec: Spec, target: Targets, made: np.ndarray) -> dict[str, Any]:
 def markdown(report: Mapping[str, Any]) -> str:
     """The report for people."""
     data = report["data"]
+    strange = [name for name, card in report["models"].items() if card["data"]["spec"] != data["spec"]]
     lines = [
         f"# Benchmark on {data['name']}",
         "",
@@ -393,6 +443,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "## Parameters",
         "",
+        *(f"{name} learned from another dataset, so targets may be among what it knows." for name in strange),
+        *([""] if strange else []),
         "| | MSE | RMSE | MAE | R2 | switches right | swap-aware MSE | items |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -162,7 +162,7 @@ def table(
     x = Heard([chosen.rows(f"features/{feature}", only) for feature in features], spec.takes == 1 or take is not None)
     names, p = chosen.names, chosen.p
     if isinstance(spec.performance.hold, Range):
-        names, p = (*names, HOLD), np.column_stack([p, performance[:, take or 0, 0, 3] / np.float32(spec.seconds)])
+        names, p = (*names, HOLD), np.column_stack([p, performance[:, kept, 0, 3].mean(1) / np.float32(spec.seconds)])
     keys = performance[:, kept, 0, :2] / np.float32(127)
     return Table(names, x, torch.from_numpy(keys), torch.from_numpy(p), chosen.values)
 

@@ -17,10 +17,10 @@ def earlier(path: Path, asked: Mapping[str, Any], what: str) -> list[dict[str, A
     try:
         report = json.loads(path.read_text())
         rows = report.pop(TARGETS)
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise ValueError(f"{path} is no {what}; choose another folder") from None
     if report != asked:
-        other = [name for name in asked if report.get(name) != asked[name]]
+        other = [name for name in {**asked, **report} if report.get(name) != asked.get(name)]
         raise ValueError(f"{path} is of another {what} ({', '.join(other)}); choose another folder")
     return rows
 

@@ -90,8 +90,12 @@ def load(folder: Path) -> Weights:
             )  # fmt: skip
     except OSError as error:
         reason = f"{Path(error.filename).name}: {error.strerror}" if error.filename else str(error)
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = f"{KNOWN}: {error}"
+    except Exception as error:  # ONNX Runtime's have no base of their own
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        reason = f"this ONNX Runtime cannot read {HEARS} or {DRAWS}"
     raise WeightsError(f"{folder} holds no weights ({reason}); jxemu ml weights makes them anew")
 
 

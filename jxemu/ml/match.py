@@ -184,12 +184,15 @@ def prepare(sound: np.ndarray, rate: int, note: int | None = None, velocity: int
 
     note, velocity : that are played, 0..127; without a note it is detected.
     """
-    mono = _mono(np.asarray(sound, np.float64))
+    sound = np.asarray(sound, np.float64)
+    if not sound.size:
+        raise MatchError("it holds no sound")
+    if not np.isfinite(sound).all():
+        raise MatchError("the sound holds values that are no numbers")
+    mono = _mono(sound)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise MatchError(f"a rate of {rate} Hz is not one of sound ({LOWEST_RATE} to {HIGHEST_RATE})")
-    mono = mono - (mono.mean() if len(mono) else 0.0)
-    if not np.isfinite(mono).all():
-        raise MatchError("the sound holds values that are no numbers")
+    mono = mono - mono.mean()
     peak = float(np.abs(mono).max(initial=0.0))
     if peak < 1e-5:
         raise MatchError("the sound is silent")
@@ -350,7 +353,6 @@ def heard(
     targets: Sequence[Target],
     tones: Sequence[Tone],
     holds: Sequence[Sequence[float]],
-    seed: int = 0,
     unit: object = None,
 ) -> list[np.ndarray]:
     """What tones sound like as each target is played, float32 (tones, n) a target, each tone at the energy of all targets.
@@ -361,7 +363,7 @@ def heard(
     wanted, energy = 0.0, np.zeros(len(tones))
     for n, (target, share) in enumerate(zip(targets, shares, strict=True)):
         keys = [(target.note, target.velocity, 0.0, hold[n]) for hold in holds]
-        items = [Item(tone, [key], (), seed) for tone, key in zip(tones, keys, strict=True)]
+        items = [Item(tone, [key]) for tone, key in zip(tones, keys, strict=True)]
         sounds = render_batch(items, target.seconds, RATE, OVERSAMPLE, BATCH, channels=1, unit=unit)[..., 0]
         wanted += share**2 * np.square(target.sound, dtype=np.float64).sum()
         energy += np.square(sounds, dtype=np.float64).sum(1)
@@ -401,7 +403,9 @@ def allowed(targets: Sequence[Target]) -> int:
 class Search:
     """A search for the tones that sound like the targets, one or several of one tone; the same seed finds the same ones.
 
-    renders : tones that it tries; default: as many as are `allowed`.
+    bank : tones that are tried too.
+    renders : tones that it tries; default: as many as are `allowed`, and those of the bank.
+    hidden : tones that are not among those it begins with, where it is measured by them.
     """
 
     def __init__(
@@ -413,14 +417,16 @@ class Search:
         shown: Shown = lambda n, d: None,
         learned: "Weights | None" = None,
         unit: object = None,
+        hidden: Iterable[Tone] = (),
     ):
         self.targets, self.shown = tuple(targets), shown
-        self.renders = renders or allowed(targets)
+        self._bank, self._learned, self._unit = list(bank), learned, unit
+        self._hidden = [_tuned(tone) for tone in hidden]
+        self.renders = renders or allowed(targets) + len(self._bank)
         notes, velocities = ({getattr(target, each) for target in targets} for each in ("note", "velocity"))
         self.faders = (*FADERS, "vcf_key") if len(notes) > 1 else FADERS
         told = {"key": len(notes) > 1, "dyn": len(velocities) > 1}
         self.keyed = tuple(name for name in KEYED if told[name.split("_")[1]])
-        self._bank, self._learned, self._unit = list(bank), learned, unit
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self.found: dict[Tone, Candidate] = {}
@@ -514,7 +520,8 @@ class Search:
         mixed = [(tone, hold) for pair in zip_longest(factory_bank().tones, drawn) for tone in pair if tone]
         tried: dict[Tone, tuple[float]] = {}
         for tone, length in [*told, *given, *mixed]:
-            tried.setdefault(_tuned(tone), (length,))
+            if _tuned(tone) not in self._hidden:
+                tried.setdefault(_tuned(tone), (length,))
         tones = list(tried.items())[: min(max(count, len(told) + len(given)), self.renders)]
         batches = [tones[at : at + BATCH] for at in range(0, len(tones), BATCH)]
         self._together(lambda batch: self.evaluate(*zip(*batch, strict=True)), batches)
@@ -526,8 +533,8 @@ class Search:
         """
         middle = sorted(target.note for target in self.targets)[len(self.targets) // 2]
         first = min(self.targets, key=lambda target: (abs(target.note - middle), -target.velocity))
-        renders = min(allowed([first]), int(ALONE_SHARE * self.renders))
-        alone = Search([first], self._bank, renders, self._seed, self.shown, self._learned, self._unit)
+        renders = min(allowed([first]) + len(self._bank), int(ALONE_SHARE * self.renders))
+        alone = Search([first], self._bank, renders, self._seed, self.shown, self._learned, self._unit, self._hidden)
         near = alone.run(NEAR_ALONE)
         self.done = alone.done
         for each in near:

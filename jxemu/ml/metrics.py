@@ -3,7 +3,7 @@
 Sounds are float32 (n,), mono, of one rate and length. MSS, wMFCC, SOT and RMS cosine as the synth-permutations project defines them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import fft
@@ -199,17 +199,20 @@ PLAYED = ("vcf_key", *AMOUNTS)
 _PAIRS = {f"dco1_{what}": f"dco2_{what}" for what in ("range", "wave", "tune", "lfo", "env")} | {"mix_dco1": "mix_dco2"}
 
 
-def parameter_errors(truth: np.ndarray, guess: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+def parameter_errors(
+    truth: np.ndarray, guess: np.ndarray, names: tuple[str, ...], decided: np.ndarray
+) -> dict[str, float]:
     """Errors of parameters on 0..1 (items, parameters): MSE, RMSE, MAE, R2 and the accuracy of switches.
 
-    R2 is 1 - MSE / variance, both averaged over the parameters: comparable when priors differ. Accuracy is NaN without switches.
+    R2 is 1 - MSE / variance, both averaged over the parameters: comparable when priors differ. Accuracy is that of
+    `decided`, the guess with each switch in one state (a mean may stand at a state that is not likely at all), and NaN without switches.
     """
     error = guess - truth
     mse = float(np.square(error).mean())
     variance = float(truth.var(0).mean())
     switches = [n for n, name in enumerate(names) if name in SWITCHES]
     tops = np.array([PARAMETERS[names[n]].top for n in switches])
-    right = np.rint(guess[:, switches] * tops) == np.rint(truth[:, switches] * tops) if switches else np.array(np.nan)
+    right = np.rint(decided[:, switches] * tops) == np.rint(truth[:, switches] * tops) if switches else np.array(np.nan)
     return {
         "MSE": mse,
         "RMSE": mse**0.5,
@@ -226,10 +229,16 @@ def swapped(p: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     return p[:, order]
 
 
-def is_symmetric(values: np.ndarray) -> np.ndarray:
-    """Whether exchanging the DCOs of tones (items, 44) changes nothing that is heard: none of what only DCO 2 has is in use."""
+def is_symmetric(values: np.ndarray, names: Sequence[str] = NAMES) -> np.ndarray:
+    """Whether exchanging the DCOs of tones (items, 44) in parameters `names` changes nothing that is heard.
+
+    None of what only DCO 2 has is in use, and what is not among the names is the same for both.
+    """
     column = {name: values[:, n].astype(int) for n, name in enumerate(NAMES)}
     plain = (column["dco_xmod"] == 0) & (column["dco2_fine"] == PARAMETERS["dco2_fine"].default)
+    for first, second in _PAIRS.items():
+        if not {first, second} <= {*names}:
+            plain &= column[first] == column[second]
     return plain & (column["mix_env"] == 0) & (column["mix_dyn"] == 0)
 
 

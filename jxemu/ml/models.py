@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -64,6 +64,13 @@ class ModelError(ValueError):
     """A folder that holds no usable model; the message names it."""
 
 
+class Guess(NamedTuple):
+    """Tones as p (items, names): with the least squared error, and to be played, with each switch in one state."""
+
+    mean: np.ndarray
+    decided: np.ndarray
+
+
 @dataclass(frozen=True)
 class Model:
     """A trained network.
@@ -114,14 +121,10 @@ class Model:
         ]
         return torch.cat(parts).float()
 
-    def guess(self, x: Tensor, keys: Tensor, decided: bool = False) -> np.ndarray:
-        """The p (items, names) of each sound, with the least squared error; or `decided`, each switch in one state."""
-        out = self.outputs(x, keys)
-        return (self.space.decided(out) if decided else self.space.read(out)).cpu().numpy()
-
-    def outputs(self, x: Tensor, keys: Tensor) -> Tensor:
-        """Outputs (items, width) of its `Space`."""
-        return self._through(self.network, x, keys)
+    def guess(self, x: Tensor, keys: Tensor) -> Guess:
+        """The tone of each sound."""
+        out = self._through(self.network, x, keys)
+        return Guess(*(read(out).cpu().numpy() for read in (self.space.read, self.space.decided)))
 
     def embed(self, x: Tensor, keys: Tensor) -> Tensor:
         """What an `Ear` heard (items, size)."""
@@ -192,13 +195,12 @@ def train(
         split: change(table(data, split, features_of(network), limit if split == "train" else None, take))
         for split in ("train", "validation")
     }
-    manifest = json.loads((data / "manifest.json").read_text())
     spec = dataset.open(data).spec
     card = {
         "version": VERSION, "network": network, "names": list(whole["train"].names), "shape": list(whole["train"].shape),
         "features": [list(FEATURES[name].shape(spec.frames)) for name in features_of(network)],
         "relative": ear.card["relative"] if ear else relative, "take": take, "limit": limit,
-        "data": {"name": spec.name, "spec": manifest["spec_sha256"], "items": len(whole["train"])},
+        "data": {"name": spec.name, "spec": spec.digest, "items": len(whole["train"])},
         "schedule": asdict(schedule), "torch": torch.__version__, "ear": ear.digest if ear else None,
     }  # fmt: skip
     if (folder / "weights.safetensors").exists():
@@ -264,7 +266,7 @@ def _train_flow(card: dict, whole: dict[str, Table], ear: Model, schedule: Sched
     heard = {split: ear.embed(part.x, part.keys) for split, part in whole.items()}
     velocity = FLOWS[card["network"]](space.width, heard["train"].shape[1])
     velocity.mean, velocity.deviation = heard["train"].mean(0), heard["train"].std(0) + 1e-3
-    symmetric = torch.from_numpy(is_symmetric(learned.values))
+    symmetric = torch.from_numpy(is_symmetric(learned.values, learned.names))
 
     def loss(velocity: nn.Module, places: Tensor) -> Tensor:
         p = learned.p[places]
@@ -332,13 +334,14 @@ def scores(model: Model, data: Table) -> dict[str, dict[str, float]]:
     The MAE of each is also told where it does something (None: nowhere), with switches in one state, as in a tone to be played.
     Of a flow, the guess is the regressor's it listens with.
     """
-    out, truth, names = model.outputs(data.x, data.keys), data.p.numpy(), data.names
-    guess = model.space.read(out).cpu().numpy()
-    heard = mae_where_heard(data, model.space.decided(out).cpu().numpy())
-    found = {"all": parameter_errors(truth, guess, names)}
-    found["all"]["swap-aware MSE"] = swap_aware_mse(truth, guess, names, is_symmetric(data.values))
+    guess, decided = model.guess(data.x, data.keys)
+    truth, names = data.p.numpy(), data.names
+    heard = mae_where_heard(data, decided)
+    found = {"all": parameter_errors(truth, guess, names, decided)}
+    found["all"]["swap-aware MSE"] = swap_aware_mse(truth, guess, names, is_symmetric(data.values, names))
     for n, name in enumerate(names):
-        found[name] = parameter_errors(truth[:, [n]], guess[:, [n]], (name,)) | {"MAE where heard": heard[name]}
+        own = parameter_errors(truth[:, [n]], guess[:, [n]], (name,), decided[:, [n]])
+        found[name] = own | {"MAE where heard": heard[name]}
     return found
 
 

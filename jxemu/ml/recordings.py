@@ -94,23 +94,26 @@ def judge(
     except MatchError:
         return None
 
-    def came_to(candidate: Candidate) -> Found:
+    def came_to(candidate: Candidate, begun: float) -> Found:
+        seconds = time.monotonic() - begun
         near = [
             mss(each.sound, heard([each], [candidate.tone], [candidate.holds])[0][0], RATE) for each in (target, truth)
         ]
-        return Found(*near, candidate.apart, time.monotonic() - begun)
+        return Found(*near, candidate.apart, seconds)
 
     found, best = {}, None
     if learned:
-        begun = time.monotonic()
-        told = learned.tones(target.sound, target.note, SAMPLES, 0, seed)
-        guess, *drawn = Search([target]).evaluate([tone for tone, _ in told], [(hold,) for _, hold in told])
-        found[GUESS], found[DRAWN] = came_to(guess), came_to(min(drawn, key=lambda each: each.cost))
+        for name, count in ((GUESS, 1), (DRAWN, SAMPLES)):
+            begun = time.monotonic()
+            guess, *drawn = learned.tones(target.sound, target.note, count, 0, seed)
+            tones, holds = zip(*([guess] if name == GUESS else drawn), strict=True)
+            made = Search([target]).evaluate(tones, [(hold,) for hold in holds])
+            found[name] = came_to(min(made, key=lambda each: each.cost), begun)
     for name, weights in ((LISTENED, learned), (ALONE, None)):
         if weights or name == ALONE:
             begun = time.monotonic()
-            nearest = Search([target], renders=renders, seed=seed, learned=weights).run(1)[0]
-            found[name] = came_to(nearest)
+            nearest = Search([target], renders=renders, seed=seed, learned=weights, hidden=[tone]).run(1)[0]
+            found[name] = came_to(nearest, begun)
             best = best or nearest
     both = min(len(target.sound), len(truth.sound))
     noise = mss(target.sound[:both], truth.sound[:both], RATE)
@@ -121,7 +124,7 @@ def judge_all(
     tones: Sequence[Tone], learned: Weights | None, renders: int | None, recorder: Recorder, seed: int, folder: Path,
     tick: Callable[[int], None] = lambda done: None,
 ) -> list[Judged]:  # fmt: skip
-    """`judge` tones and write the report to a folder after each; the same call goes on where it was stopped.
+    """`judge` tones, keep each in a folder, and write the report of those that are done; the same call goes on where it was stopped.
 
     What cannot be heard is not among them. Raises OSError, and ValueError for a folder of other recordings.
     """
@@ -131,15 +134,18 @@ def judge_all(
     }  # fmt: skip
     rows: list[dict[str, Any] | None] = earlier(folder / JSON, asked, "list of recordings")
     folder.mkdir(parents=True, exist_ok=True)
-    for n in range(len(rows), len(tones)):
-        tick(n)
-        found = judge(tones[n], learned, renders, recorder, seed + n)
-        rows.append(asdict(found) if found else None)
-        keep(folder / JSON, asked, rows)
-        if found:
-            write(_judged(rows), recorder, folder)
-    tick(len(tones))
-    return _judged(rows)
+    try:
+        for n in range(len(rows), len(tones)):
+            tick(n)
+            found = judge(tones[n], learned, renders, recorder, seed + n)
+            rows.append(asdict(found) if found else None)
+            keep(folder / JSON, asked, rows)
+        tick(len(tones))
+    finally:
+        judged = _judged(rows)
+        if judged:
+            write(judged, recorder, folder)
+    return judged
 
 
 def _judged(rows: Sequence[dict[str, Any] | None]) -> list[Judged]:

@@ -11,7 +11,7 @@ from jxemu.ml.data import HOLD
 from jxemu.ml.kept import earlier, keep
 from jxemu.ml.match import MatchError, Search, Target, prepare
 from jxemu.render.items import Plan
-from jxemu.render.spec import NAMES, TOPS, Spec
+from jxemu.render.spec import NAMES, TOPS, MachineSpec, Spec
 
 JSON = "searches.json"
 
@@ -32,13 +32,18 @@ class Searches:
     def found(
         self, spec: Spec, plans: Sequence[Plan], names: Sequence[str], tick: Callable[[int, int], None]
     ) -> np.ndarray:
-        """The nearest tones as p (items, names). Raises OSError, and ValueError for a folder of other searches."""
+        """The nearest tones as p (items, names). Raises OSError, and ValueError for a folder of other searches and what is not searched for."""
+        if fixed := [name for name in NAMES if name not in names]:
+            raise ValueError(f"a search moves all parameters, but in this dataset {', '.join(fixed)} do not vary")
+        if spec.machine.circuit != MachineSpec().circuit:
+            raise ValueError("a search plays the usual circuits at 25 degrees; this dataset's machine is another")
         asked = {"spec": spec.digest, "renders": self.renders, "seed": self.seed}
         rows = earlier(self.folder / JSON, asked, "list of searches")
         self.folder.mkdir(parents=True, exist_ok=True)
         for n in range(len(rows), len(plans)):
             tick(n, len(plans))
-            best = Search(takes(spec, plans[n]), renders=self.renders, seed=self.seed + n).run(1)[0]
+            targets, hidden = takes(spec, plans[n]), plans[n].tones()
+            best = Search(targets, renders=self.renders, seed=self.seed + n, hidden=hidden).run(1)[0]
             rows.append({"values": list(best.tone.values().values()), "holds": best.holds, "apart": best.apart})
             keep(self.folder / JSON, asked, rows)
         tick(len(plans), len(plans))

@@ -158,5 +158,5 @@ def ordered(p: np.ndarray, values: np.ndarray, names: Sequence[str]) -> np.ndarr
         if first is not None and second is not None:
             turned |= undecided & (second > first)
             undecided &= second == first
-    turned &= is_symmetric(values)
+    turned &= is_symmetric(values, names)
     return np.where(turned[:, None], swapped(p, tuple(names)), p)

@@ -2,12 +2,15 @@
 
 import copy
 import hashlib
+import io
 import math
+import pickle
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from jxemu.ml.data import Table
+from jxemu.render.dataset import write_whole
 from jxemu.render.memory import keep_memory
 
 MOST_ERROR = 0.05
@@ -116,6 +120,7 @@ def fit(
     mended : done to the network after each epoch.  ends : whether a curve is long enough, before all epochs are done.
     best : what of an epoch is least where its weights are to be kept; default: the last one's are.
     device : that `loss` and `check` work on.
+    Raises OSError, ValueError for a damaged checkpoint, and FloatingPointError for a loss that is no number any more.
     """
     keep_memory()
     batch = min(schedule.batch, len(data))
@@ -132,7 +137,7 @@ def fit(
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
     found: dict[str, Tensor] | None = None  # the best epoch's weights
     if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True, map_location=device)
+        kept = _read(checkpoint, device)
         if kept["recipe"] == recipe:
             for name, part in parts.items():
                 part.load_state_dict(kept[name])
@@ -164,14 +169,21 @@ def fit(
         if time.monotonic() - saved < SAVE_EVERY and not ended:
             continue
         saved = time.monotonic()
-        part = checkpoint.with_name(f".{checkpoint.name}.part")
         kept = {name: each.state_dict() for name, each in parts.items()}
-        torch.save(
-            kept | {"recipe": recipe, "found": found, "curve": [[e.number, e.loss, e.figures] for e in curve]}, part
-        )
-        part.replace(checkpoint)
+        kept |= {"recipe": recipe, "found": found, "curve": [[e.number, e.loss, e.figures] for e in curve]}
+        whole = io.BytesIO()
+        torch.save(kept, whole)
+        write_whole(checkpoint, whole.getbuffer())
         if ended:
             break
     network.load_state_dict(found or mean.module.state_dict())
     network.eval()
     return curve
+
+
+def _read(checkpoint: Path, device: str) -> dict[str, Any]:
+    """A checkpoint. Raises OSError, and ValueError for one that is damaged."""
+    try:
+        return torch.load(io.BytesIO(checkpoint.read_bytes()), weights_only=True, map_location=device)
+    except (EOFError, RuntimeError, pickle.UnpicklingError):
+        raise ValueError(f"{checkpoint} is damaged; delete it, and the same command begins anew") from None

@@ -142,7 +142,7 @@ def learn(
             return made
     known, told = as_heard(table(data, "train", HEARD, MOST)), []
     for places in known.batches(1024):
-        told.append(made.guess(known.x[places], known.keys[places]).astype(np.float16))
+        told.append(made.guess(known.x[places], known.keys[places]).mean.astype(np.float16))
         stage("hearing known sounds", int(places[-1]) + 1, len(known))
     stage("packing", 0, 1)
     graphs, held = packed(made), io.BytesIO()
