@@ -5,6 +5,7 @@ that measures them: quick, as far as it can, where only the way is to be tried. 
 those that anybody may give. (But for a follower of one note at eight velocities: a dataset does not hold out single notes of a tone.)
 """
 
+import errno
 import hashlib
 import json
 import shlex
@@ -109,7 +110,10 @@ class Study:
 
 def _write(path: Path, sound: np.ndarray, rate: int = RATE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound, rate, "PCM_24")
+    try:
+        soundfile.write(path, sound, rate, "PCM_24")
+    except soundfile.SoundFileError as error:  # no OSError, also where the disk is full
+        raise OSError(errno.EIO, str(error), str(path)) from None
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:
