@@ -385,6 +385,63 @@ def test_sysex_reaches_the_edit_buffers():
     assert bench.assigner.patch == sent, "a tone that is nowhere changes nothing"
 
 
+def test_single_parameters_are_heard_whatever_was_played_before():
+    from jxemu.patch import sysex
+
+    def edit(*pair, **options):
+        bench.sent.clear()
+        bench.play("sysex", sysex.ipr([pair], **options))
+        return bench.bytes
+
+    bench = Bench(ONE, memory=Memory(Bank([jxemu.Tone("A"), jxemu.Tone("B")])))
+    chain = {"level": "patch", "machine": sysex.JX8P}
+    bench.play("program", 1)
+    assert edit(5, 64, **chain)
+    assert bench.assigner.patch.upper_lfo == 64
+    bench.play("setting", ("bend_range", "7"))
+    assert edit(0, 0, **chain)
+    assert bench.assigner.patch.plain()["bend_range"] == "2"
+    edit(7, 0, **chain)
+    assert bench.assigner.tones["upper"].name == "A"
+    bench = Bench(TWO, patch(portamento_time=10)).play("portamento_time", 100)
+    assert edit(0x16, 10, level="patch") == bytes(
+        (protocol.SELECT_BOTH, *protocol.parameter(protocol.PORTAMENTO_TIME, 10))
+    )
+
+
+def test_names_cross_by_single_parameters():
+    from jxemu.patch import sysex
+
+    bench = Bench(TWO, patch())
+    bench.play("sysex", sysex.ipr(enumerate(b"NEW NAME"), half="lower"))
+    bench.play("sysex", sysex.ipr(enumerate(b"HORNS"), "patch"))
+    assert (bench.assigner.tones["lower"].name, bench.assigner.patch.name) == ("NEW NAME", "HORNS")
+
+
+def test_a_patch_whose_tones_are_nowhere_is_taken_and_theirs_follow():
+    from jxemu.patch import sysex
+
+    bench = Bench(TWO, patch())
+    wanted = patch(upper_tone=40, lower_tone=41, key_mode="split")
+    for item in sysex.messages(sysex.patch_apr(wanted) + sysex.tone_apr(jxemu.Tone("NEW"), "lower"))[0]:
+        bench.play("sysex", item.message)
+    assert bench.assigner.patch == wanted
+    assert [tone.name for tone in bench.assigner.tones.values()] == ["UP", "NEW"]
+
+
+def test_tone_numbers_of_large_files_do_not_stand_in_the_way_of_sysex():
+    from jxemu.patch import sysex
+
+    bank = Bank([jxemu.Tone("A"), jxemu.Tone("B")], tone_numbers=[133, 140])
+    bench = Bench(TWO, patch(upper_tone=133, lower_tone=140), memory=Memory(bank))
+    bench.play("sysex", sysex.ipr([(0x12, 99)], "patch"))
+    assert (bench.assigner.patch.balance, bench.assigner.patch.upper_tone) == (99, 133)
+    bench.play("sysex", bytes.fromhex("F0413D0024020107F7"))
+    assert [tone.name for tone in Bank.decode(relayed(bench.bytes)).tones] == ["A", "B"]
+    bench.play("sysex", sysex.messages(sysex.patch_apr(patch(upper_tone=3, lower_tone=4)))[0][-1].message)
+    assert (bench.assigner.patch.upper_tone, bench.assigner.patch.lower_tone) == (3, 4)
+
+
 def test_writing_to_memory_leaves_other_instruments_alone():
     from jxemu.patch import sysex
     from jxemu.patch.factory import factory_bank

@@ -151,9 +151,18 @@ def test_a_midi_file_s_events_are_all_read(tmp_path):
     ]
 
 
-def test_a_file_that_is_not_midi_is_named(tmp_path):
-    (tmp_path / "x.mid").write_bytes(b"RIFF")
-    with pytest.raises(MidiFileError, match=r"x.mid: not a standard MIDI file"):
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"RIFF", "not a standard MIDI file"),
+        (b"MThd\0\0\0\6\0\2\0\1\0\x60MTrk\0\0\0\4\0\xff\x2f\0", "of type 2"),
+        (b"MThd\0\0\0\6\0\0\0\1\xe7\x28MTrk\0\0\0\4\0\xff\x2f\0", "SMPTE frames"),
+        (b"MThd\0\0\0\6\0\0\0\1\0\0MTrk\0\0\0\4\0\xff\x2f\0", "no ticks at all"),
+    ],
+)
+def test_a_file_that_cannot_be_played_as_midi_is_named(tmp_path, data, why):
+    (tmp_path / "x.mid").write_bytes(data)
+    with pytest.raises(MidiFileError, match=rf"x.mid: .*{why}"):
         load_midi(tmp_path / "x.mid")
 
 

@@ -1,5 +1,10 @@
 """The commands that deal in patches, parts, logs and banks."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import mido
 import numpy as np
 import pytest
@@ -182,6 +187,38 @@ def test_a_bank_is_converted_there_and_back(tmp_path, bank):
     sizes = [(tmp_path / name).stat().st_size for name in ("a.syx", "c.rom", "d.syx")]
     assert sizes == [10234, 2048, 156]
     assert Bank.load(tmp_path / "d.syx").tones == TONES and Bank.load(tmp_path / "a.syx").patches[:4] == PATCHES
+
+
+def test_a_bank_is_taken_out_of_a_midi_file(tmp_path, bank):
+    file = mido.MidiFile()
+    dump = Bank.load(bank).encode("mks70")[0]
+    file.tracks.append(mido.MidiTrack(mido.parse_all(dump)))
+    file.save(tmp_path / "dump.mid")
+    listed = call("sysex", "list", tmp_path / "dump.mid")
+    assert "64 patches, 50 tones" in listed.stdout
+    file.tracks[0].clear()
+    file.save(tmp_path / "song.mid")
+    assert "no whole JX-8P, JX-10 or MKS-70" in call("sysex", "list", tmp_path / "song.mid").stderr
+
+
+def test_patch_chains_that_a_format_has_no_room_for_are_said(tmp_path):
+    path = tmp_path / "chains.json"
+    path.write_bytes(Bank([Tone("A")], chains=[Chain(lfo=5)]).encode("json")[0])
+    said = call("sysex", "convert", path, "-o", tmp_path / "x.syx", "--to", "mks70").stdout
+    assert "1 patch chains are not in it" in said
+    path.write_bytes(Bank(chains=[Chain(lfo=5)]).encode("json")[0])
+    empty = call("sysex", "convert", path, "-o", tmp_path / "y.syx", "--to", "mks70")
+    assert empty.returncode == 2
+    assert "would be empty" in empty.stderr
+
+
+def test_a_file_name_that_the_terminal_cannot_show_is_no_trouble(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9.syx")
+    Path(path).write_bytes(Bank(TONES).encode("jx8p")[0])
+    command = [sys.executable, "-c", "from jxemu.app.cli import main; main()", "sysex", "list", path]
+    listed = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"})
+    assert listed.returncode == 0, listed.stderr
+    assert rb"b\udce9.syx: 0 patches, 2 tones" in listed.stdout
 
 
 def test_banks_are_merged_without_duplicates_extracted_and_compared(tmp_path, bank):

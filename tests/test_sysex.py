@@ -113,14 +113,115 @@ def test_single_parameters_edit_what_came_before_and_key_modes_come_before_their
     assert Bank.decode(sysex.patch_apr(patch)).patches == [patch]
 
 
+def selected(number, patch, bank, numbered=True):
+    """What an MKS-70 sends when a patch is chosen: it and both its tones."""
+    out = (sysex.program(number) if numbered else b"") + sysex.patch_apr(patch)
+    for half in ("upper", "lower"):
+        tone = getattr(patch, f"{half}_tone")
+        out += (sysex.program(tone, "tone", half=half) if numbered else b"") + sysex.tone_apr(bank[tone], half)
+    return out
+
+
+def names_of(bank):
+    """The tones of each patch."""
+    return [tuple(bank.tone(n).name for n in (patch.upper_tone, patch.lower_tone)) for patch in bank.patches]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_patches_that_were_chosen_one_after_another_keep_the_tones_they_share(numbered):
+    tones = {number: jxemu.Tone(f"T{number}", vcf_freq=number) for number in (0, 1, 2, 70)}
+    wanted = [(0, 1), (0, 2), (2, 1), (70, 70)]
+    patches = [Patch(f"P{n}", upper_tone=a, lower_tone=b) for n, (a, b) in enumerate(wanted)]
+    bank = Bank.decode(b"".join(selected(n, patch, tones, numbered) for n, patch in enumerate(patches)))
+    assert bank.patches == patches
+    assert names_of(bank) == [(f"T{a}", f"T{b}") for a, b in wanted]
+    assert not bank.skipped
+
+
+def test_a_tone_that_was_changed_between_two_patches_is_kept_beside_the_first_one():
+    stream = b"".join(
+        selected(n, Patch(f"P{n}", upper_tone=3, lower_tone=4), {3: jxemu.Tone(name), 4: jxemu.Tone("B")})
+        for n, name in enumerate(("OLD", "NEW"))
+    )
+    assert names_of(Bank.decode(stream)) == [("OLD", "B"), ("NEW", "B")]
+
+
+def stored(*numbers):
+    """A JX-8P's write to memories."""
+    return b"".join(sysex.jx8p_tone(jxemu.Tone("X"), n)[67:] for n in numbers)
+
+
+def test_a_damaged_tone_does_not_move_the_one_before_it():
+    data = b"".join(sysex.jx8p_tone(jxemu.Tone(name), n) for n, name in enumerate("ABC"))
+    for damaged in (data[:100] + data[101:], data[:78] + data[79:], data[:78] + b"\x00" + data[79:]):
+        bank = Bank.decode(damaged)
+        assert [(tone.name, n) for tone, n in zip(bank.tones, bank.tone_numbers, strict=True)] == [("A", 0), ("C", 2)]
+        assert any("a tone that is not whole" in str(part) for part in bank.skipped)
+
+
+def test_a_tone_is_stored_as_often_as_it_says_and_edited_afterwards_by_itself():
+    tone = sysex.jx8p_tone(jxemu.Tone("A"), 0)
+    twice = Bank.decode(tone + stored(7))
+    assert (twice.tone_numbers, twice.tones[0]) == ([0, 7], twice.tones[1])
+    edited = Bank.decode(tone + sysex.ipr([(34, 5)], machine=sysex.JX8P) + stored(3))
+    assert [(edited.tone(n).name, edited.tone(n).vcf_freq) for n in (0, 3)] == [("A", 127), ("A", 5)]
+
+
 def test_a_file_without_anything_is_refused_by_name(tmp_path):
     path = tmp_path / "empty.syx"
     path.write_bytes(b"\xf0\x43\x00\xf7")
     with pytest.raises(SysexError, match=r"empty.syx: no whole .*offset 0"):
         Bank.load(path)
-    path.write_text('{"format": "other"}')
-    with pytest.raises(SysexError, match="not a jxemu bank in JSON"):
-        Bank.load(path)
+    for text, why in (('{"format": "other"}', "not a jxemu bank in JSON"), ('{"tones": []}', "JSON, but without")):
+        path.write_text(text)
+        with pytest.raises(SysexError, match=why):
+            Bank.load(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [bytes(2048), b"hello world, this is a text\n" * 74, b"\xf0\x43" + bytes(range(32, 96)) * 32, b"x" * 4096],
+)
+def test_files_as_long_as_a_cartridge_are_no_cartridges(data):
+    data = data[:2047] + b"\xf7" if data[0] == 0xF0 else data[: len(data) // 2048 * 2048]
+    assert not Bank.decode(data).tones
+
+
+def test_an_eprom_of_several_cartridges_is_read():
+    images = [Bank([jxemu.Tone(f"{name}{n}") for n in range(32)]).encode("cartridge")[0] for name in "ABCDEFGH"]
+    bank = Bank.decode(b"".join(images))
+    assert len(bank.tones) == 256
+    assert (bank.tones[0].name, bank.tones[-1].name) == ("A0", "H31")
+
+
+def test_tones_keep_their_places_in_a_cartridge_and_dumps_the_first_one_s_group():
+    sparse = Bank([jxemu.Tone("A"), jxemu.Tone("B")], tone_numbers=[5, 2])
+    image = Bank.decode(sparse.encode("cartridge")[0])
+    assert (image.tones[5].name, image.tones[2].name, image.tones[0].name) == ("A", "B", "INIT TONE")
+    inside, outside = (Bank([jxemu.Tone(n)], group=group).encode("mks70")[0] for n, group in (("A", 1), ("B", 2)))
+    assert Bank.decode(inside + outside).group == 1
+
+
+def test_unused_tones_take_the_room_that_dumps_with_patches_leave():
+    tones = [jxemu.Tone(f"T{n}", vcf_freq=n) for n in range(100)]
+    numbers = [*range(50), *range(128, 178)]
+    used = [numbers[n // 64 * 50 + n % 10] for n in range(128)]
+    patches = [Patch(f"P{n}", upper_tone=tone, lower_tone=tone) for n, tone in enumerate(used)]
+    files = Bank(tones, patches, tone_numbers=numbers).encode("mks70")
+    assert len(files) == 2
+    assert {tone.name for data in files for tone in Bank.decode(data).tones} >= {tone.name for tone in tones}
+
+
+def test_edit_buffers_of_a_bank_with_larger_numbers_become_several_files():
+    bank = Bank([jxemu.Tone("A"), jxemu.Tone("B")], [Patch("P", upper_tone=133, lower_tone=0)], tone_numbers=[133, 0])
+    read = Bank.decode(bank.encode("apr")[0])
+    assert names_of(read) == [("A", "B")]
+
+
+def test_a_name_is_what_an_instrument_can_show():
+    tone = jxemu.Tone("Été\n\x7f")
+    assert tone.name == "?t???"
+    assert Bank.decode(Bank([tone]).encode("json")[0]).tones == [tone]
 
 
 @settings(max_examples=1000, deadline=None)
@@ -272,6 +373,21 @@ def test_merging_renumbers_tones_and_patches_follow():
     one = Bank([jxemu.Tone("A"), jxemu.Tone("B")], [Patch("1", upper_tone=1, lower_tone=60)])
     both = merged([one, one])
     assert [patch.upper_tone for patch in both.patches] == [1, 3] and both.patches[1].lower_tone == 60
+
+
+def test_patch_chains_follow_their_tones_as_far_as_they_can_name_them():
+    one = Bank(
+        [jxemu.Tone(f"T{n}", vcf_freq=n) for n in range(32)], chains=[Chain(tone=3), Chain(tone=3, bank="preset1")]
+    )
+    three = merged([one, one, one])
+    assert [chain.program for chain in three.chains] == [3, 67, 35, 67, 67]
+    assert "1 patch chains" in str(three.skipped[0])
+    again = [chain.program for data in merged([one, one]).encode("jx8p") for chain in Bank.decode(data).chains]
+    assert again[0] == 3
+    sparse = Bank(
+        [jxemu.Tone("A"), jxemu.Tone("A"), jxemu.Tone("B", vcf_freq=1)], chains=[Chain(tone=1), Chain(tone=2)]
+    )
+    assert [chain.tone for chain in editing.deduplicated(sparse)[0].chains] == [0, 1]
 
 
 def test_a_sound_stands_once_in_a_deduplicated_bank_whatever_its_name():

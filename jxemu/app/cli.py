@@ -3,6 +3,8 @@
 import atexit
 import contextlib
 import gc
+import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -350,6 +352,8 @@ def main() -> None:
     # At its end Python looks for garbage among all that was imported, which the process's end frees anyway:
     # a second of a command that has PyTorch or SciPy.
     atexit.register(gc.freeze)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding does not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as end:

@@ -27,10 +27,20 @@ def say(message: str) -> None:
     console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
+def bank_of(data: bytes, name: str | Path) -> Bank:
+    """A bank of a file's bytes, also of a MIDI file that holds its sysex. Raises SysexError."""
+    from jxemu.render.score import MIDI_FILE, MidiFileError, sysex_of
+
+    try:
+        return Bank.of_file(sysex_of(data, name) if data.startswith(MIDI_FILE) else data, name)
+    except MidiFileError as error:
+        raise SysexError(str(error)) from None
+
+
 def read_bank(path: Path) -> Bank:
     """A bank; what was skipped in its file is said, what cannot be read ends the command."""
     try:
-        bank = Bank.load(path)
+        bank = bank_of(path.read_bytes(), path)
     except SysexError as error:
         fail(str(error))
     except OSError as error:

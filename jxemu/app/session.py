@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jxemu.app.files import bank_of
 from jxemu.app.recorder import Recorder, new_take
 from jxemu.live.midi import checked, scaled, write_whole
 from jxemu.live.player import Player
@@ -352,7 +353,7 @@ class Session:
         if len(data) > LARGEST_UPLOAD:
             raise RequestError(f"{name}: {len(data)} bytes are too many for a bank")
         try:
-            bank = Bank.of_file(data, name)
+            bank = bank_of(data, name)
         except SysexError as error:
             raise RequestError(str(error)) from None
         if len(bank.tones) == 1 and not bank.patches:

@@ -1,5 +1,6 @@
 """``jxemu sysex``: list, show, convert, extract, de-duplicate and compare banks."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jxemu.app.files import beside, fail, read_bank, whole_file
+from jxemu.app.files import beside, fail, read_bank, say, whole_file
 from jxemu.app.words import setting_words
 from jxemu.patch import editing
 from jxemu.patch.bank import FORMATS, Bank, find, merged
@@ -99,12 +100,21 @@ def place_of(bank: Bank, name: str, kind: str, file: Path) -> int:
 @app.command()
 def convert(files: Files, output: Output, to: To = None) -> None:
     """Write banks in another format, several as one: JX-8P, cartridge, MKS-70 or JSON text."""
+    write_bank(_as_one(files), output, to)
+
+
+def _as_one(files: Sequence[Path]) -> Bank:
+    """The bank of a file, or those of several as one; what has no place in that is said."""
     banks = [read_bank(path) for path in files]
+    if len(banks) == 1:
+        return banks[0]
     try:
-        bank = banks[0] if len(banks) == 1 else merged(banks)
+        bank = merged(banks)
     except ValueError as error:
         fail(f"cannot merge {len(banks)} banks: {error}")
-    write_bank(bank, output, to)
+    for part in bank.skipped:
+        say(f"left out: {part.why}")
+    return bank
 
 
 @app.command()
@@ -127,10 +137,7 @@ def extract(
 @app.command()
 def dedupe(files: Files, output: Output, to: To = None) -> None:
     """Write banks as one, each sound once; names do not count."""
-    try:
-        bank, dropped = editing.deduplicated(merged([read_bank(path) for path in files]))
-    except ValueError as error:
-        fail(f"cannot merge: {error}")
+    bank, dropped = editing.deduplicated(_as_one(files))
     for record, kept in dropped:
         typer.echo(f"{record.KIND} {record.name.strip()!r} is {kept.name.strip()!r}")
     write_bank(bank, output, to)
@@ -162,7 +169,7 @@ def write_bank(bank: Bank, output: Path, to: Format | None) -> None:
         files = bank.encode(kind)
     except ValueError as error:
         fail(f"cannot write {output}: {error}")
-    if not files:
+    if not files or not (bank.tones or bank.patches or (bank.chains and kind in ("jx8p", "json"))):
         fail(f"{output} would be empty: the {kind} format holds nothing of this bank")
     paths = [output] if len(files) == 1 else [beside(output, number) for number in range(1, len(files) + 1)]
     for path, data in zip(paths, files, strict=True):
@@ -171,6 +178,8 @@ def write_bank(bank: Bank, output: Path, to: Format | None) -> None:
         typer.echo(f"{path}: {kind}, {len(data)} bytes")
     if kind in ("jx8p", "cartridge") and bank.patches:
         typer.echo(f"{len(bank.patches)} patches are not in it: the {kind} format holds tones only")
+    if kind not in ("jx8p", "json") and bank.chains:
+        typer.echo(f"{len(bank.chains)} patch chains are not in it: only jx8p and json hold them")
 
 
 def _guess(bank: Bank, output: Path) -> str:

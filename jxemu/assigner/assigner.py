@@ -9,7 +9,7 @@ Source: ZOMBIE (order and length of a patch change), OM8P, CRAIG (see firmware_n
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from jxemu.patch import handshake, sysex
 from jxemu.patch.bank import CARTRIDGE_GROUP, Bank
 from jxemu.patch.memory import Memory, whole
 from jxemu.patch.parameter import PARAMETERS
-from jxemu.patch.patch import APR_BYTES, HALVES, PATCH, Chain, Patch
+from jxemu.patch.patch import APR_BYTES, CHAIN, CHAIN_OF, HALVES, PATCH, Chain, Patch
 from jxemu.patch.tone import Tone
 
 PLAYABLE = (21, 108)
@@ -51,6 +51,9 @@ CONTROLS = {
     "silence": protocol.SILENCE,
 }
 """Event kinds that are one parameter on the wire, 0..127."""
+
+_REARRANGING = ("key_mode", "upper_assign", "lower_assign", "upper_tone", "lower_tone")
+"""Settings of a patch that lose held keys."""
 
 SWITCHES = {"hold", "portamento_switch", "after_vibrato_switch", "after_brilliance_switch", "after_volume_switch"}
 """Controls that are on from 1 upward and cross the wire as 0 or 127. Source: OM8P."""
@@ -126,7 +129,6 @@ class Assigner:
         self._memory = memory
         self.steal, self.priority = steal, priority
         self.tones = {"upper": _PLAIN, "lower": _PLAIN}
-        self.chain = Chain()
         self.program = 0
         self.tempo = 0.0
         self.pedal = dict.fromkeys(HALVES, False)
@@ -484,7 +486,7 @@ class Assigner:
         if name not in PATCH:
             raise ValueError(f"a patch has no setting {name!r}")
         before, patch = self.patch, self.patch.replace(**{name: value})
-        if name in ("key_mode", "upper_assign", "lower_assign", "upper_tone", "lower_tone"):
+        if name in _REARRANGING:
             self._rearrange(patch, at)
             return
         self.patch = patch
@@ -543,12 +545,13 @@ class Assigner:
         if opcode == sysex.APR and bank.tones:
             self._on_tone(bank.tones[0], at, half)
         elif opcode == sysex.APR and bank.chains:
-            self._chain(bank.chains[0], at)
+            self._chain(bank.chains[0], CHAIN, at)
         elif opcode == sysex.APR and bank.patches:
             # X-Fade, T-Voice and bend 12 have no place in the message: they stay as an IPR has set them.
-            patch = Patch.decode_buffer(sysex.data_of(data) + self.patch.encode_buffer()[APR_BYTES:])
-            if not self.memory.missing(patch):
-                self._on_patch(patch, at, part)
+            buffer = sysex.data_of(data) + self.patch.unnumbered.encode_buffer()[APR_BYTES:]
+            patch = Patch.decode_buffer(buffer)
+            # a tone that is nowhere follows by an APR of its own; until then the one that plays stays
+            self.load_patch(patch, *self.memory.tones(patch, tuple(self.tones.values())), at)
         elif opcode in (sysex.BLD, sysex.V4_BLD):
             self._remember(bank)
         elif opcode == sysex.PGR and len(data) >= 10:
@@ -581,33 +584,44 @@ class Assigner:
                 self._out(message, at)
 
     def _edit(self, data: bytes, machine: int, level: int, at: int) -> None:
-        """Single parameters: the ones that change are sent."""
+        """Single parameters: those that are named are sent, and what else they change."""
         half = "lower" if machine == sysex.MKS70 and data[6] == sysex.LOWER_GROUP else "upper"
         pairs = sysex.pairs_of(data)
+        named = {index for index, _ in pairs}
         if level == sysex.TONE_LEVEL:
+            part = half if half in self.halves else "control"
             places = {row.sysex: row for row in PARAMETERS.values()}
             for index, value in pairs:
                 if row := places.get(index):
-                    self._on_parameter((row.name, row.decode(value)), at, half if half in self.halves else "control")
+                    self._on_parameter((row.name, row.decode(value)), at, part)
+            for own in self.halves_of(part):
+                name = Tone.decode(sysex.edited(self.tones[own].encode(), pairs)).name
+                self.tones[own] = self.tones[own].replace(name)
             return
         if machine == sysex.JX8P:
-            self._chain(Chain.decode(sysex.edited(self.chain.encode(), pairs)), at)
+            before = Chain.of(self.patch, self.program)
+            chain = Chain.decode(sysex.edited(before.encode(), pairs))
+            self._chain(chain, [name for place, name in enumerate(CHAIN) if place in named], at)
             return
-        edited = Patch.decode_buffer(sysex.edited(self.patch.encode_buffer(), pairs))
+        edited = Patch.decode_buffer(sysex.edited(self.patch.unnumbered.encode_buffer(), pairs))
+        self.patch = self.patch.replace(edited.name)
         for name, value in edited:
-            nowhere = name.endswith("_tone") and self.memory.tone(value) is None
-            if value != getattr(self.patch, name) and not nowhere:
+            own = PATCH[name].index in named
+            if name.endswith("_tone") and (not own or self.memory.tone(value) is None):
+                continue
+            if value != getattr(self.patch, name) or (own and name not in _REARRANGING):
                 self._on_setting((name, value), at, "control")
 
-    def _chain(self, chain: Chain, at: int) -> None:
-        """A JX-8P's patch chain: what it changes is changed, its tone is loaded if it names another."""
-        before, self.chain = self.chain, chain
+    def _chain(self, chain: Chain, named: Collection[str], at: int) -> None:
+        """A JX-8P's patch chain: what it names is sent, its tone is loaded if it names another."""
+        before = Chain.of(self.patch, self.program)
         now, then = before.patch(), chain.patch()
         for name, value in then:
-            if value != getattr(now, name) and not name.endswith("_tone"):
+            same = value == getattr(now, name)
+            if CHAIN_OF.get(name) in named and not (same and (name in _REARRANGING or name.startswith("after_"))):
                 self._on_setting((name, value), at, "control")
         if chain.program != before.program and (tone := self.memory.jx8p_tone(chain.program)):
-            self._alone(tone, at)
+            self._alone(tone, at, chain.program)
 
     def _on_tempo(self, data: float, at: int, part: str) -> None:
         self.tempo = float(data)
@@ -650,7 +664,6 @@ class Assigner:
             "due": [self._turn, *(list(due) for due in self._due)],
             "chased": list(self._chased.items()),
             "sounding": [[*place, strike] for place, strike in self._sounding.items()],
-            "chain": self.chain.encode().hex(),
             "program": self.program,
             "tempo": self.tempo,
             "allocators": {
@@ -672,7 +685,7 @@ class Assigner:
         self._due = list(map(tuple, due))
         self._chased = {key: (strike, at, tuple(hits), apart) for key, (strike, at, hits, apart) in saved["chased"]}
         self._sounding = {(half, key): strike for half, key, strike in saved["sounding"]}
-        self.chain, self.program = Chain.decode(bytes.fromhex(saved["chain"])), saved["program"]
+        self.program = saved["program"]
         self.tempo = saved["tempo"]
         for half, (count, keys, units) in saved["allocators"].items():
             allocator = self.allocators[half]

@@ -472,14 +472,17 @@ class Player:
         if event.kind in ("patch", "tone"):
             if single:
                 return [sysex.jx8p_tone(self.tones["upper"])]
-            return [sysex.patch_apr(self.patch), *(sysex.tone_apr(self.tones[half], half) for half in HALVES)]
+            return [
+                sysex.patch_apr(self.patch.unnumbered),
+                *(sysex.tone_apr(self.tones[half], half) for half in HALVES),
+            ]
         name = event.data[0]
         if event.kind == "setting" and single:
             chain, field = Chain.of(self.patch, assigner.program), CHAIN_OF.get(name)
             place = list(CHAIN).index(field) if field else 0
             return [sysex.ipr([(place, chain.encode()[place])], "patch", machine=sysex.JX8P)] if field else []
         if event.kind == "setting":
-            data = self.patch.encode_buffer()
+            data = self.patch.unnumbered.encode_buffer()
             places = [PATCH[name].index, *(range(APR_BYTES, len(data)) if name in ("key_mode", "bend_range") else ())]
             return [sysex.ipr([(place, data[place] & 0x7F) for place in places], "patch")]
         place = PARAMETERS[name].sysex

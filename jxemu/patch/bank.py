@@ -15,14 +15,28 @@ import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import zip_longest
+from itertools import count, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 from jxemu.patch import handshake, sysex, vecoven4
-from jxemu.patch.patch import BUFFER_BYTES, HALVES, LARGEST_TONE, Chain, Patch
-from jxemu.patch.record import Record
-from jxemu.patch.sysex import APR, BLD, IPR, JX8P, MKS70, PATCH_LEVEL, PGR, TONE_LEVEL, V4_BLD, Skipped, SysexError
+from jxemu.patch.patch import BUFFER_BYTES, HALVES, LARGEST_TONE, TONE_BANKS, Chain, Patch
+from jxemu.patch.record import Record, plain_name
+from jxemu.patch.sysex import (
+    APR,
+    BLD,
+    IPR,
+    JX8P,
+    LOWER_GROUP,
+    MKS70,
+    PATCH_LEVEL,
+    PGR,
+    TONE_LEVEL,
+    UPPER_GROUP,
+    V4_BLD,
+    Skipped,
+    SysexError,
+)
 from jxemu.patch.tone import TONE_BYTES, Tone
 
 CARTRIDGE_BYTES = 2048
@@ -34,15 +48,21 @@ MKS70_TONES, MKS70_PATCHES = 50, 64
 ROM_TONES = range(50, 100)
 """Tone numbers of the Super JX's ROM, whose tones are not part of any file."""
 
+_CARTRIDGE_CHAIN = TONE_BANKS.index("cartridge")
+"""The last bank of a chain's tones that a file may hold; without a cartridge, a larger internal bank goes on there."""
+
 _JSON = "jxemu bank 1"
 _ANY_MESSAGE = bytes((0xF0, sysex.ROLAND))
+_BLANKS = dict.fromkeys(b"\t\n\r", " ")
+_LEGIBLE = 0.9
+"""Share of a cartridge image's name bytes that are letters, digits or blanks at least: other files are as long, too."""
 
 
 @dataclass
 class Bank:
     """What a file holds, in its order; memory numbers count from 0.
 
-    channel and group : of its last message; group 1 is internal memory, 2 a cartridge.
+    channel : of its last message.  group : of its first dump; 1 is internal memory, 2 a cartridge.
     chain_area : the cartridge's 160 bytes.  skipped : stretches of the file that were not taken.
     """
 
@@ -74,27 +94,33 @@ class Bank:
             raise SysexError(f"{name}: {error}") from None
         if not (bank.tones or bank.patches or bank.chains):
             reason = f" ({bank.skipped[0]})" if bank.skipped else ""
+            if _is_json(data):
+                reason = f' (JSON, but without "format": "{_JSON}")'
+            elif data.startswith(b"MThd"):
+                reason = " (a MIDI file; jxemu sysex convert takes a bank out of one)"
             raise SysexError(f"{name}: no whole JX-8P, JX-10 or MKS-70 tone or patch in {len(data)} bytes{reason}")
         return bank
 
     @classmethod
     def decode(cls, data: bytes) -> "Bank":
         """What is in a file's bytes, of any format. Raises SysexError for damaged JSON only."""
-        if _ANY_MESSAGE not in data and b'"format"' in data and data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{":
+        if _ANY_MESSAGE not in data and b'"format"' in data and _is_json(data):
             return _from_json(data)
         found, skipped = sysex.messages(data)
-        if len(data) == CARTRIDGE_BYTES and not any(f.message[1:2] == _ANY_MESSAGE[1:] for f in found):
-            return _from_image(data)
+        if _are_images(data) and not any(f.message[1:2] == _ANY_MESSAGE[1:] for f in found):
+            banks = [_from_image(data[at : at + CARTRIDGE_BYTES]) for at in range(0, len(data), CARTRIDGE_BYTES)]
+            return banks[0] if len(banks) == 1 else merged(banks)
         images, transfers, found = handshake.images(found)
-        reader = _Reader()
+        reader = _Reader(gaps=[part.offset for part in skipped])
         for offset, message in ((item.offset, item.message) for item in found):
             reader.take(offset, message)
         bank = reader.finish()
         bank.skipped += skipped + transfers
+        places = (number for number in map(free_number, count()) if number not in {*bank.tone_numbers})
         bank.skipped += [Skipped(f.offset, 0, "its F7 is missing, taken all the same") for f in found if not f.complete]
         for image in images:
             bank.chain_area = image[:_CHAIN_AREA]
-            bank.tone_numbers += range(len(bank.tones), len(bank.tones) + CARTRIDGE_TONES)
+            bank.tone_numbers += list(islice(places, CARTRIDGE_TONES))
             bank.tones += _from_image(image).tones
         bank.skipped.sort(key=lambda part: part.offset)
         return bank
@@ -139,12 +165,16 @@ class Bank:
 class _Reader:
     """Messages one after another, as the instrument's edit buffers would take them.
 
-    Where a memory number comes again, another dump begins.
+    Where a memory number comes again, another dump begins.  gaps : offsets of what is no message.
     """
 
+    gaps: Sequence[int] = ()
     bank: Bank = field(default_factory=Bank)
     before: list[Bank] = field(default_factory=list)  # dumps that are over
     skipped: list[Skipped] = field(default_factory=list)
+    _heard_at: int = 0  # offset of the last tone that was taken
+    _unstored: bool = False  # whether a JX-8P's edit buffer holds a tone that no PGR has stored yet
+    _wanted: dict[int, int] = field(default_factory=dict)  # halves of the last patch APR whose tones are still to come
     _edits: list[tuple[int, list[tuple[int, int]]]] = field(default_factory=list)  # patch IPRs that wait for an APR
     _patch_number: int | None = None  # memories that PGRs have named for the next patch and tones
     _tone_numbers: dict[int, int] = field(default_factory=dict)
@@ -181,8 +211,8 @@ class _Reader:
                 length = 8 + 2 * len(pairs)
                 self.skipped.append(Skipped(offset, length, "single parameters of a patch that is not in the file"))
         bank = merged([*self.before, self.bank]) if self.before else self.bank
-        bank.channel, bank.group = self.bank.channel, self.bank.group
-        bank.skipped = self.skipped
+        bank.channel, bank.group = self.bank.channel, [*self.before, self.bank][0].group
+        bank.skipped += self.skipped
         return bank
 
     def _skip(self, offset: int, message: bytes, why: str) -> None:
@@ -198,7 +228,7 @@ class _Reader:
             numbers = []
         if group is not None:
             self.bank.group = group
-        return number if number is not None else next(n for n in range(len(numbers) + 1) if n not in numbers)
+        return number if number is not None else next(n for n in map(free_number, count()) if n not in numbers)
 
     def _add_tone(self, tone: Tone, number: int | None = None, half: int = 0, group: int | None = None) -> None:
         number = self._room_for(self.bank.tone_numbers, number, group)
@@ -212,32 +242,51 @@ class _Reader:
         self.bank.patch_numbers.append(number)
 
     def _tone_apr(self, offset: int, message: bytes) -> None:
-        half = message[6]
-        self._add_tone(Tone.decode(sysex.data_of(message)), self._tone_numbers.pop(half, None), half)
+        """A tone for an edit buffer. After a patch APR it is the one that the patch names, also where no PGR says so."""
+        half, tone = message[6], Tone.decode(sysex.data_of(message))
+        number = self._tone_numbers.pop(half, None)
+        wanted = self._wanted.pop(half, None) if sysex.kind_of(message)[1] == MKS70 else None
+        number = wanted if number is None else number
+        if wanted is not None and number == wanted and number in self.bank.tone_numbers:
+            place = self.bank.tone_numbers.index(number)
+            if self.bank.tones[place] == tone:  # two patches share it
+                self._last[half] = place
+                return
+            number = next(n for n in map(free_number, count()) if n not in self.bank.tone_numbers)
+            which = f"{HALVES[half - UPPER_GROUP]}_tone"
+            self.bank.patches[-1] = self.bank.patches[-1].replace(**{which: number})
+        self._add_tone(tone, number, half)
+        self._heard_at, self._unstored = offset, True
 
     def _tone_bulk(self, offset: int, message: bytes) -> None:
         self._add_tone(Tone.decode(sysex.data_of(message)), sysex.number_of(message), group=message[6])
 
     def _tone_ipr(self, offset: int, message: bytes) -> str | None:
-        place = self._last.get(message[6])
+        half = message[6]
+        place = self._last.get(half)
         if place is None:
             return "single parameters of a tone that is not in the file"
+        if sysex.kind_of(message)[1] == JX8P and not self._unstored:  # what is stored stays as it is
+            self._add_tone(self.bank.tones[place], half=half)
+            place, self._unstored = self._last[half], True
         data = sysex.edited(self.bank.tones[place].encode(), sysex.pairs_of(message))
         self.bank.tones[place] = Tone.decode(data)
         return None
 
-    def _jx8p_pgr(self, offset: int, message: bytes) -> None:
-        """Stores the tone before it."""
+    def _jx8p_pgr(self, offset: int, message: bytes) -> str | None:
+        """Stores the tone before it: the one in the edit buffer, which may be stored already."""
         number = sysex.number_of(message)
         if number is None or not self.bank.tones:
-            return
-        numbers = self.bank.tone_numbers[:-1]
-        if number in numbers:
-            tone = self.bank.tones.pop()
+            return None
+        tone = self.bank.tones[-1]
+        if self._unstored:
+            self.bank.tones.pop()
             self.bank.tone_numbers.pop()
-            self._add_tone(tone, number, message[6])
-        else:
-            self.bank.tone_numbers[-1] = number
+        elif any(at > self._heard_at for at in (*self.gaps, *(part.offset for part in self.skipped)) if at < offset):
+            return "it stores a tone that is not whole"
+        self._add_tone(tone, number, message[6])
+        self._unstored = False
+        return None
 
     def _chain_apr(self, offset: int, message: bytes) -> None:
         self.bank.chains.append(Chain.decode(sysex.data_of(message)))
@@ -267,8 +316,10 @@ class _Reader:
             if any(index < len(data) and data[index] != value for index, value in pairs):
                 length = 8 + 2 * len(pairs)
                 self.skipped.append(Skipped(at, length, "single parameters that the patch behind them overwrites"))
-        self._add_patch(Patch.decode_buffer(data + buffer[len(data) :]), self._patch_number)
+        patch = Patch.decode_buffer(data + buffer[len(data) :])
+        self._add_patch(patch, self._patch_number)
         self._edits, self._patch_number = [], None
+        self._wanted = {UPPER_GROUP: patch.upper_tone, LOWER_GROUP: patch.lower_tone}
 
     def _patch_bulk(self, offset: int, message: bytes) -> None:
         self._add_patch(Patch.decode_image(sysex.data_of(message)), sysex.number_of(message), message[6])
@@ -318,18 +369,43 @@ def _from_image(image: bytes) -> Bank:
     return Bank([Tone.decode(image[at : at + TONE_BYTES]) for at in rows], chain_area=image[:_CHAIN_AREA])
 
 
+def _is_json(data: bytes) -> bool:
+    return data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{"
+
+
+def _are_images(data: bytes) -> bool:
+    """Whether bytes are cartridge images, one or several, by their length and their tones' names."""
+    dumped = data.startswith(b"\xf0") and data.endswith(b"\xf7")
+    if (
+        not data
+        or len(data) % CARTRIDGE_BYTES
+        or dumped
+        or (data.isascii() and data.decode().translate(_BLANKS).isprintable())
+    ):
+        return False
+    names = b"".join(
+        data[at + tone : at + tone + Tone.NAME_LENGTH]
+        for at in range(0, len(data), CARTRIDGE_BYTES)
+        for tone in range(_CHAIN_AREA, CARTRIDGE_BYTES, TONE_BYTES)
+    )
+    legible = sum((byte & 0x7F) < 10 or chr(byte & 0x7F).isprintable() for byte in names)
+    return legible >= _LEGIBLE * len(names) and len({*names}) > 2
+
+
 def _to_images(bank: Bank) -> list[bytes]:
-    return [
-        bank.chain_area
-        + b"".join((tone or Tone("INIT TONE")).encode() for tone in [*part, *[None] * (CARTRIDGE_TONES - len(part))])
-        for part in _parts(bank.tones, CARTRIDGE_TONES)
-    ]
+    """Tones in the places that they have in memory, if there is room for all of them in one image, else one after another."""
+    if bank.tones and _one_each(bank.tone_numbers, CARTRIDGE_TONES):
+        parts = [[bank.tone(number) for number in range(CARTRIDGE_TONES)]]
+    else:
+        parts = [[*part, *[None] * (CARTRIDGE_TONES - len(part))] for part in _parts(bank.tones, CARTRIDGE_TONES)]
+    return [bank.chain_area + b"".join((tone or Tone("INIT TONE")).encode() for tone in part) for part in parts]
 
 
 def _to_jx8p(bank: Bank) -> list[bytes]:
-    own = len(set(bank.tone_numbers)) == len(bank.tones) and max(bank.tone_numbers, default=0) < JX8P_TONES
+    own = _one_each(bank.tone_numbers, JX8P_TONES)
     numbers = bank.tone_numbers if own else [place % JX8P_TONES for place in range(len(bank.tones))]
-    rows = list(zip_longest(numbers, bank.tones, bank.chains))
+    places = dict(zip(bank.tone_numbers, numbers, strict=True))
+    rows = list(zip_longest(numbers, bank.tones, [follows(chain, places) for chain in bank.chains]))
     # A chain comes before its tone, as the panel sends them.
     return [
         b"".join(
@@ -395,12 +471,11 @@ def packed(bank: Bank, tones: int, patches: int) -> list[Bank]:
         dump.patches.append(renumbered(patch, places))
     for number in bank.tone_numbers:
         if number not in used:
-            if len(places) == tones:
-                out.append(Bank())
-                places.clear()
-            places[number] = len(out[-1].tones)
-            out[-1].tones.append(bank.tone(number))
-            out[-1].tone_numbers.append(places[number])
+            dump = next((dump for dump in out if len(dump.tones) < tones), None)
+            if dump is None:
+                out.append(dump := Bank())
+            dump.tone_numbers.append(len(dump.tones))
+            dump.tones.append(bank.tone(number))
     return out
 
 
@@ -409,6 +484,14 @@ def renumbered(patch: Patch, places: Mapping[int, int]) -> Patch:
     return patch.replace(
         **{f"{half}_tone": places[n] for half in HALVES if (n := getattr(patch, f"{half}_tone")) in places}
     )
+
+
+def follows(chain: Chain, places: Mapping[int, int]) -> Chain | None:
+    """A patch chain whose tone has moved; the same if it is not in `places`, None where a chain cannot name it any more."""
+    if chain.program not in places or chain.bank > _CARTRIDGE_CHAIN:
+        return chain
+    bank, tone = divmod(places[chain.program], JX8P_TONES)
+    return chain.replace(tone=tone, bank=bank) if bank <= _CARTRIDGE_CHAIN else None
 
 
 def free_number(place: int) -> int:
@@ -427,19 +510,26 @@ def merged(banks: Sequence[Bank]) -> Bank:
             out.tones.append(tone)
             out.tone_numbers.append(places[number])
         out.patches += [renumbered(patch, places) for patch in bank.patches]
-        out.chains += bank.chains
+        moved = [follows(chain, places) for chain in bank.chains]
+        out.chains += [chain for chain in moved if chain]
+        if lost := moved.count(None):
+            out.skipped.append(Skipped(0, 0, f"{lost} patch chains, whose tones are past memory {2 * JX8P_TONES} now"))
     out.patch_numbers = list(range(len(out.patches)))
     return out
 
 
 def _to_apr(bank: Bank) -> list[bytes]:
-    out = bytearray()
-    for number, patch in zip(bank.patch_numbers, bank.patches, strict=True):
-        out += sysex.program(number, "patch", bank.channel) + sysex.patch_apr(patch, bank.channel)
-    for number, tone in zip(bank.tone_numbers, bank.tones, strict=True):
-        out += sysex.program(number, "tone", bank.channel) if number < 128 else b""
-        out += sysex.tone_apr(tone, "upper", bank.channel)
-    return [bytes(out)]
+    """One file if all numbers are a unit's, else as many as it takes, patches with their tones."""
+    own = _one_each(bank.tone_numbers, 128) and _one_each(bank.patch_numbers, 128)
+    files = []
+    for part in [bank] if own else packed(bank, MKS70_TONES, MKS70_PATCHES):
+        out = bytearray()
+        for number, patch in zip(part.patch_numbers, part.patches, strict=True):
+            out += sysex.program(number, "patch", bank.channel) + sysex.patch_apr(patch, bank.channel)
+        for number, tone in zip(part.tone_numbers, part.tones, strict=True):
+            out += sysex.program(number, "tone", bank.channel) + sysex.tone_apr(tone, "upper", bank.channel)
+        files.append(bytes(out))
+    return files
 
 
 def _to_json(bank: Bank) -> list[bytes]:
@@ -469,18 +559,23 @@ def _to_json(bank: Bank) -> list[bytes]:
 def _from_json(data: bytes) -> Bank:
     def records(kind: type[Record], rows: list[dict]) -> list:
         out = []
-        for row in rows:
+        for place, row in enumerate(rows):
+            if not isinstance(row, dict) or not isinstance(row.get("name", ""), str):
+                raise ValueError(f"{kind.KIND} {place + 1} is no object with a name")
             record = kind(**{k: v for k, v in row.items() if k not in ("number", "stored")})
-            if not record.name.isprintable() or not record.name.isascii():
-                raise ValueError(f"{kind.KIND} name {record.name!r} is not plain ASCII")
+            if not plain_name(name := row.get("name", "")) == name:
+                raise ValueError(f"{kind.KIND} name {name!r} is not plain ASCII")
             stored = bytes.fromhex(row["stored"]) if "stored" in row else None
             if stored is not None and len(stored) not in kind.STORED:
                 raise ValueError(f"stored bytes of {kind.KIND} {record.name!r} are {len(stored)}, not {kind.STORED}")
             out.append(kind(record.name, stored=stored, **record.values()))
         return out
 
-    def numbers(rows: list[dict]) -> list[int]:
-        return [_whole(row.get("number", place), LARGEST_TONE, "number") for place, row in enumerate(rows)]
+    def numbers(kind: type[Record], rows: list[dict]) -> list[int]:
+        found = [_whole(row.get("number", place), LARGEST_TONE, "number") for place, row in enumerate(rows)]
+        if twice := {number for number in found if found.count(number) > 1}:
+            raise ValueError(f"{kind.KIND} number {min(twice)} is given twice")
+        return found
 
     try:
         text = json.loads(data.decode("utf-8-sig"))
@@ -492,7 +587,7 @@ def _from_json(data: bytes) -> Bank:
             raise ValueError(f"chain_area is {len(area)} bytes, not {_CHAIN_AREA}")
         return Bank(
             records(Tone, tones), records(Patch, patches), records(Chain, text.get("chains", [])),
-            numbers(tones), numbers(patches), _whole(text.get("channel", 0), 15, "channel"),
+            numbers(Tone, tones), numbers(Patch, patches), _whole(text.get("channel", 0), 15, "channel"),
             _whole(text.get("group", INTERNAL_GROUP), 127, "group"), area,
         )  # fmt: skip
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import zip_longest
 
-from jxemu.patch.bank import Bank, free_number, renumbered
+from jxemu.patch.bank import Bank, follows, free_number, renumbered
 from jxemu.patch.patch import Patch
 from jxemu.patch.record import Record
 from jxemu.patch.tone import Tone
@@ -33,7 +33,8 @@ def deduplicated(bank: Bank) -> tuple[Bank, list[tuple[Record, Record]]]:
         else:
             patches[settings] = patch
     numbers = [free_number(place) for place in range(len(tones))]
-    return Bank(tones, list(patches.values()), list(bank.chains), numbers, channel=bank.channel), dropped
+    chains = [chain for chain in (follows(chain, places) for chain in bank.chains) if chain]
+    return Bank(tones, list(patches.values()), chains, numbers, channel=bank.channel), dropped
 
 
 def extracted(bank: Bank, tones: Iterable[int], patch_places: Iterable[int]) -> Bank:

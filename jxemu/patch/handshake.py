@@ -194,7 +194,7 @@ def answer(
         return None
     if patch is None:
         return []
-    channel = request[3] & 15
+    channel, patch = request[3] & 15, patch.unnumbered
     out = [sysex.program(number, "patch", channel), sysex.patch_apr(patch, channel)]
     memories = {"whole-a": (patch.upper_tone,) * 2, "whole-b": (patch.lower_tone,) * 2}.get(
         str(patch.plain()["key_mode"]), (patch.upper_tone, patch.lower_tone)

@@ -4,6 +4,7 @@ The ROM tones of the real machines are Roland's and not here; the project's own 
 in their places, those numbered like ROM tones in their own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jxemu.patch.bank import ROM_TONES, Bank
@@ -49,9 +50,9 @@ class Memory:
         """Tone numbers a patch asks for that are nowhere."""
         return sorted({number for number in _numbers(patch) if self.tone(number) is None})
 
-    def tones(self, patch: Patch) -> tuple[Tone, Tone]:
-        """Upper and lower tone of a patch; in whole modes the one tone twice. Plain ones where one is missing."""
-        upper, lower = (self.tone(number) or Tone() for number in _numbers(patch))
+    def tones(self, patch: Patch, instead: Sequence[Tone] = (Tone(), Tone())) -> tuple[Tone, Tone]:
+        """Upper and lower tone of a patch; in whole modes the one tone twice. Those of `instead` where one is missing."""
+        upper, lower = (self.tone(number) or tone for number, tone in zip(_numbers(patch), instead, strict=True))
         return upper, lower
 
     def stand_ins(self, patch: Patch) -> dict[int, Tone]:

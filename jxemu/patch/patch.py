@@ -202,6 +202,11 @@ class Patch(Record):
                 _put(image, row.bits, _to_image(row, value))
         return bytes(image)
 
+    @property
+    def unnumbered(self) -> "Patch":
+        """The same for an edit buffer, whose tone numbers have seven bits: larger ones, of banks that only files hold, become 0."""
+        return self.replace(**{f"{half}_tone": 0 for half in HALVES if getattr(self, f"{half}_tone") > 127})
+
     @classmethod
     def decode_buffer(cls, data: bytes) -> "Patch":
         """A patch from all 53 indices, as APR and IPR messages leave them. Raises ValueError."""

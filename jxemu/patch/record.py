@@ -57,7 +57,7 @@ class Record:
 
     Values are numbers, or for switches the code or the label; what is left out has its plain
     default. Raises TypeError for an unknown setting (near matches suggested), ValueError for a
-    value out of range. `stored` are the bytes it was read from, if it was: they keep what no
+    value out of range. Names are ASCII, as the instruments' are: what is not becomes a question mark. `stored` are the bytes it was read from, if it was: they keep what no
     setting holds (unused bytes, low bits of switches), so that writing gives the same bytes back.
     Records with the same name and settings are equal, whatever is stored.
     """
@@ -75,7 +75,7 @@ class Record:
                 near = difflib.get_close_matches(key, self.TABLE, 3)
                 hint = f"; did you mean {' or '.join(near)}?" if near else ""
                 raise TypeError(f"a {self.KIND} has no parameter {key!r}{hint}")
-        object.__setattr__(self, "name", str(name)[: self.NAME_LENGTH].rstrip())
+        object.__setattr__(self, "name", plain_name(str(name)[: self.NAME_LENGTH]).rstrip())
         object.__setattr__(self, "stored", stored)
         values = {key: row.parse(params[key]) if key in params else row.default for key, row in self.TABLE.items()}
         object.__setattr__(self, "_values", values)
@@ -118,6 +118,13 @@ class Record:
     def replace(self, name: str | None = None, **params: int | str) -> Self:
         """The same with some settings changed."""
         return type(self)(self.name if name is None else name, stored=self.stored, **{**self._values, **params})
+
+
+def plain_name(name: str) -> str:
+    """A name as an instrument can show it: of what is no letter, digit or sign of ASCII, question marks."""
+    if name.isascii() and name.isprintable():
+        return name
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in name)
 
 
 def _make(kind: type[Record], name: str, stored: bytes | None, values: dict[str, int]) -> Record:

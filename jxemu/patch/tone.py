@@ -76,5 +76,5 @@ def decode_name(data: bytes) -> str:
 
 
 def encode_name(name: str, length: int) -> bytes:
-    """A name as ASCII, filled up with blanks; what is not ASCII becomes a question mark."""
-    return name[:length].ljust(length).encode("ascii", "replace")
+    """A name as ASCII (a `Record` has no other), filled up with blanks."""
+    return name[:length].ljust(length).encode("ascii")

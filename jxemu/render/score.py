@@ -1,10 +1,18 @@
 """Scores: lists of events, from notes or from a standard MIDI file."""
 
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jxemu.machine import Event, event_of, part_of
+
+if TYPE_CHECKING:
+    import mido
+
+MIDI_FILE = b"MThd"
+"""What a standard MIDI file begins with."""
 
 Note = tuple[int, int, float, float]
 """``(note, velocity, start_seconds, duration_seconds)``."""
@@ -64,21 +72,34 @@ def load_midi(path: str | Path, parts: Mapping[int, str] | None = None) -> list[
     change, all notes off (controllers 120 and 123..127), sysex. Raises OSError if the file cannot be
     opened and MidiFileError if it is not a MIDI file or breaks off.
     """
-    import mido
-
-    data = Path(path).read_bytes()
-    if data[:4] != b"MThd":
-        raise MidiFileError(f"{path}: not a standard MIDI file (it does not begin with MThd)")
-    try:
-        file = mido.MidiFile(str(path))
-        messages = list(file)
-    except Exception as error:  # mido lets through whatever a wrong byte leads to
-        raise MidiFileError(f"{path}: damaged MIDI file ({error or 'it breaks off'})") from error
     events, now = [], 0.0
-    for message in messages:
+    for message in _messages(Path(path).read_bytes(), path):
         now += message.time
         part = part_of(message, parts)
         event = event_of(now, message)
         if event is not None and part is not None:
             events.append(replace(event, part=part))
     return events
+
+
+def sysex_of(data: bytes, name: str | Path) -> bytes:
+    """The sysex messages of a standard MIDI file's bytes, one after another. Raises MidiFileError."""
+    return b"".join(bytes(message.bytes()) for message in _messages(data, name) if message.type == "sysex")
+
+
+def _messages(data: bytes, name: str | Path) -> "list[mido.Message]":
+    """Messages of all tracks, with the seconds between them."""
+    import mido
+
+    if data[:4] != MIDI_FILE:
+        raise MidiFileError(f"{name}: not a standard MIDI file (it does not begin with MThd)")
+    kind, division = int.from_bytes(data[8:10]), int.from_bytes(data[12:14])
+    if len(data) >= 14 and kind == 2:
+        raise MidiFileError(f"{name}: a MIDI file of type 2, songs beside each other; save one of them as type 0 or 1")
+    if len(data) >= 14 and not 0 < division < 0x8000:
+        counted = "SMPTE frames" if division else "no ticks at all"
+        raise MidiFileError(f"{name}: a MIDI file that counts time in {counted}; save it with ticks a quarter note")
+    try:
+        return list(mido.MidiFile(file=io.BytesIO(data)))
+    except Exception as error:  # mido lets through whatever a wrong byte leads to
+        raise MidiFileError(f"{name}: damaged MIDI file ({error or 'it breaks off'})") from error
