@@ -19,6 +19,7 @@ import jxemu
 from jxemu.app import capture
 from jxemu.bridge.capture import (
     BURST,
+    SILENT,
     CaptureError,
     CardBench,
     Patient,
@@ -485,6 +486,28 @@ def test_a_take_that_never_comes_ends_a_dataset_in_its_own_sentence(tmp_path, mo
     with pytest.raises(typer.Exit):
         capture._dataset(capture._spec(str(spec), None, None), tmp_path / "set", Deaf(), {"only": None}, None)
     assert said == ["jxemu: no sound; what is done stays, the same command goes on"]
+
+
+def test_a_board_that_is_not_heard_ends_a_dataset_before_its_silence_is_stored(tmp_path, monkeypatch):
+    class Mute:
+        rate, lost, repeated = RATE, 0, 0
+
+        def perform(self, wire, seconds):
+            silence = np.zeros((round(seconds * RATE), 2), np.float32)
+            return Take(silence, RATE, troubles=[f"{SILENT} (peak -120 dB): is the cable in?"])
+
+    spec = tmp_path / "grid.toml"
+    spec.write_text(SPEC)
+    said, failed = [], []
+    monkeypatch.setattr(capture, "say", said.append)
+    monkeypatch.setattr("jxemu.app.files.say", failed.append)
+    monkeypatch.setattr(capture, "_levels", lambda made: {})
+    with pytest.raises(typer.Exit):
+        capture._dataset(capture._spec(str(spec), None, None), tmp_path / "set", Mute(), {"only": None}, None)
+    assert "3 items in a row were nearly silent" in failed[0]
+    assert len(said) == 1
+    assert said[0].startswith("item 0: nearly silent")
+    assert set(json.loads((tmp_path / "set/capture.json").read_text())["troubles"]) == {"0", "1", "2"}
 
 
 def test_what_is_due_after_a_take_does_not_play_into_the_next():

@@ -164,6 +164,13 @@ def test_the_patch_chain_of_a_jx8p_file_is_played(tmp_path, song):
     assert len(notes_of(log)) == 4 and b"\x81\x20" in bytes(byte for _, byte in load_log(log))
 
 
+def test_a_log_that_cannot_be_written_is_said_before_the_song_is_rendered(tmp_path, song):
+    said = call("render", song, "-o", tmp_path / "a.wav", "--jxlog", tmp_path / "no/a.jxlog")
+    assert said.returncode == 2
+    assert "no/a.jxlog: No such file or directory" in said.stderr
+    assert not (tmp_path / "a.wav").exists()
+
+
 def test_a_log_that_is_none_is_refused_by_line(tmp_path):
     (tmp_path / "a.jxlog").write_text("hello\n")
     result = call("play-log", tmp_path / "a.jxlog", "-o", tmp_path / "a.wav")

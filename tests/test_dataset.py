@@ -141,6 +141,19 @@ def test_every_item_renders_again_to_its_bytes_and_a_changed_one_is_found(tmp_pa
     assert dataset.check_items(dataset.open(path), [11, 12]) == ["item 11 differs in audio"]
 
 
+def test_a_spec_that_was_changed_afterwards_is_found(tmp_path):
+    path = tmp_path / "changed"
+    rendered(path, spec())
+    text = (path / "spec.json").read_text()
+    rows = json.loads(text)
+    (path / "spec.json").write_text(json.dumps(rows | {"name": "other"}))
+    assert "is not the spec that the items were made of" in dataset.check_files(dataset.open(path))[0]
+    (path / "spec.json").write_text(text)
+    (path / "manifest.json").write_text("{}")
+    with pytest.raises(dataset.DatasetError, match="layout"):
+        dataset.check_files(dataset.open(path))
+
+
 def test_another_spec_does_not_go_into_the_folder(whole):
     with pytest.raises(dataset.DatasetError, match="its items, seconds differ"):
         run(whole, spec(items=25, seconds=0.2))

@@ -10,7 +10,7 @@ import soundfile
 from test_dataset import rendered, spec
 
 from jxemu.patch.bank import Bank
-from jxemu.render import dataset
+from jxemu.render import dataset, sounds
 from jxemu.render.export import ExportError, export
 
 
@@ -35,6 +35,14 @@ def test_npy_is_memory_mapped_and_equal(tmp_path, tiny):
     assert np.array_equal(audio[7], tiny[7]["audio"])
     assert np.array_equal(np.load(tmp_path / "npy/features_mel.npy")[3], tiny[3]["mel"])
     assert np.array_equal(np.load(tmp_path / "npy/p.npy"), tiny.p)
+
+
+def test_stems_are_exported_with_their_own_level(tmp_path):
+    found = rendered(tmp_path / "set", spec(2, 2, store={"audio": True, "stems": True, "features": []}))
+    export(found, tmp_path / "npy", "npy")
+    peaks, stems = (np.load(tmp_path / f"npy/{name}.npy") for name in ("stems_peak", "stems"))
+    for n, item in enumerate(found):
+        assert np.array_equal(sounds.unscaled(stems[n], peaks[n]), item.stems)
 
 
 def test_zarr_3_is_read_by_its_library(tmp_path, tiny):

@@ -9,7 +9,7 @@ from jxemu.patch.bank import Bank
 from jxemu.render import features, sounds
 from jxemu.render.items import Items, caption, families, real_tones
 from jxemu.render.presets import PRESETS
-from jxemu.render.spec import NAMES, THESIS, TOPS, SpecError, checked, freeze, read_spec
+from jxemu.render.spec import NAMES, SPLITS, THESIS, TOPS, SpecError, checked, freeze, read_spec
 
 SHORT = {
     "name": "short", "items": 40, "seconds": 0.2, "machine": {"oversample": 2}, "tones": {"source": "prior"},
@@ -55,6 +55,9 @@ def test_the_thesis_preset_has_its_setting():
         ({"fixed": {"vcf_freq": 300}}, "vcf_freq cannot be 300"),
         ({"performance": {"velocities": []}}, "velocities must be at least one"),
         ({"performance": {"notes": {"low": 0, "high": 10**12}}}, "performance.notes"),
+        ({"performance": {"notes": {"low": 80, "high": 40}}}, "performance.notes: low 80 is above high 40"),
+        ({"performance": {"notes": {"low": 36, "hi": 84}}}, "performance.notes.hi: Extra inputs"),
+        ({"performance": {"hold": {"low": 3, "high": 1}}}, "performance.hold: low 3.0 is above high 1.0"),
         ({"performance": {"hold": float("inf")}}, "performance.hold"),
         ({"machine": {"temperature": float("nan")}}, "machine.temperature"),
         ({"machine": {"unit": 10**30}}, "machine.unit"),
@@ -158,6 +161,49 @@ def test_whole_banks_stay_on_one_side_where_that_is_asked_for():
         spec(splits={"by": "bank"})
 
 
+def banks_of(*sizes):
+    """Tones of banks, none akin to another."""
+    table = np.floor(np.random.default_rng(1).random((sum(sizes), len(NAMES))) * (TOPS + 1)).astype(np.uint8)
+    origins = np.repeat(np.arange(len(sizes)), sizes)
+    return [
+        {"name": "", "origin": f"{n}.syx", "values": bytes(row.tolist()).hex()}
+        for n, row in zip(origins, table, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("shares", [(0.9, 0.05, 0.05), (0.3, 0.3, 0.4), (0.6, 0.0, 0.4)])
+def test_no_split_that_has_a_share_is_without_a_bank(seed, shares):
+    given = {"source": "bank", "files": ["x"], "tones": banks_of(2, 64, 64)}
+    splits = dict(zip(("train", "validation", "test"), shares, strict=True)) | {"by": "bank"}
+    plans = Items(spec(items=130, seed=seed, tones=given, splits=splits)).plans([(n, 0) for n in range(130)])
+    assert {plan.split for plan in plans} == {name for name, share in zip(SPLITS, shares, strict=True) if share}
+
+
+def test_banks_that_are_akin_count_as_one():
+    rows = banks_of(5, 5, 5)
+    for n in range(5):
+        rows[5 + n]["values"] = "01" + rows[n]["values"][2:]
+    with pytest.raises(SpecError, match="there are 2 that are not akin"):
+        Items(spec(items=15, tones={"source": "bank", "files": ["x"], "tones": rows}, splits={"by": "bank"}))
+
+
+def test_what_is_damaged_in_a_bank_is_said_and_banks_of_one_name_are_told_apart(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        bank(
+            tmp_path / folder / "x.syx", [jxemu.Tone("A", vcf_freq=len(folder)), jxemu.Tone(folder, env1_a=ord(folder))]
+        )
+    damaged = tmp_path / "a/x.syx"
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    said = []
+    files = [str(tmp_path / folder / "x.syx") for folder in ("a", "b")]
+    found = read_spec("jx-bank", files=files, say=said.append)
+    assert {row.origin for row in found.tones.tones} == {"a/x.syx", "b/x.syx"}
+    assert len(said) == 1
+    assert said[0].startswith(f"{damaged}: offset ")
+
+
 def test_near_duplicates_of_a_bank_are_one_family_on_one_side(tmp_path):
     first, apart = (
         jxemu.Tone("A"),
@@ -205,7 +251,7 @@ def test_a_table_as_spreadsheets_write_it_is_read(tmp_path):
     (tmp_path / "t.csv").write_bytes("dco1_wave,vcf_freq,name\nsquare, 64.0,STRINGSÄÄÄ\n".encode("utf-8-sig"))
     found = freeze(checked(SHORT | {"tones": {"source": "csv", "files": ["t.csv"]}, "items": None}, "x"), tmp_path)
     tone = Items(found).plans([(0, 0)])[0].tones()[0]
-    assert (tone.dco1_wave, tone.vcf_freq, tone.name) == (1, 64, "STRINGSÄÄÄ")
+    assert (tone.dco1_wave, tone.vcf_freq, tone.name) == (1, 64, "STRINGSAAA")
 
 
 def test_equal_tones_that_are_drawn_are_on_one_side():

@@ -6,11 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import live
+import numpy as np
 import pytest
+import soundfile
 
 import jxemu
+from jxemu.app import recorder
 from jxemu.link import load_log
 from jxemu.patch.bank import Bank
 from jxemu.protocol import SILENCE, Decoder
@@ -153,6 +157,28 @@ def test_the_keys_of_the_terminal_change_programs_record_and_end(tmp_path):
         os.close(ours)
     assert len(list((tmp_path / "takes").glob("*.wav"))) == 1
     assert any(row[2] == SILENCE for row in Decoder().feed(byte for _, byte in load_log(tmp_path / "a.jxlog")))
+
+
+def test_a_take_ends_in_a_sentence_before_its_file_is_too_large_for_its_header(tmp_path, monkeypatch):
+    class Shared:
+        kept, end = 1 << 20, 0
+
+        def word(self, name):
+            self.end += 300
+            return self.end
+
+        def heard(self, count, end):
+            return np.zeros((count, 2), np.float32)
+
+    monkeypatch.setattr(recorder, "_MOST_BYTES", 8 * 1000)
+    said = []
+    player = SimpleNamespace(shared=Shared(), machine=SimpleNamespace(sample_rate=48_000))
+    taken = recorder.Recorder(player, said.append)
+    taken.start(tmp_path / "a.wav")
+    taken._thread.join(10)
+    assert not taken.running
+    assert "holds no more than 4 GiB" in said[0]
+    assert soundfile.info(tmp_path / "a.wav").frames == 900
 
 
 def test_a_full_disk_ends_the_recording_with_one_sentence_and_keeps_what_there_is(tmp_path):

@@ -38,7 +38,7 @@ from jxemu.render.score import MidiFileError, load_midi
 
 if TYPE_CHECKING:
     from jxemu.bridge.capture import Patient, Take
-    from jxemu.render.items import Draw, Items
+    from jxemu.render.items import Draw, Items, Plan
     from jxemu.render.offline import Item
     from jxemu.render.sounds import Sound
     from jxemu.render.spec import Spec
@@ -47,6 +47,9 @@ Half = StrEnum("Half", {"lower": "lower", "upper": "upper"})
 
 SHARD = 20
 """Items of a shard at most: what an interrupted capture loses."""
+
+MOST_SILENT = 3
+"""Items in a row that may be silent though they should not."""
 
 ROOM_EVERY = 30.0
 """Seconds between looks whether a full disk has room again."""
@@ -230,6 +233,7 @@ def _dataset(spec: "Spec", output: Path, made: "Patient", about: dict, only: Hal
                 say(sentence.replace("rendered", "captured"))
             notes = _Notes(output / dataset.CAPTURE)
             if wanted:
+                (output / "manifest.json").unlink(missing_ok=True)  # not finished again until all shards are whole
                 notes.begin(about | {"rate": made.rate, **_levels(made)})
             with _bar() as bar:
                 done = spec.count - sum(len(dataset.indices_of(spec, number)) for number in wanted)
@@ -245,8 +249,9 @@ def _dataset(spec: "Spec", output: Path, made: "Patient", about: dict, only: Hal
         fail(f"cannot write {output}: {error.strerror}; give the same command again")
     again = f"the board was lost {made.lost} times, {made.repeated} takes were played again; "
     again = again if made.lost + made.repeated else ""
+    troubles = f"{len(notes.troubles)} of them with troubles; " if notes.troubles else ""
     typer.echo(
-        f"{output}: {spec.count} items captured; {again}see {output / 'README.md'} and {output / dataset.CAPTURE}"
+        f"{output}: {spec.count} items captured; {troubles}{again}see {output / 'README.md'} and {output / dataset.CAPTURE}"
     )
 
 
@@ -264,7 +269,7 @@ def _spec(source: str, items: int | None, files: list[str] | None) -> "Spec":
     except ImportError as error:
         fail(f"{error.name} is not installed; datasets need more libraries: pip install 'jxemu[dataset]'")
     try:
-        rows = json.loads(read_spec(source, items, files).to_json())
+        rows = json.loads(read_spec(source, items, files, say=say).to_json())
     except SpecError as error:
         fail(str(error))
     if rows["store"]["stems"] or rows["store"]["latch"]:
@@ -278,7 +283,7 @@ class _Notes:
     """``capture.json``: one row a session, and troubles by item."""
 
     def __init__(self, path: Path):
-        self._path = path
+        self.path = path
         self._rows: dict = {"sessions": [], "troubles": {}}
         if path.exists():
             try:
@@ -291,11 +296,16 @@ class _Notes:
         for before in self._rows["sessions"]:
             if (before.get("only"), before.get("rate")) != (about["only"], about["rate"]):
                 fail(
-                    f"{self._path.parent} was captured with --only {before.get('only')} at {before.get('rate')} Hz: "
+                    f"{self.path.parent} was captured with --only {before.get('only')} at {before.get('rate')} Hz: "
                     "go on with these"
                 )
         self._rows["sessions"].append(about)
         self.write()
+
+    @property
+    def troubles(self) -> dict[str, list[str]]:
+        """By item."""
+        return self._rows["troubles"]
 
     def trouble(self, item: int, said: list[str]) -> None:
         self._rows["troubles"].pop(str(item), None)
@@ -305,7 +315,7 @@ class _Notes:
     def write(self) -> None:
         from jxemu.render.dataset import write_whole
 
-        write_whole(self._path, (json.dumps(self._rows, indent=1) + "\n").encode())
+        write_whole(self.path, (json.dumps(self._rows, indent=1) + "\n").encode())
 
 
 def _shard(path: Path, number: int, player: "_Player", notes: _Notes, bar: Progress, task: TaskID) -> None:
@@ -317,7 +327,6 @@ def _shard(path: Path, number: int, player: "_Player", notes: _Notes, bar: Progr
         before = bar.tasks[task].completed
         try:
             write_shard(path, number, source=player.sounds)
-            notes.write()
             return
         except DiskFullError as error:
             if not told:
@@ -338,6 +347,8 @@ class _Player:
 
     def __init__(self, made: "Patient", notes: _Notes, tick: Callable[[], None], only: Half | None = None):
         self._made, self._notes, self._tick, self._only = made, notes, tick, only
+        self._said: set[str] = set()
+        self._silent = 0
 
     def sounds(self, items: "Items", draws: "Sequence[Draw]") -> "list[Sound]":
         """What the board plays for some items, in their order."""
@@ -347,10 +358,30 @@ class _Player:
         for plan in items.plans(draws):
             takes = [self._take(items.spec, item) for item in plan.items()]
             self._notes.trouble(plan.index, [said for take in takes for said in take.troubles])
+            self._listen(items.spec, plan, takes)
             found.append(stored(items.spec, plan, np.stack([take.sound for take in takes])))
             if plan.attempt == 0:  # a silent one that is drawn again is no further item
                 self._tick()
         return found
+
+    def _listen(self, spec: "Spec", plan: "Plan", takes: "Sequence[Take]") -> None:
+        """Say the first trouble of each kind. Raises SourceError where nothing is heard of what the emulator plays aloud."""
+        from jxemu.bridge.capture import SILENT
+        from jxemu.render.dataset import SourceError
+        from jxemu.render.sounds import heard
+
+        self._notes.write()
+        for said in (trouble for take in takes for trouble in take.troubles):
+            kind = "".join(sign for sign in said if sign.isalpha())
+            if kind not in self._said:
+                self._said.add(kind)
+                say(f"item {plan.index}: {said} (the first of its kind; all are in {self._notes.path})")
+        if not all(any(said.startswith(SILENT) for said in take.troubles) for take in takes):
+            self._silent = 0
+        elif 10 * np.log10(max(float(np.square(heard(spec, plan)).mean()), 1e-20)) > spec.gate.level:
+            self._silent += 1
+        if self._silent == MOST_SILENT:
+            raise SourceError(f"{MOST_SILENT} items in a row were {SILENT}: is the cable in, is the board switched on?")
 
     def _take(self, spec: "Spec", item: "Item") -> "Take":
         import soxr

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jxemu.app import board, dataset, explore, ml, sysex
 from jxemu.app.capture import capture
-from jxemu.app.files import beside, console, fail, read_bank, say, whole_file
+from jxemu.app.files import beside, can_write, console, fail, read_bank, say, whole_file
 from jxemu.app.match import match
 from jxemu.app.options import (
     Apart,
@@ -143,14 +143,17 @@ def render(
             each.machine.load_patch(each.sound, each.tone)
         except ValueError as error:
             fail(str(error))
+    logs = {each.name: beside(jxlog, each.name) if each.name else jxlog for each in parts if jxlog}
+    for log in logs.values():
+        can_write(log)
     length = seconds if seconds is not None else max((e.at for each in parts for e in each.events), default=0.0)
     blocks = zip_longest(*(render_blocks(each.machine, each.events, seconds) for each in parts))
     names = [_stem(each, name) for each in parts for name in each.machine.outputs] if stems else []
     title = " + ".join(each.sound.name.strip() for each in parts)
     made = _write(output, names, (_joined(parts, block) for block in blocks), rate, sample_format, title, length)
     for each in parts:
-        if jxlog:
-            _write_log(each.machine, beside(jxlog, each.name) if each.name else jxlog)
+        if each.name in logs:
+            _write_log(each.machine, logs[each.name])
     typer.echo(f"{output}: {made / rate:.1f} s, {rate} Hz, {title}")
 
 
@@ -337,10 +340,8 @@ def _progress() -> Progress:
 
 
 def _write_log(instrument: Machine, path: Path) -> None:
-    try:
-        save_log(instrument.link, path)
-    except (OSError, LogError) as error:
-        fail(f"cannot write {path}: {error}")
+    with whole_file(path) as part:
+        save_log(instrument.link, part)
 
 
 _STOPPED = 130

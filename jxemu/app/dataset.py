@@ -54,7 +54,7 @@ def render(
         TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[size]}"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     try:
-        frozen = read_spec(preset.value if preset else spec, items, files, split_by.value if split_by else None)
+        frozen = read_spec(preset.value if preset else spec, items, files, split_by.value if split_by else None, say)
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("looking", total=frozen.count, rate="", size="")
             began: list[float] = []

@@ -20,7 +20,9 @@ PriorityName = StrEnum("PriorityName", {name: name for name in PRIORITY})
 RATES = f"one of {', '.join(map(str, SAMPLE_RATES))}"
 Rate = Annotated[int, typer.Option(help=f"Sample rate, {RATES}.")]
 Format = Annotated[SampleFormat, typer.Option("--format", help="Sample format.")]
-Seed = Annotated[int, typer.Option(min=0, help="The unit: 0 is nominal, any other has its own tolerances.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=(1 << 63) - 1, help="The unit: 0 is nominal, any other has its own tolerances.")
+]
 UnitFile = Annotated[
     Path | None, typer.Option("--unit", help="A unit that was measured: the file that tools/calibrate.py fit writes.")
 ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _PERIOD = 0.1
 _SLACK = 4096
 """Frames that the sound thread may write over while they are read."""
+_FRAME_BYTES, _MOST_BYTES = 8, (1 << 32) - (1 << 20)
 
 
 def new_take(folder: Path) -> Path:
@@ -74,6 +75,9 @@ class Recorder:
                     end = self._player.shared.word("heard_end")
                     if end - at > self._player.shared.kept - _SLACK:
                         self._say(f"recording to {self.path} ended: the disk is too slow")
+                        return
+                    if (self.frames + end - at) * _FRAME_BYTES > _MOST_BYTES:
+                        self._say(f"recording to {self.path} ended: a WAV file holds no more than 4 GiB")
                         return
                     if end > at:
                         file.write(self._player.shared.heard(end - at, end))

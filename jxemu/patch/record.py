@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,7 @@ class Record:
 
     Values are numbers, or for switches the code or the label; what is left out has its plain
     default. Raises TypeError for an unknown setting (near matches suggested), ValueError for a
-    value out of range. Names are ASCII, as the instruments' are: what is not becomes a question mark. `stored` are the bytes it was read from, if it was: they keep what no
+    value out of range. Names are ASCII, as the instruments' are (`plain_name`). `stored` are the bytes it was read from, if it was: they keep what no
     setting holds (unused bytes, low bits of switches), so that writing gives the same bytes back.
     Records with the same name and settings are equal, whatever is stored.
     """
@@ -75,7 +76,7 @@ class Record:
                 near = difflib.get_close_matches(key, self.TABLE, 3)
                 hint = f"; did you mean {' or '.join(near)}?" if near else ""
                 raise TypeError(f"a {self.KIND} has no parameter {key!r}{hint}")
-        object.__setattr__(self, "name", plain_name(str(name)[: self.NAME_LENGTH]).rstrip())
+        object.__setattr__(self, "name", plain_name(str(name))[: self.NAME_LENGTH].rstrip())
         object.__setattr__(self, "stored", stored)
         values = {key: row.parse(params[key]) if key in params else row.default for key, row in self.TABLE.items()}
         object.__setattr__(self, "_values", values)
@@ -121,10 +122,11 @@ class Record:
 
 
 def plain_name(name: str) -> str:
-    """A name as an instrument can show it: of what is no letter, digit or sign of ASCII, question marks."""
+    """A name as an instrument can show it: letters without their accents, question marks for what is not ASCII even so."""
     if name.isascii() and name.isprintable():
         return name
-    return "".join(sign if " " <= sign <= "~" else "?" for sign in name)
+    letters = (sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign))
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in letters)
 
 
 def _make(kind: type[Record], name: str, stored: bytes | None, values: dict[str, int]) -> Record:

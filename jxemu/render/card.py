@@ -65,7 +65,7 @@ def write_card(folder: Folder, spec: Spec) -> None:
         "levels": ("Levels, notes, attempts", _levels(spec, figures)),
     }
     if spec.store.features:
-        pictures["sounds"] = f"The first items: {FEATURES[spec.store.features[-1]].text}", _sounds(folder, spec)
+        pictures["sounds"] = f"The first items: {FEATURES[_shown(spec)].text}", _sounds(folder, spec)
     (folder.path / "pictures").mkdir(exist_ok=True)
     for name, (_, figure) in pictures.items():
         data = io.BytesIO()
@@ -210,8 +210,13 @@ def _levels(spec: Spec, figures: _Figures):
     return figure
 
 
+def _shown(spec: Spec) -> str:
+    """The feature that sounds are shown by."""
+    return "mel" if "mel" in spec.store.features else spec.store.features[-1]
+
+
 def _sounds(folder: Folder, spec: Spec):
-    feature = "mel" if "mel" in spec.store.features else spec.store.features[-1]
+    feature = _shown(spec)
     with h5py.File(folder.shard(0)) as file:
         rows = file[f"features/{feature}"][:EXAMPLES].astype(np.float32)
     rows = rows.reshape(len(rows), -1, *rows.shape[-2:])[:, 0]

@@ -107,10 +107,12 @@ class Folder:
         with (self.path / "spec.json").open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise DatasetError(
                     f"{self.path} is being rendered by another process; wait for it or stop it"
                 ) from None
+            except OSError as error:
+                raise DatasetError(f"{self.path} cannot be kept from other processes: {error.strerror}") from None
             yield
 
     @property
@@ -138,9 +140,13 @@ def create(path: Path, spec: Spec) -> Folder:
         if not (path / "spec.json").exists():
             part = path / f".spec.json.{os.getpid()}.part"
             write_whole(part, spec.to_json().encode())
-            with contextlib.suppress(FileExistsError):  # another run that has just begun
+            try:
                 os.link(part, path / "spec.json")
-            part.unlink()
+                part.unlink()
+            except FileExistsError:  # another run that has just begun
+                part.unlink()
+            except OSError:  # a file system without links
+                part.replace(path / "spec.json")
         (path / "shards").mkdir(exist_ok=True)
     except OSError as error:
         raise DatasetError(f"cannot write {path}: {error.strerror}") from None
@@ -663,12 +669,14 @@ def open(path: str | Path) -> Dataset:
 
 def check_files(dataset: Dataset, tick: Tick = lambda done: None) -> list[str]:
     """Compare every file with its hash; a sentence for each that differs. Raises DatasetError for another layout."""
-    if (layout := dataset.manifest["layout"]) != LAYOUT:
+    if (layout := dataset.manifest.get("layout")) != LAYOUT:
         raise DatasetError(
             f"{dataset.folder.path} has layout {layout} of another version of jxemu, whose hashes are not checked here; "
             "it can be read, but to check it render it again"
         )
     wrong = []
+    if dataset.spec.digest != dataset.manifest["spec_sha256"]:
+        wrong.append(f"{dataset.folder.path / 'spec.json'} is not the spec that the items were made of")
     for done, record in enumerate(dataset.manifest["shards"], 1):
         if not _is(dataset.folder.shard(record["shard"]), record["xxh3"]):
             wrong.append(f"{dataset.folder.shard(record['shard'])} is damaged or gone")

@@ -6,6 +6,7 @@ Sound that was not stored is rendered again. Memory does not grow with the numbe
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,14 @@ def _flac(sound: np.ndarray, rate: int) -> bytes:
 def _npy(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: int) -> None:
     """One array a name, to be opened with ``np.load(..., mmap_mode="r")``."""
     spec = dataset.spec
-    arrays = {name: np.lib.format.open_memmap(path / f"{name.replace('/', '_')}.npy", "w+", dtype, (count, *shape))
-              for name, (shape, dtype) in _arrays(spec).items()}  # fmt: skip
+    arrays = {}
+    for name, (shape, dtype) in _arrays(spec).items():
+        file = path / f"{name.replace('/', '_')}.npy"
+        arrays[name] = np.lib.format.open_memmap(file, "w+", dtype, (count, *shape))
+        with file.open(
+            "r+b"
+        ) as opened:  # the disk's room is taken now: a full one would end a mapped array's writing without a word
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     for at, item in enumerate(items):
         for name, data in _stored(item).items():
             arrays[name][at] = data
@@ -144,12 +151,14 @@ def _arrays(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
         "index": ((), "<i8"), "split": ((), "<u1"), "family": ((), "<i8"), "unit": ((), "<i8"), "peak": ((), "<f4"),
         "values": ((*boards, len(NAMES)), "<u1"), "p": ((*boards, len(spec.varied)), "<f4"),
         "performance": ((*takes, spec.performance.most_keys, len(PERFORMANCE)), "<f4"),
+        **({"stems_peak": ((), "<f4")} if spec.store.stems else {}),
     } | {name: (shape, f"<{kind}") for name, (shape, kind) in sounds.shapes(spec).items()}  # fmt: skip
 
 
 def _stored(item: DatasetItem) -> dict[str, Any]:
     names = sounds.shapes(item.dataset.spec)
-    columns = {name: item.column(name) for name in ("split", "family", "unit", "peak")}
+    peaks = ("peak", "stems_peak") if item.dataset.spec.store.stems else ("peak",)
+    columns = {name: item.column(name) for name in ("split", "family", "unit", *peaks)}
     own = {"index": item.index, "values": item.values, "p": item.p, "performance": item.performance}
     return columns | own | {name: item[name] for name in names}
 

@@ -21,7 +21,7 @@ from jxemu.patch.explore import Prior
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.tone import Tone
 from jxemu.render.offline import Item
-from jxemu.render.spec import NAMES, SPLITS, TOPS, Given, IntRange, Performance, Range, Spec, choices
+from jxemu.render.spec import NAMES, SPLITS, TOPS, Given, IntRange, Performance, Range, Spec, SpecError, choices
 
 Draw = tuple[int, int]
 """``(index, attempt)``: an item is drawn again, with the next attempt, while it is silent."""
@@ -132,15 +132,21 @@ class Items:
     def _sides_of_banks(self) -> dict[int, str]:
         """Of each family: whole banks, in an order that the seed says, are tested and validated with until their shares are full.
 
-        A bank at least is on each side that has a share, and the rest is learned from.
+        A bank at least is on each side that has a share, and the rest is learned from. Raises SpecError if there are too few:
+        banks whose tones are all akin to another's count as one with it.
         """
         spec, banks = self.spec, {family: self._given.tones[family].origin for family in self._family}
         counts = collections.Counter(banks[family] for family in self._family)
         left = sorted(counts, key=lambda bank: _digest(b"%d " % spec.seed + bank.encode()))
-        sides = {}
-        for split, share in zip(SPLITS[:0:-1], (spec.splits.test, spec.splits.validation), strict=True):
-            wanted = share * len(self._family)
-            while wanted > 0 and len(left) > 1:
+        shares = {split: getattr(spec.splits, split) for split in SPLITS if getattr(spec.splits, split) > 0}
+        if len(left) < len(shares):
+            raise SpecError(
+                f"splits.by: {len(shares)} banks are needed, one for each split; there are {len(left)} that are not akin"
+            )
+        sides, others = {}, len(shares)
+        for split in SPLITS[:0:-1]:
+            wanted, others = shares.get(split, 0) * len(self._family), others - (split in shares)
+            while wanted > 0 and len(left) > others:
                 sides[left[0]] = split
                 wanted -= counts[left.pop(0)]
         return {family: sides.get(bank, SPLITS[0]) for family, bank in banks.items()}

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -383,11 +384,16 @@ def _coded(name: str, value: int | str) -> int:
 
 
 def read_spec(
-    path: str | Path, items: int | None = None, files: list[str] | None = None, by: str | None = None
+    path: str | Path,
+    items: int | None = None,
+    files: list[str] | None = None,
+    by: str | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Spec:
     """The frozen spec of a TOML file, or of a preset's name (`PRESETS`).
 
-    items, files (banks, or tables by their names' end), by (`splits.by`) : in place of its own. Raises SpecError.
+    items, files (banks, or tables by their names' end), by (`splits.by`) : in place of its own.
+    say : is told what is damaged in a bank and left out.  Raises SpecError.
     """
     if str(path) in PRESETS:
         name, count = PRESETS[str(path)]
@@ -413,7 +419,15 @@ def read_spec(
             raise SpecError("files: banks or tables (.csv), not both")
         rows["tones"].update(files=files, source=kinds.pop())
         folder = Path()
-    return freeze(checked(rows, str(path)), folder, str(path))
+    return freeze(checked(rows, str(path)), folder, str(path), say)
+
+
+_KINDS = {"bank", "csv", "prior", "normal", "uniform", "int", "float", "str", "IntRange", "Range"}
+"""Kinds of an entry, which pydantic names among the entries themselves."""
+
+
+_TELLING = ("missing", "value_error", "extra_forbidden")
+"""Kinds of errors that speak of what is in an entry, the most telling last."""
 
 
 def checked(rows: dict, where: str) -> Spec:
@@ -421,15 +435,15 @@ def checked(rows: dict, where: str) -> Spec:
     try:
         return Spec.model_validate(rows)
     except ValidationError as error:
-        first = error.errors()[0]
-        entry = ".".join(
-            str(part) for part in first["loc"] if part not in ("bank", "csv", "prior", "normal", "uniform")
-        )
+        # of an entry that may be of several kinds there is an error for each; those that speak of what is in it say more
+        first = max(error.errors(), key=lambda each: _TELLING.index(each["type"]) if each["type"] in _TELLING else -1)
+        named = (str(part) for part in first["loc"])
+        entry = ".".join(part for part in named if part not in _KINDS and not part.startswith("function-"))
         message = first["msg"].removeprefix("Value error, ")
         raise SpecError(f"{where}: {entry + ': ' if entry else ''}{message}") from None
 
 
-def freeze(spec: Spec, folder: Path, where: str = "spec") -> Spec:
+def freeze(spec: Spec, folder: Path, where: str = "spec", say: Callable[[str], None] = lambda sentence: None) -> Spec:
     """The spec with what is in its files in it: tones, a unit. Raises SpecError."""
     unit = spec.machine.unit
     if isinstance(unit, str) and unit != "each":
@@ -442,9 +456,9 @@ def freeze(spec: Spec, folder: Path, where: str = "spec") -> Spec:
         return spec
     rows: list[SourceTone] = []
     for name in spec.tones.files:
-        tones = _bank_tones(name, folder) if spec.tones.source == "bank" else _table_tones(folder / name)
+        tones = _bank_tones(name, folder, say) if spec.tones.source == "bank" else _table_tones(folder / name)
         rows += [
-            SourceTone(name=tone.name, origin=bank or Path(name).name, values=_hexed(tone)) for tone, bank in tones
+            SourceTone(name=tone.name, origin=bank or _short(name, spec), values=_hexed(tone)) for tone, bank in tones
         ]
     known = {row.values: row for row in reversed(rows)}  # the first of those that are equal
     unique = [row for row in rows if known[row.values] is row]
@@ -453,18 +467,27 @@ def freeze(spec: Spec, folder: Path, where: str = "spec") -> Spec:
     banks, shares = {row.origin for row in unique}, spec.splits.model_dump(include={"train", "validation", "test"})
     if spec.splits.by == "bank" and len(banks) < (sides := sum(share > 0 for share in shares.values())):
         raise SpecError(f"{where}: splits.by: {sides} banks are needed, one for each split; there are {len(banks)}")
-    names = [Path(name).name for name in spec.tones.files]  # where they lay does not matter any more
+    names = [_short(name, spec) for name in spec.tones.files]  # where they lay does not matter any more
     return spec.model_copy(update={"tones": spec.tones.model_copy(update={"files": names, "tones": unique})})
+
+
+def _short(name: str, spec: Spec) -> str:
+    """A file's name, with its folder's before it where another file has the same."""
+    same = sum(Path(name).name == Path(other).name for other in spec.tones.files)
+    return Path(name).name if same == 1 else f"{Path(name).parent.name}/{Path(name).name}"
 
 
 def _hexed(tone: Tone) -> str:
     return bytes(tone.values().values()).hex()
 
 
-def _bank_tones(name: str, folder: Path) -> list[tuple[Tone, str]]:
+def _bank_tones(name: str, folder: Path, say: Callable[[str], None]) -> list[tuple[Tone, str]]:
     """Tones, and what they say of the bank that they are from: nothing."""
     try:
-        return [(tone, "") for tone in (factory_bank() if name == FACTORY else Bank.load(folder / name)).tones]
+        bank = factory_bank() if name == FACTORY else Bank.load(folder / name)
+        for part in bank.skipped:
+            say(f"{name}: {part}")
+        return [(tone, "") for tone in bank.tones]
     except SysexError as error:
         raise SpecError(str(error)) from None
     except (OSError, ValueError) as error:
