@@ -119,8 +119,14 @@ def test_two_tones_and_two_takes_are_exported_too(tmp_path, dual):
 
 
 def test_a_variant_has_a_sysex_of_its_own(tmp_path):
+    import pyarrow.parquet as pq
+
     found = spec(2, 2, variants=[{"chorus": "off"}, {"chorus": 2}], store={"features": []})
-    export(rendered(tmp_path / "set", found), tmp_path / "wav", "wav")
+    made = rendered(tmp_path / "set", found)
+    export(made, tmp_path / "parquet", "parquet")
+    told = [row for path in (tmp_path / "parquet").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    assert json.loads(told[0]["changes"]) == [{"chorus": 0}, {"chorus": 2}]
+    export(made, tmp_path / "wav", "wav")
     row = next(csv.DictReader((tmp_path / "wav/items.csv").open()))
     chorus = [Bank.load(tmp_path / "wav" / name).tones[0].chorus for name in row["sysex"].split()]
     assert chorus == [0, 2]

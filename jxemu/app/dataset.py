@@ -149,7 +149,9 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; it must not be there yet.")],
     to: Annotated[
         Kind,
-        typer.Option(help="npy (memmap), parquet (Hugging Face, FLAC), webdataset, zarr, wav (with CSV, sysex, MIDI)."),
+        typer.Option(
+            help="npy (memmap), parquet (Hugging Face, FLAC), webdataset, zarr, wav (with CSV, sysex, MIDI). Stems and latch are in npy and zarr only."
+        ),
     ],
     split: Annotated[Split | None, typer.Option(help="Only these items.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,

@@ -209,7 +209,7 @@ def _parquet(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: 
     fields: dict[str, Any] = {"index": pa.int64(), "split": pa.string(), "family": pa.int64(), "unit": pa.int64()}
     fields |= {"name": pa.string(), "origin": pa.string(), "caption": pa.string(), "peak": pa.float32()}
     fields |= {f"{board}{name}": pa.uint8() for board in boards for name in NAMES}
-    fields |= {"performance": pa.string()} | dict.fromkeys(takes, audio)
+    fields |= {"changes": pa.string(), "performance": pa.string()} | dict.fromkeys(takes, audio)
     features = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in fields.items() if kind != audio}
     features |= {name: {"sampling_rate": spec.machine.sample_rate, "_type": "Audio"} for name in takes}
     about = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -227,7 +227,7 @@ def _parquet(dataset: Dataset, path: Path, items: Iterator[DatasetItem], count: 
         made = {name: row[name] for name in ("index", "split", "family", "unit", "name", "origin", "caption", "peak")}
         for board, tone in zip(boards, row["tones"], strict=True):
             made |= {f"{board}{name}": value for name, value in tone.items()}
-        made["performance"] = json.dumps(row["performance"])
+        made |= {name: json.dumps(row[name]) for name in ("changes", "performance")}
         for name, sound in zip(takes, _takes(item), strict=True):
             made[name] = {"bytes": _flac(sound, spec.machine.sample_rate), "path": f"{item.index:07d}-{name}.flac"}
         waiting.setdefault(row["split"], []).append(made)
