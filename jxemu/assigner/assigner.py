@@ -621,7 +621,8 @@ class Assigner:
             if CHAIN_OF.get(name) in named and not (same and (name in _REARRANGING or name.startswith("after_"))):
                 self._on_setting((name, value), at, "control")
         if chain.program != before.program and (tone := self.memory.jx8p_tone(chain.program)):
-            self._alone(tone, at, chain.program)
+            self.program = chain.program
+            self._alone(tone, at)
 
     def _on_tempo(self, data: float, at: int, part: str) -> None:
         self.tempo = float(data)
