@@ -391,6 +391,23 @@ def test_a_tone_that_is_loaded_is_the_patch_s_when_it_is_written(chromium, tmp_p
         )
 
 
+def test_where_and_as_what_to_write_stays_typed_until_another_sound_plays(chromium, tmp_path):
+    with panel(tmp_path, "--machine", "jx8p") as (address, _):
+        one, two = opened(chromium, address), opened(chromium, address)
+        for _ in range(5):
+            one.click("#next")
+        one.wait_for_function("document.getElementById('playing').textContent.startsWith('  6')")
+        one.wait_for_function("document.getElementById('tone-number').value === '6'")
+        one.fill("#tone-number", "12")
+        one.fill("#tone-name", "MINE")
+        one.focus("#next")
+        two.check("#hold")
+        one.wait_for_function("() => document.getElementById('hold').checked")
+        assert (one.input_value("#tone-number"), one.input_value("#tone-name")) == ("12", "MINE")
+        one.click("#tone-store")
+        one.wait_for_selector("#say :text('tone 12 is now MINE')")
+
+
 def test_two_pages_stay_in_step(chromium, instrument):
     one, two = opened(chromium, instrument), opened(chromium, instrument)
     slide(one, "vcf_freq", 77)

@@ -81,7 +81,7 @@ def test_without_a_sound_card_the_instrument_runs_and_says_so(tmp_path):
         (("--audio", "none", "--tone", "NO SUCH TONE"), "NO SUCH TONE"),
         (("--audio", "none", "--bank", "missing.syx"), "cannot read missing.syx"),
         (("--audio", "none", "--record", "a.mp3"), "the name must end in .wav"),
-        (("--audio", "none", "--jxlog", "no/such/folder/a.jxlog"), "there is no folder"),
+        (("--audio", "none", "--jxlog", "no/such/folder/a.jxlog"), "No such file or directory"),
         (("--audio", "none", "--upper-channel", "2", "--lower-channel", "2"), "channel 2 is given twice"),
     ],
 )
@@ -109,6 +109,18 @@ def test_a_damaged_map_of_controllers_ends_with_its_name(tmp_path):
     result = run(tmp_path, "play", "--audio", "none", "--no-panel", "--seconds", "0.2")
     assert result.returncode == 2
     assert "controllers.json" in said(result)
+
+
+def test_a_terminal_that_is_closed_leaves_the_log(tmp_path):
+    env = os.environ | {"JXEMU_HOME": str(tmp_path / "home")}
+    command = [JXEMU, "play", "--audio", "none", "--no-panel", "--jxlog", "a.jxlog"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "MIDI in:" in line:
+            break
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert load_log(tmp_path / "a.jxlog")
 
 
 def test_the_keys_of_the_terminal_change_programs_record_and_end(tmp_path):

@@ -17,7 +17,7 @@ import typer
 from rich.markup import escape
 
 from jxemu.app.board import linked_boards
-from jxemu.app.files import console, fail, read_bank, say
+from jxemu.app.files import can_write, console, fail, read_bank, say
 from jxemu.app.home import home
 from jxemu.app.options import (
     RATES,
@@ -201,11 +201,11 @@ def _run(
     from jxemu.live.audio import AudioError
 
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     recorder = Recorder(player, lambda sentence: player.say(sentence))
-    if jxlog and not jxlog.parent.is_dir():
-        fail(f"cannot write {jxlog}: there is no folder {jxlog.parent}")
+    if jxlog:
+        can_write(jxlog)
     try:
         player.start()
     except AudioError as error:

@@ -23,7 +23,7 @@ from jxemu.live.player import Player
 from jxemu.machine import Event
 from jxemu.patch import explore
 from jxemu.patch.bank import FORMATS, Bank
-from jxemu.patch.memory import Memory
+from jxemu.patch.memory import Memory, whole
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import HALVES, PATCH, Patch
 from jxemu.patch.record import Record
@@ -73,13 +73,15 @@ class Library:
     def __init__(self, path: Path | None, say: Callable[[str], None]):
         self._path, self._say = path, say
         self.rows: dict[str, dict[str, Any]] = {}
-        if path and path.exists():
+        if path:
             try:
                 rows = json.loads(path.read_text())["sounds"]
                 self.rows = {
                     str(key): {"favourite": bool(row["favourite"]), "tags": [str(tag) for tag in row["tags"]]}
                     for key, row in rows.items()
                 }
+            except FileNotFoundError:
+                pass
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 say(f"{path} cannot be read ({error}): favourites and tags start anew; the file is kept as it is")
                 self._path = None
@@ -159,8 +161,11 @@ class Session:
             self._memory = self.memory
             self.bank_revision += 1
             changed = True
-        learned = self.player.learned
-        learning = learned.waiting, tuple(learned.controls.items()), self.recorder.running
+        learned, player = self.player.learned, self.player
+        learning = (
+            learned.waiting, tuple(learned.controls.items()), self.recorder.running, player.machine.assigner.program,
+            tuple(player.arpeggiator.settings.items()), player.output_name,
+        )  # fmt: skip
         if learning != self._learning or self.player.controls != self._controls:
             self._learning, self._controls = learning, dict(self.player.controls)
             changed = True
@@ -299,7 +304,7 @@ class Session:
         else:
             assigner = self.player.machine.assigner
             self.player.play(Event(0.0, "tone", record, _part(half)))
-            if place == "internal" and self.player.settled:  # the patch plays that memory now
+            if place == "internal":  # the patch plays that memory now
                 played = {f"{each}_tone": number for each in assigner.halves_of(half)}
                 assigner.settle(assigner.patch.replace(**played), assigner.tones)
                 assigner.program = number if len(assigner.roles) == 1 else assigner.program
@@ -324,11 +329,16 @@ class Session:
         self._look()
         if not self.player.settled:
             raise RequestError("the wire is busy: write again in a moment")
+        if self._edited:
+            raise RequestError("the sound as it was loaded is heard: leave the comparison to write the edited one")
         record = self._now.patch if kind == "patch" else getattr(self._now, _half(half))
         if not isinstance(name, str) or not all(" " <= letter <= "~" for letter in name):
             raise RequestError("names are letters, digits and signs of the instrument's display")
         record = record.replace(name or None)
         held = (getattr(self.memory, place) or Bank()).copy()
+        if kind == "patch" and not held.patches:  # until now each tone was a patch; so they stay
+            plain = [whole(tone, n) for n, tone in zip(held.tone_numbers, held.tones, strict=True) if n < PATCHES]
+            held.write(Bank(patches=plain, patch_numbers=[patch.upper_tone for patch in plain]))
         held.write(Bank(**{f"{kind}s" if kind == "tone" else "patches": [record], f"{kind}_numbers": [number]}))
         self._set_memory(place, held)
         self._play_sound(replace(self._now, **{"patch" if kind == "patch" else half: record}))
@@ -397,6 +407,8 @@ class Session:
 
     def _do_redo(self) -> None:
         self._look()
+        if self._edited:
+            self._do_compare()
         self._step(self._future, self._past, "redo")
 
     def _step(self, source: list, other: list, what: str) -> None:
@@ -417,8 +429,12 @@ class Session:
     def _play_sound(self, sound: Sound) -> None:
         """Let a sound play, without a step of its own: single controls where few differ, else a change of patch."""
         assigner, player = self.player.machine.assigner, self.player
-        single = [change.split(".") for change in self._now.changes_to(sound) if change != "name"]
-        if len(single) > FEW or any(name.endswith(("_tone", "_assign", "key_mode")) for _, name in single):
+        single = [change.split(".") for change in self._playing().changes_to(sound) if change != "name"]
+        if (
+            not player.settled
+            or len(single) > FEW
+            or any(name.endswith(("_tone", "_assign", "key_mode")) for _, name in single)
+        ):
             player.play(Event(0.0, "patch", (sound.patch, sound.upper, sound.lower)))
         else:
             for part, name in single:
@@ -465,7 +481,7 @@ class Session:
         self._new_tone(half, self.matched[number])
 
     def _tone(self, half: str) -> Tone:
-        return getattr(self._now, _half(half))
+        return getattr(self._playing(), _half(half))
 
     def _next_seed(self) -> int:
         self._seed += 1

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 LISTENING = 0.3
 """Seconds between two looks at whether a page that asked for something long is still there."""
@@ -17,12 +17,15 @@ class GivenUpError(Exception):
 
 
 async def body(request: Request, most: int) -> bytes | None:
-    """The body of a request, or None if it is longer than `most` bytes."""
+    """The body of a request, or None if it is longer than `most` bytes or its page is gone before it is whole."""
     data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > most:
-            return None
+    try:
+        async for piece in request.stream():
+            data += piece
+            if len(data) > most:
+                return None
+    except ClientDisconnect:
+        return None
     return bytes(data)
 
 

@@ -19,7 +19,7 @@ from jxemu.assigner.allocator import Allocator, Stroke
 from jxemu.clock import cycles
 from jxemu.patch import handshake, sysex
 from jxemu.patch.bank import CARTRIDGE_GROUP, Bank
-from jxemu.patch.memory import Memory, whole
+from jxemu.patch.memory import JX8P_CARTRIDGE, JX8P_PRESETS, Memory, whole
 from jxemu.patch.parameter import PARAMETERS
 from jxemu.patch.patch import APR_BYTES, CHAIN, CHAIN_OF, HALVES, PATCH, Chain, Patch
 from jxemu.patch.tone import Tone
@@ -429,6 +429,10 @@ class Assigner:
         if len(self.roles) == 1:
             tone = self.memory.jx8p_tone(program)
             if tone is not None:
+                cartridge = program >= JX8P_CARTRIDGE and self.memory.cartridge is not None
+                number = program - JX8P_CARTRIDGE if cartridge else program
+                named = {f"{half}_tone": number for half in HALVES} if program < JX8P_PRESETS else {}
+                self.patch = self.patch.replace(**named)
                 self._alone(tone, at, program)
         elif part == "control":
             patch, memory = self.memory.patch(program), self.memory.holder(program)

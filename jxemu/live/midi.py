@@ -292,10 +292,12 @@ class Learned:
         self.path = path
         self.controls: dict[int, Control] = {}
         self.waiting: Control | None = None
-        if path and path.exists():
+        if path:
             try:
                 rows = json.loads(path.read_text())["controllers"]
                 self.controls = {int(number): checked(control) for number, control in rows.items()}
+            except FileNotFoundError:
+                pass
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise MidiError(f"{path}: not a map of controllers ({error}); move it away to start anew") from None
 

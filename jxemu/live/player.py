@@ -514,7 +514,7 @@ class Player:
 
     def _notes(self, notes: list[tuple[int, str, int, int]]) -> None:
         for frame, kind, key, velocity in notes:
-            self.play(Event(0.0, kind, (key, velocity)), frame)
+            self.play(Event(0.0, kind, (key, velocity)), frame or None)  # frame 0 is now: what has to end at once
 
     def _gone(self, source: Source) -> None:
         """A source that is no more lets go of its keys."""

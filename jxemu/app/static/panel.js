@@ -190,14 +190,20 @@ function showState() {
   $("send-edits").checked = state.send_edits;
   if (now > (performing.hold ?? 0)) $("hold").checked = state.controls.hold > 0;
   for (const name of PERFORMANCE) if (now > (performing[name] ?? 0)) { $(name).value = state.controls[name]; wordPerformance(name); }
-  for (const id of ["tone-number", "patch-number"]) {
-    if (document.activeElement !== $(id)) $(id).value = (id === "tone-number" ? state.patch.values[`${shown()}_tone`] : Math.min(state.program, 63)) + 1;
-  }
+  offer("tone", shown() + state.program, state.patch.values[`${shown()}_tone`] + 1, state[shown()].name);
+  offer("patch", state.program, Math.min(state.program, 63) + 1, state.patch.name);
   refill("learned", state.learned, () => state.learned.map((row) => make("li", {}, `CC ${row.controller}: ${row.name} (${row.part}) `,
     make("button", { type: "button", "aria-label": `Forget CC ${row.controller}`, onclick: () => ask("forget", { control: { kind: row.kind, name: row.name, part: row.part } }) }, "forget"))));
   refill("taken", state.taken, () => state.taken.map((name) => make("li", {}, make("a", { href: `/take/${name}`, download: "" }, name))));
-  if (document.activeElement !== $("tone-name")) $("tone-name").value = state[shown()].name;
-  if (document.activeElement !== $("patch-name")) $("patch-name").value = state.patch.name;
+}
+
+function offer(kind, where, number, name) { // where to write and as what; what was typed stays until another sound plays
+  const key = JSON.stringify([where, number, name]);
+  const fields = [$(`${kind}-number`), $(`${kind}-name`)];
+  if (fields[0].dataset.key === key || fields.includes(document.activeElement)) return;
+  fields[0].dataset.key = key;
+  fields[0].value = number;
+  fields[1].value = name;
 }
 
 function refill(id, rows, items) { // only when it changed: what has the focus keeps it
