@@ -579,3 +579,15 @@ def test_the_super_jxs_upper_board_is_fitted_beside_its_lower_one(calibrate, tmp
     circuit, hidden = jxemu.Machine.circuit_of(tmp_path / "u.toml"), jxemu.Circuit(seed=5)
     assert circuit.errors(0, "gain_db") == pytest.approx([1, 2, 3, 4, 5, 6])
     assert circuit.errors(1, "gain_db") == pytest.approx(hidden.errors(1, "gain_db"), abs=0.1)
+
+
+def test_a_unit_that_is_fitted_again_keeps_its_ramps(steps):
+    from jxemu.soundboard.unit import Unit
+
+    fit = importlib.import_module("calibration.fit")
+    shots = [s for s in steps.shots_of(["ramp_1", "duty"], 1) if steps.STEPS[s[0]].shots[s[1]].voice < 1]
+    true = Unit("x", (), (), (("lower", "ramp_1", (0.06, 0.0, 0.0, 0.0, 0.0, 0.0)),))
+    tables = fit.Model("only", 1e-6).tables(shots, true)
+    found = [fit.fitted(tables, shots, "only", 1e-6, "y", known).unit.errors[0] for known in (None, true)]
+    assert found[0] == found[1]
+    assert found[1][2][0] == pytest.approx(0.06, abs=0.005)

@@ -271,6 +271,23 @@ def test_a_machine_on_spectra_sounds(code, tmp_path):
     assert np.sqrt(np.square(made).mean()) > 1e-3
 
 
+@pytest.mark.parametrize("code", resynthesis.CODES)
+def test_a_machine_on_spectra_begins_with_the_loudest_frame(code, tmp_path):
+    sound = tuned(440, 12)
+    model = crbm.train_fourier([sound], RATE, code, 8, tmp_path, Schedule(1, 64, 1e-4, 0.0))
+    rows = resynthesis.CODES[code].encode(
+        resynthesis.analysed(sound, crbm.FOURIER_WINDOW, crbm.FOURIER_HOP), crbm.FOURIER_WINDOW, crbm.FOURIER_HOP
+    )
+    first = model.first * model.deviation + model.mean
+    assert int(np.argmin(np.abs(rows - first).sum(1))) < 5
+
+
+def test_a_past_that_reaches_too_far_back_is_refused():
+    for order, base in ((64, 2.0), (1000, 4.0)):
+        with pytest.raises(crbm.CrbmError, match="lower the order"):
+            crbm.multiscale(order, base)
+
+
 # --- the commands --------------------------------------------------------------------------------
 
 

@@ -190,14 +190,27 @@ def test_a_training_goes_on_only_with_the_same_sounds_and_controls(dry, tmp_path
     assert len(model.card["curve"]) == 2
 
 
-def test_what_cannot_be_learned_from_is_said(dry):
-    for other, said in ((dry[:-1, None], "as long"), (np.zeros((len(dry), 1)), "silent")):
+def test_what_cannot_be_learned_from_is_said(dry, tmp_path):
+    with pytest.raises(effect.EffectError, match="as long"):
+        effect.Pair(dry, dry[:-1, None], RATE)
+    late = np.where(np.arange(len(dry)) < 0.75 * len(dry), dry, 0)
+    for sound, wet, said in (
+        (dry, 0 * dry, "silent: there is nothing"), (dry, late, "the last 25%"),
+        (dry[:40_000], dry[:40_000], f"{65_536 / RATE:.2f} s are the least"),
+    ):  # fmt: skip
         with pytest.raises(effect.EffectError, match=said):
-            effect.Pair(dry, other, RATE)
-    with pytest.raises(effect.EffectError, match="too short"):
-        effect.Pair(dry[:100], dry[:100, None], RATE)
+            effect.train("fir", effect.Pair(sound, wet[:, None], RATE), tmp_path)
     with pytest.raises(effect.EffectError, match="0 control tracks"):
         drawn("lstm").apply(dry[:100], np.zeros((100, 1)))
+
+
+def test_silence_before_what_is_learned_is_no_trouble(dry, tmp_path):
+    sound = np.concatenate([np.zeros(len(dry)), dry])
+    assert effect.train("fir", effect.Pair(sound, sound[:, None], RATE), tmp_path).card["validation"]["ESR"] < 1e-3
+
+
+def test_no_sound_becomes_no_sound():
+    assert drawn("lstm").apply(np.zeros(0)).shape == (0, 1)
 
 
 def test_grades_are_nams():

@@ -57,6 +57,20 @@ def test_a_stretched_sound_keeps_its_pitch_and_its_level(factor):
     assert np.abs(made[2_000:-2_000]).max() == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_held_frame_is_as_loud_as_the_first_sound():
+    settings = phase_rnn.Settings(RATE)
+    for first, second in ((0.5, 0.02), (0.02, 0.5)):
+        made = phase_rnn.crossed(first * sine(440), second * sine(700), settings, held=True)
+        assert np.abs(made).max() == pytest.approx(np.abs(first * sine(440)).max(), rel=0.3)
+
+
+@pytest.mark.parametrize(("frames", "length"), [(100, 20), (59, 40), (440, 300), (10, 40)])
+def test_windows_reach_from_a_sound_s_beginning_to_its_end(frames, length):
+    data = phase_rnn.Runs([np.arange(frames, dtype=float)[:, None]], [np.zeros((frames, 0))], length)
+    seen, _ = data.rows(torch.arange(len(data)))
+    assert set(seen.flatten().tolist()) == set(range(frames))
+
+
 def test_a_crossed_sound_has_the_levels_of_one_and_the_frequencies_of_the_other():
     settings = phase_rnn.Settings(RATE, 1024, 513)
     made = phase_rnn.crossed(sine(440, decay=5), sine(455), settings)

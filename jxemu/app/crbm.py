@@ -336,6 +336,8 @@ def _context(path: Path, at: float | None, rate: int, span: int) -> np.ndarray:
     (sound,), its = read_waves([path], MOST_SECONDS)
     if its != rate:
         fail(f"{path} has {its} Hz, the model {rate}")
+    if not len(sound):
+        fail(f"{path} holds no sound to go on from")
     place = int(np.argmax(np.abs(sound))) + span if at is None else round(at * rate)
     place = min(max(place, span), len(sound))
     return sound[:place]

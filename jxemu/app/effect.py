@@ -188,7 +188,7 @@ def export(
     try:
         there = effect.Model.load(model)
         with whole_file(output) as part:
-            effect.write_nam(there, part)
+            effect.write_nam(there, part, output.stem)
     except effect.EffectError as error:
         fail(str(error))
     typer.echo(f"{output}: {there.kind}, {there.rate} Hz")

@@ -337,6 +337,8 @@ def film(
     """Spectra of sounds as they move."""
     lib, there = library("samplegen"), _load(space) if space else None
     files = wave_files(sounds)
+    if not files:
+        fail("there are no sounds to make a film of")
     if len(files) > 4:
         fail(f"{len(files)} sounds do not fit into one film: up to four do")
     if output.suffix.lower() != ".gif":

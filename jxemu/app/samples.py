@@ -74,19 +74,22 @@ def train(
             else:
                 fail(f"{sounds[0]} is one sound: give another to be judged by, with --held")
             learned, judged = ((group, [lm.clock(len(sound), rate) for sound in group]) for group in (data, others))
+        if short := [sound for sound in (*learned[0], *judged[0]) if len(sound) <= lm.ORDER]:
+            fail(f"a sound of {len(short[0])} samples is too short: more than {lm.ORDER} are needed (at {rate} Hz)")
         settings = lm.Settings(rate, learned[1][0].shape[1], width, layers=layers)
         schedule = scheduled(lm.SCHEDULE, epochs=epochs, seed=seed)
         with progress() as bar:
-            model = lm.train(*learned, settings, output, schedule, shown(bar, "training"))
+            model = lm.train(*learned, settings, output, schedule, shown(bar, "training"), names)
             beside = lm.linear_bits(learned[0], judged[0], model.gain)
             quick = replace(lm.crbm.SCHEDULE, epochs=CRBM_EPOCHS)
             beside[f"CRBM({lm.ORDER})"] = lm.crbm_bits(
                 learned[0], judged[0], model.gain, rate, output / "crbm", quick, shown(bar, "a CRBM beside it")
             )
-        model.card.update(names=names, bits={"this model": model.bits(*judged)} | beside, held=len(judged[0]))
+        model.card.update(bits={"this model": model.bits(*judged)} | beside, held=len(judged[0]))
         model.save(output)
         text = _about(model, output, sounds)
         (output / "README.md").write_text(text)
+        (output / "checkpoint.pt").unlink(missing_ok=True)
     typer.echo(text)
 
 

@@ -21,13 +21,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor, nn
 
 from jxemu.kernel import kernel
 from jxemu.ml import resynthesis
 from jxemu.ml.poles import EPSILON, Poles, burg, covariance
-from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
+from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit, write_model
+
+BLOCK = 1 << 14
+"""Samples of which every hidden unit's activity is in memory at once."""
 
 SCHEDULE = Schedule(epochs=30, batch=1000, rate=2e-3, decay=0.0)
 FOURIER_SCHEDULE = Schedule(epochs=40, batch=64, rate=1e-4, decay=0.0)
@@ -91,14 +94,26 @@ class Range:
 # --- the past ------------------------------------------------------------------------------------
 
 
+LONGEST_PAST = 1 << 22
+"""Samples: more than a minute of any rate."""
+
+
 def contiguous(order: int) -> tuple[int, ...]:
     """Bins that are the last `order` samples."""
     return (1,) * order
 
 
 def multiscale(bins: int, base: float = 2.0) -> tuple[int, ...]:
-    """Bins that grow: number n is the mean of ceil(base^n) samples, one behind another."""
-    return tuple(math.ceil(base**n - 1e-9) for n in range(bins))
+    """Bins that grow: number n is the mean of ceil(base^n) samples, one behind another. Raises CrbmError for too many."""
+    try:
+        sizes = tuple(math.ceil(base**n - 1e-9) for n in range(bins))
+    except OverflowError:
+        sizes = (LONGEST_PAST + 1,)
+    if sum(sizes) > LONGEST_PAST:
+        raise CrbmError(
+            f"{bins} bins that grow by {base:g} reach back more than {LONGEST_PAST} samples: lower the order"
+        )
+    return sizes
 
 
 def contexts(sound: np.ndarray, sizes: Sequence[int], places: np.ndarray) -> np.ndarray:
@@ -304,6 +319,9 @@ class Model:
     def expected(self, sounds: Sequence[np.ndarray]) -> np.ndarray:
         """What it expects of every sample that has a whole past, in the standard range [shape=(n,)]."""
         past, _ = self.windows(sounds).rows()
+        return np.concatenate([self._expected(past[at : at + BLOCK]) for at in range(0, len(past), BLOCK)])
+
+    def _expected(self, past: np.ndarray) -> np.ndarray:
         a, b = past @ self.a + self.visible_bias, past @ self.b + self.hidden_bias
         off = np.zeros(len(a))
         for _ in range(GIBBS):
@@ -348,14 +366,12 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write it. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ("a", "b", "w", "hidden_bias", "context")}
-        save_file(arrays, folder / "weights.safetensors")
         card = {
             "version": VERSION, "model": "crbm", "settings": asdict(self.settings), "range": asdict(self.range),
             "visible_bias": self.visible_bias, "sigma": self.sigma, "curve": [asdict(epoch) for epoch in self.curve],
         }  # fmt: skip
-        (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+        write_model(folder, save(arrays), card)
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
@@ -490,13 +506,11 @@ class Fourier:
 
     def save(self, folder: Path) -> None:
         """Write it. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, folder / "weights.safetensors")
         card = {
             "version": VERSION, "model": "crbm-fourier", "code": self.code, "rate": self.rate,
             "curve": [asdict(epoch) for epoch in self.curve],
         }  # fmt: skip
-        (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+        write_model(folder, save({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}), card)
 
     @classmethod
     def load(cls, folder: Path) -> "Fourier":
@@ -551,12 +565,8 @@ def train_fourier(
     sounds = [sound for sound in sounds if len(sound) >= 4 * FOURIER_WINDOW]
     if not sounds or not max(float(np.abs(sound).max()) for sound in sounds) > 1e-6:
         raise CrbmError("all sounds are too short or silent: there is nothing to learn from them")
-    runs = [
-        resynthesis.CODES[code].encode(
-            resynthesis.analysed(sound, FOURIER_WINDOW, FOURIER_HOP), FOURIER_WINDOW, FOURIER_HOP
-        )
-        for sound in sounds
-    ]
+    spectra = [resynthesis.analysed(sound, FOURIER_WINDOW, FOURIER_HOP) for sound in sounds]
+    runs = [resynthesis.CODES[code].encode(spectrum, FOURIER_WINDOW, FOURIER_HOP) for spectrum in spectra]
     rows = np.concatenate(runs)
     mean, deviation = rows.mean(0), np.maximum(rows.std(0), 1e-3 * rows.std())
     rows, channels = (rows - mean) / deviation, rows.shape[1]
@@ -580,7 +590,7 @@ def train_fourier(
     recipe = json.dumps([code, hidden, steps, asdict(schedule), digest(data.past.numpy(), data.values.numpy())])
     curve = fit(network, data, loss, check, schedule, folder / "checkpoint.pt", recipe, shown)
     found = {name: part.detach().numpy() for name, part in network.state_dict().items()}
-    loudest = rows[int(np.argmax(np.abs(rows * deviation + mean).sum(1)))]
+    loudest = rows[int(np.argmax(np.concatenate([np.square(np.abs(spectrum)).sum(1) for spectrum in spectra])))]
     model = Fourier(
         code, rate, mean, deviation, found["a"], found["b"], found["w"], found["visible_bias"], found["hidden_bias"],
         found["sigma"], loudest, tuple(curve),

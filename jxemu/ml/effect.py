@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from scipy import linalg, signal
 from torch import Tensor, nn
 
 from jxemu.ml.modes import Modes
-from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
+from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit, write_model
 
 VERSION = 1
 VALIDATION = 0.25
@@ -73,10 +73,11 @@ class Pair:
             raise EffectError(
                 f"dry, wet and controls have {', '.join(map(str, lengths))} samples; they must be as long"
             )
-        if len(self.dry) < 8 * WINDOW:
-            raise EffectError(f"{len(self.dry) / self.rate:.2f} s are too short to learn an effect from")
-        if not (np.abs(self.dry).max() > 1e-6 and np.abs(self.wet).max() > 1e-6):
-            raise EffectError("the dry or the wet sound is silent: there is nothing to learn")
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing in its dry or in its wet sound."""
+        return not (np.abs(self.dry).max(initial=0) > 1e-6 and np.abs(self.wet).max(initial=0) > 1e-6)
 
     @property
     def inputs(self) -> np.ndarray:
@@ -608,7 +609,7 @@ class Model:
             stream.feed(dry[at : at + block], None if controls is None else controls[at : at + block])
             for at in range(0, len(dry), block)
         ]
-        return np.concatenate(made)[stream.late :]
+        return np.concatenate([np.zeros((0, self.outputs), np.float32), *made])[stream.late :]
 
     def errors(self, pair: Pair) -> dict[str, float]:
         """MSE, RMSE, deviation of the error and of the wet sound, and ESR."""
@@ -623,14 +624,9 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write it. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: part.contiguous() for name, part in self.network.state_dict().items()},
-            folder / "weights.safetensors",
-        )
         facts = {"version": VERSION, "model": "effect", "kind": self.kind, "rate": self.rate}
         facts |= {"controls": self.controls, "outputs": self.outputs, "card": self.card}
-        (folder / "card.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_model(folder, save({name: part.contiguous() for name, part in self.network.state_dict().items()}), facts)
 
     @classmethod
     def load(cls, path: Path) -> "Model":
@@ -699,6 +695,17 @@ def train(
     """
     chosen = KINDS[kind]
     learned, checked = pair.halves()
+    if len(checked.dry) < 8 * WINDOW:
+        least = 8 * WINDOW / VALIDATION / pair.rate
+        raise EffectError(
+            f"{len(pair.dry) / pair.rate:.2f} s are too short to learn an effect from; {least:.2f} s are the least"
+        )
+    if learned.silent:
+        raise EffectError("the dry or the wet sound is silent: there is nothing to learn")
+    if checked.silent:
+        raise EffectError(
+            f"the last {VALIDATION:.0%} of the dry or the wet sound, which is checked on, is silent: cut it off"
+        )
     controls, outputs = pair.controls.shape[1], pair.wet.shape[1]
     schedule = schedule or chosen.schedule or Schedule(0)
     torch.manual_seed(schedule.seed)
@@ -747,8 +754,8 @@ def train(
 _NAM_VERSION = "0.5.4"
 
 
-def write_nam(model: Model, path: Path) -> None:
-    """Export a mono model without controls, a "tcn" or an "lstm", for what plays ``.nam`` files. Raises EffectError, OSError."""
+def write_nam(model: Model, path: Path, name: str | None = None) -> None:
+    """Export, under a name (default: the file's), a mono model without controls, a "tcn" or an "lstm", for what plays ``.nam`` files. Raises EffectError, OSError."""
     network = model.network
     if model.controls or model.outputs != 1 or not isinstance(network, Tcn | Lstm):
         raise EffectError("only a mono tcn or lstm without control tracks is a .nam file; train one of these")
@@ -773,7 +780,7 @@ def write_nam(model: Model, path: Path) -> None:
     weights = torch.cat([part.detach() for part in parts]).tolist()
     facts = {
         "version": _NAM_VERSION,
-        "metadata": {"name": path.stem},
+        "metadata": {"name": name or path.stem},
         **about,
         "weights": weights,
         "sample_rate": model.rate,

@@ -24,9 +24,8 @@ from jxemu.ml.flow import TokenVelocity, Velocity
 from jxemu.ml.metrics import is_symmetric, parameter_errors, swap_aware_mse, swapped
 from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
 from jxemu.ml.space import Space, heard_in, ordered, weights_of
-from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half
+from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half, write_model
 from jxemu.render import dataset
-from jxemu.render.dataset import write_whole
 from jxemu.render.features import FEATURES, FINE_BANDS, FINE_LOWEST, FINE_PER_OCTAVE, MEL_LOWEST, stacked
 from jxemu.render.spec import Range, Spec
 
@@ -359,10 +358,7 @@ def write(model: Model, folder: Path) -> None:
     """Write weights, card, curve and README."""
     draw(model.card["curve"], folder / "curve.png")
     (folder / "README.md").write_text(readme(model.card))
-    (folder / "card.json").unlink(missing_ok=True)  # a card stands only beside the weights that it is of
-    weights = {name: part.half().cpu().contiguous() for name, part in model.parts.items()}
-    write_whole(folder / "weights.safetensors", save(weights))
-    write_whole(folder / "card.json", (json.dumps(model.card, indent=1) + "\n").encode())
+    write_model(folder, save({name: part.half().cpu().contiguous() for name, part in model.parts.items()}), model.card)
 
 
 def load(folder: Path) -> Model:

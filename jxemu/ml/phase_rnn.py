@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from jxemu.ml.resynthesis import CODES, LEAST, analysed, locked, overlapped
-from jxemu.ml.train import Schedule, Shown, digest, fit
+from jxemu.ml.train import Schedule, Shown, digest, fit, write_model
 
 VERSION = 1
 SCHEDULE = Schedule(epochs=60, batch=16, rate=3e-3, decay=0.0)
@@ -128,7 +128,7 @@ def crossed(first: np.ndarray, second: np.ndarray, settings: Settings, held: boo
         loudness, theirs = (0.5 * np.log(np.exp(2 * each[:, : settings.bins]).sum(1)) for each in (rows, others))
         begin = int(np.argmax(theirs))
         made = np.repeat(others[begin : begin + 1], len(rows), 0)
-        made[:, : settings.bins] += (loudness - loudness.max())[:, None]
+        made[:, : settings.bins] += (loudness - theirs[begin])[:, None]
     else:
         made = np.concatenate([rows[:count, : settings.bins], others[:count, settings.bins :]], 1)
     return sound_of(made, settings)
@@ -238,10 +238,9 @@ class Runs:
     """Sequences of frames as the trainer takes them: numbers of windows."""
 
     def __init__(self, runs: Sequence[np.ndarray], conditions: Sequence[np.ndarray], length: int):
-        self.length = length
-        self.places = [
-            (n, at) for n, run in enumerate(runs) for at in range(0, max(1, len(run) - length), max(1, length // 2))
-        ]
+        self.length, step = length, max(1, length // 2)
+        ends = [max(1, len(run) - length + step - 1) for run in runs]  # the last window lies at a sound's end
+        self.places = [(n, at) for n, end in enumerate(ends) for at in range(0, end, step)]
         self.runs = [
             torch.from_numpy(np.pad(run, ((0, max(0, length + 1 - len(run))), (0, 0)), mode="edge")).float()
             for run in runs
@@ -345,17 +344,13 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write it. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {
             name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in ("mean", "deviation", "first")
         }
-        save_file(
-            arrays | {f"network.{k}": v.contiguous() for k, v in self.network.state_dict().items()},
-            folder / "weights.safetensors",
-        )
+        arrays |= {f"network.{k}": v.contiguous() for k, v in self.network.state_dict().items()}
         facts = {"version": VERSION, "model": "phase-rnn", "settings": asdict(self.settings)}
         facts |= {"gain": self.gain, "card": self.card}
-        (folder / "card.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_model(folder, save(arrays), facts)
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
@@ -402,8 +397,10 @@ def train(
     given = [np.zeros((len(run), 0)) for run in runs] if conditions is None else [each[1:] for each in conditions]
     if any(each.shape != (len(run), settings.conditions) for each, run in zip(given, runs, strict=True)):
         raise PhaseError(f"conditions must be {settings.conditions} numbers beside each frame")
-    if min(len(run) for run in runs) < 3:
-        raise PhaseError(f"a sound is shorter than four frames of {settings.hop} samples")
+    if short := [n + 1 for n, run in enumerate(runs) if len(run) < 3]:
+        raise PhaseError(
+            f"sound {short[0]} of {len(runs)} is shorter than four frames of {settings.hop} samples: leave it out"
+        )
     every = np.concatenate(runs)
     mean, deviation = every.mean(0), np.maximum(every.std(0), LEAST_DEVIATION)
     torch.manual_seed(schedule.seed)

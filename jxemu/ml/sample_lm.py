@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from scipy import signal, special
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,7 +23,7 @@ from torch.nn import functional
 from jxemu.ml import crbm
 from jxemu.ml.modes import Modes
 from jxemu.ml.poles import covariance
-from jxemu.ml.train import Schedule, Shown, digest, fit
+from jxemu.ml.train import Schedule, Shown, digest, fit, write_model
 
 VERSION = 1
 SCHEDULE = Schedule(epochs=100, batch=8, rate=4e-3, decay=0.0)
@@ -234,11 +234,6 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write it. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: part.contiguous() for name, part in self.network.state_dict().items()},
-            folder / "weights.safetensors",
-        )
         facts = {
             "version": VERSION,
             "model": "sample-lm",
@@ -246,7 +241,7 @@ class Model:
             "gain": self.gain,
             "card": self.card,
         }
-        (folder / "card.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_model(folder, save({name: part.contiguous() for name, part in self.network.state_dict().items()}), facts)
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
@@ -273,10 +268,11 @@ def _normed(h: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 def train(
     sounds: Sequence[np.ndarray], conditions: Sequence[np.ndarray], settings: Settings, folder: Path,
-    schedule: Schedule = SCHEDULE, shown: Shown = lambda done, steps, loss: None,
+    schedule: Schedule = SCHEDULE, shown: Shown = lambda done, steps, loss: None, names: Sequence[str] = (),
 ) -> Model:  # fmt: skip
     """Train on sounds [each shape=(n,)] and the conditions beside them; what was begun in the folder goes on.
 
+    names : of the tones' parameters among the conditions.  The checkpoint stays: who is done with the model takes it away.
     Raises SampleError, OSError, FloatingPointError.
     """
     loudest = max((float(np.abs(sound).max(initial=0.0)) for sound in sounds), default=0.0)
@@ -301,9 +297,10 @@ def train(
         folder / "checkpoint.pt", recipe, shown,
     )  # fmt: skip
     weights = sum(part.numel() for part in network.parameters())
-    model = Model(settings, network, gain, {"curve": [asdict(epoch) for epoch in curve], "weights": weights})
+    model = Model(
+        settings, network, gain, {"curve": [asdict(epoch) for epoch in curve], "weights": weights, "names": list(names)}
+    )
     model.save(folder)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
     return model
 
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from jxemu.ml.resynthesis import CODES, analysed, guessed, locked, overlapped
-from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit
+from jxemu.ml.train import Epoch, Schedule, Shown, digest, fit, write_model
 
 VERSION = 3
 OUTER_SCHEDULE = Schedule(epochs=60, batch=16, rate=2e-3, decay=0.0)
@@ -201,10 +201,10 @@ def category_of(name: str) -> str:
     return next((word for word in CATEGORIES if word in name.lower()), "other")
 
 
-def mixed(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures mixed two by two, 0.3 to 0.7 of each: more to learn from."""
-    share = 0.3 + 0.4 * torch.rand(len(pictures), *[1] * (pictures.dim() - 1), generator=generator)
-    return share * pictures + (1 - share) * pictures[torch.randperm(len(pictures), generator=generator)]
+def mixed(pictures: Tensor) -> Tensor:
+    """Pictures mixed two by two, 0.3 to 0.7 of each: more to learn from. Drawn by what `fit` seeds anew for each epoch."""
+    share = 0.3 + 0.4 * torch.rand(len(pictures), *[1] * (pictures.dim() - 1))
+    return share * pictures + (1 - share) * pictures[torch.randperm(len(pictures))]
 
 
 def diverse(pictures: np.ndarray, count: int) -> list[int]:
@@ -737,7 +737,6 @@ def train_outer(
     if begun:
         network.load_state_dict(begun.state_dict())
     x, y = torch.from_numpy(learned.pictures), torch.from_numpy(judged.pictures)
-    drawn = torch.Generator().manual_seed(schedule.seed)
 
     def off(network: nn.Module, pictures: Tensor) -> Tensor:
         made = network.decode(network.encode(pictures))
@@ -747,7 +746,7 @@ def train_outer(
         pictures = x[places].float()
         if mixes and len(places) > 1:
             half = len(places) // 2
-            pictures = torch.cat([pictures[half:], mixed(pictures, drawn)[:half]])
+            pictures = torch.cat([pictures[half:], mixed(pictures)[:half]])
         return off(network, pictures)
 
     @torch.no_grad()
@@ -981,15 +980,13 @@ class Space:
 
     def save(self, folder: Path) -> None:
         """Write it. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _ARRAYS}
         arrays |= {f"narrow.{name}": torch.from_numpy(value) for name, value in vars(self.narrow).items()}
         for name, part in (("encoder", self.encoder), ("vae", self.vae)):
             arrays |= {f"{name}.{key}": value.contiguous() for key, value in part.state_dict().items()}
-        save_file(arrays, folder / "weights.safetensors")
         parts = {name: asdict(getattr(self, name)) for name in ("picture", "outer", "inner")}
         facts = {"version": VERSION, "model": "samplegen", **parts, "card": self.card}
-        (folder / "card.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_model(folder, save(arrays), facts)
 
     @classmethod
     def load(cls, folder: Path) -> "Space":

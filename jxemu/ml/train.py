@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import io
+import json
 import math
 import pickle
 import time
@@ -70,6 +71,14 @@ def digest(*arrays: np.ndarray) -> str:
         whole.update(f"{array.shape} {array.dtype}".encode())
         whole.update(np.ascontiguousarray(array))
     return whole.hexdigest()
+
+
+def write_model(folder: Path, weights: bytes, card: dict[str, Any]) -> None:
+    """Write ``weights.safetensors`` and ``card.json``; a card stands only beside the weights that it is of. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").unlink(missing_ok=True)
+    write_whole(folder / "weights.safetensors", weights)
+    write_whole(folder / "card.json", (json.dumps(card, indent=1) + "\n").encode())
 
 
 def half(network: nn.Module, *example: Tensor) -> Callable[[], AbstractContextManager]:

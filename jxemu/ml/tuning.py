@@ -75,8 +75,13 @@ def tune(
         raise SpaceError("tiles are solved for: there is nothing to search for")
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    codes = [codes_of(encoder, group.pictures) for group in (learned, judged)] if encoder is not None else []
+    if codes:
+        narrow = Narrow.of(codes[0])
+        codes = [narrow.narrowed(each) for each in codes]
     kind = what if what == "inner" else f"outer {start.kind}"
-    kind = f"{kind}, {digest(learned.pictures, judged.pictures)[:8]}"  # losses on other sounds are not comparable
+    # losses on other sounds, or on other codes of them, are not comparable
+    kind = f"{kind}, {digest(*(codes or (learned.pictures, judged.pictures)))[:8]}"
     study = optuna.create_study(
         storage=f"sqlite:///{folder / 'search.sqlite'}",
         study_name=f"{kind}, grid" if grid else kind,
@@ -87,10 +92,6 @@ def tune(
     study.sampler = (
         optuna.samplers.GridSampler(GRID[what], seed=seed) if grid else optuna.samplers.GPSampler(seed=seed + done)
     )
-    codes = [codes_of(encoder, group.pictures) for group in (learned, judged)] if encoder is not None else []
-    if codes:
-        narrow = Narrow.of(codes[0])
-        codes = [narrow.narrowed(each) for each in codes]
 
     def objective(trial: optuna.Trial) -> float:
         best = study.user_attrs.get("best curve", [])

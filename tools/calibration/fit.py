@@ -233,9 +233,13 @@ def fitted(
     for unknown in unknowns:  # every unit has its own; constants wait for evidence
         if unknown.place != "parts":
             state = state.moved(unknown, 0.0)
-    for ramp in ("ramp_1", "ramp_2"):
-        if ramp in tables:
-            state.numbers[place, ramp] = _ramps(tables, first, ramp)
+    ramps = [ramp for ramp in ("ramp_1", "ramp_2") if ramp in tables]
+    if [
+        ramp for ramp in ramps if state.numbers.pop((place, ramp), None) is not None
+    ]:  # those of before are not added to
+        first = model.tables(shots, state.unit())
+    for ramp in ramps:
+        state.numbers[place, ramp] = _ramps(tables, first, ramp)
     slopes: dict[str, np.ndarray] = {}
     held: list[str] = []
     for number in range(MOST_ROUNDS):
