@@ -400,6 +400,20 @@ def test_the_command_line_renders_checks_and_describes(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["presets", "spec toy", "schema", "check here", "export here -o there --to npy", "render --preset toy -o x"],
+)
+def test_what_is_not_installed_is_said_by_every_command(words):
+    hidden = (
+        "import sys; sys.modules |= dict.fromkeys(('h5py', 'scipy', 'pyarrow')); from jxemu.app.cli import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", hidden, "dataset", *words.split()], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "is not installed" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_the_pictures_of_the_card_are_there(whole):
     text = (whole / "README.md").read_text()
     for name in ("parameters", "correlations", "levels", "sounds"):

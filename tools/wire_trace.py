@@ -1,7 +1,7 @@
 """A picture of what crossed the wire: ``python tools/wire_trace.py take.jxlog -o take.png``.
 
 Above, every voice of each board with the notes it was told to play, darker for a higher velocity;
-below, the other bytes by kind, and the sound if there is one.
+below, the other bytes by kind, and the sound if there is one. Needs ``pip install '.[listen]'``.
 """
 
 from collections.abc import Iterable

@@ -265,6 +265,7 @@ def _bar() -> Progress:
 def _spec(source: str, items: int | None, files: list[str] | None) -> "Spec":
     """The frozen spec of what a board can give: its sound is stored, in small shards. Ends the command for a wrong one."""
     try:
+        import jxemu.render.dataset  # noqa: F401 - needed when the board has been played: better said before
         from jxemu.render.spec import SpecError, checked, read_spec
     except ImportError as error:
         fail(f"{error.name} is not installed; datasets need more libraries: pip install 'jxemu[dataset]'")

@@ -1,5 +1,7 @@
 """``jxemu dataset``: render, check, export and describe datasets of sounds."""
 
+import contextlib
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,13 +42,11 @@ def render(
     ] = None,
 ) -> None:
     """Render a dataset, or what is missing of it: the same command resumes and repairs."""
-    try:
+    with _libraries():
         from jxemu.render.dataset import DatasetError
         from jxemu.render.engine import Progress as State
         from jxemu.render.engine import run
         from jxemu.render.spec import SpecError, read_spec
-    except ImportError as error:
-        fail(f"{error.name} is not installed; {_EXTRA}")
     if (spec is None) == (preset is None):
         fail("give either a TOML file or --preset")
     columns = (
@@ -82,11 +82,20 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
+@contextlib.contextmanager
+def _libraries() -> Iterator[None]:
+    """Imports of what an extra brings; without it the command ends in a sentence."""
+    try:
+        yield
+    except ImportError as error:
+        fail(f"{error.name} is not installed; {_EXTRA}")
+
+
 @app.command()
 def presets() -> None:
     """List the presets."""
-    from jxemu.render.spec import read_spec
-
+    with _libraries():
+        from jxemu.render.spec import read_spec
     for name in PRESETS:
         found = read_spec(name)
         typer.echo(f"{name:15} {found.count:>9,} items  {found.description}")
@@ -95,16 +104,16 @@ def presets() -> None:
 @app.command("spec")
 def spec_(preset: Annotated[Preset, typer.Argument(help="A preset.")]) -> None:
     """Print a preset as TOML, to start a spec of your own from."""
-    from jxemu.render.spec import preset_text
-
+    with _libraries():
+        from jxemu.render.spec import preset_text
     typer.echo(preset_text(preset.value), nl=False)
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON schema of specs: every entry with what it means."""
-    from jxemu.render.spec import schema as text
-
+    with _libraries():
+        from jxemu.render.spec import schema as text
     typer.echo(text())
 
 
@@ -120,8 +129,8 @@ def check(
     """
     import numpy as np
 
-    from jxemu.render import dataset
-
+    with _libraries():
+        from jxemu.render import dataset
     try:
         found = dataset.open(folder)
         with Progress(console=console, transient=True) as bar:
@@ -157,10 +166,10 @@ def export(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
 ) -> None:
     """Write a dataset in a format of another library."""
-    from jxemu.render import dataset
-    from jxemu.render.export import ExportError
-    from jxemu.render.export import export as write
-
+    with _libraries():
+        from jxemu.render import dataset
+        from jxemu.render.export import ExportError
+        from jxemu.render.export import export as write
     try:
         found = dataset.open(folder)
         found = found.split(split.value) if split else found

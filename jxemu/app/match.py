@@ -48,7 +48,9 @@ def match(
     unit: UnitFile = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Folder of trained weights (jxemu ml weights); default: where that command puts them."),
+        typer.Option(
+            help="Folder of trained weights (jxemu ml weights); default: weights in ~/.config/jxemu (JXEMU_HOME)."
+        ),
     ] = None,
 ) -> None:
     """Find a tone that sounds like a recording, or like several of one tone: networks listen, if they were trained, and tones are tried on the emulator."""

@@ -110,7 +110,10 @@ def train(
 @app.command()
 def weights(
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder; default: where jxemu match looks.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Folder; default: where jxemu match looks, weights in ~/.config/jxemu (JXEMU_HOME)."
+        ),
     ] = None,
     items: Annotated[int | None, typer.Option(min=64, help="Sounds to learn from; default 120,000.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Times through them; default: what suits.")] = None,
@@ -237,7 +240,7 @@ def judge(
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Tones, spread over the banks.")] = 20,
     trained: Annotated[
         Path | None,
-        typer.Option("--weights", help="Folder of trained weights; default: where jxemu ml weights puts them."),
+        typer.Option("--weights", help="Folder of trained weights; default: weights in ~/.config/jxemu (JXEMU_HOME)."),
     ] = None,
     renders: Renders = None,
     noise: Annotated[
