@@ -367,7 +367,7 @@ def test_a_tone_that_is_hidden_is_not_among_those_that_a_search_begins_with():
     target = match.prepare(recording(factory), 48_000)
     pools = []
     for hidden in ([], [factory]):
-        search = match.Search([target], renders=1200, hidden=hidden)
+        search = match.Search([target], renders=320, hidden=hidden)
         search._pool()
         pools.append(set(search.found))
     assert pools[0] - pools[1] == {match._tuned(factory)}
