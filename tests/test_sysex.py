@@ -151,6 +151,13 @@ def stored(*numbers):
     return b"".join(sysex.jx8p_tone(jxemu.Tone("X"), n)[67:] for n in numbers)
 
 
+def test_what_no_number_is_said_of_is_numbered_in_its_order():
+    tones = Bank.decode(b"".join(sysex.jx8p_tone(jxemu.Tone(f"T{n}")) for n in range(64)))
+    assert tones.tone_numbers == list(range(64))
+    patches = Bank.decode(b"".join(sysex.patch_apr(Patch(f"P{n}")) for n in range(64)))
+    assert patches.patch_numbers == list(range(64))
+
+
 def test_a_damaged_tone_does_not_move_the_one_before_it():
     data = b"".join(sysex.jx8p_tone(jxemu.Tone(name), n) for n, name in enumerate("ABC"))
     for damaged in (data[:100] + data[101:], data[:78] + data[79:], data[:78] + b"\x00" + data[79:]):

@@ -13,7 +13,7 @@ Besides these, Vecoven v4 bulk dumps and JX-10 cartridge transfers are read.
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import count, islice, zip_longest
 from pathlib import Path
@@ -116,11 +116,10 @@ class Bank:
             reader.take(offset, message)
         bank = reader.finish()
         bank.skipped += skipped + transfers
-        places = (number for number in map(free_number, count()) if number not in {*bank.tone_numbers})
         bank.skipped += [Skipped(f.offset, 0, "its F7 is missing, taken all the same") for f in found if not f.complete]
         for image in images:
             bank.chain_area = image[:_CHAIN_AREA]
-            bank.tone_numbers += list(islice(places, CARTRIDGE_TONES))
+            bank.tone_numbers += list(islice(_free([*bank.tone_numbers], bool(bank.patches)), CARTRIDGE_TONES))
             bank.tones += _from_image(image).tones
         bank.skipped.sort(key=lambda part: part.offset)
         return bank
@@ -228,9 +227,11 @@ class _Reader:
             numbers = []
         if group is not None:
             self.bank.group = group
-        return number if number is not None else next(n for n in map(free_number, count()) if n not in numbers)
+        return next(_free(numbers)) if number is None else number
 
     def _add_tone(self, tone: Tone, number: int | None = None, half: int = 0, group: int | None = None) -> None:
+        if number is None:
+            number = next(_free(self.bank.tone_numbers, bool(self.bank.patches)))
         number = self._room_for(self.bank.tone_numbers, number, group)
         self._last[half] = len(self.bank.tones)
         self.bank.tones.append(tone)
@@ -252,7 +253,7 @@ class _Reader:
             if self.bank.tones[place] == tone:  # two patches share it
                 self._last[half] = place
                 return
-            number = next(n for n in map(free_number, count()) if n not in self.bank.tone_numbers)
+            number = next(_free(self.bank.tone_numbers, True))
             which = f"{HALVES[half - UPPER_GROUP]}_tone"
             self.bank.patches[-1] = self.bank.patches[-1].replace(**{which: number})
         self._add_tone(tone, number, half)
@@ -497,6 +498,11 @@ def follows(chain: Chain, places: Mapping[int, int]) -> Chain | None:
 def free_number(place: int) -> int:
     """Memory number of the tone at a place; 50 to 127 stay free, since patches mean the ROM by them."""
     return place if place < ROM_TONES.start else place - ROM_TONES.start + 128
+
+
+def _free(numbers: Sequence[int], patched: bool = False) -> Iterator[int]:
+    """Memory numbers that are not taken; beside patches not those by which they mean the ROM."""
+    return (number for number in map(free_number if patched else int, count()) if number not in numbers)
 
 
 def merged(banks: Sequence[Bank]) -> Bank:
