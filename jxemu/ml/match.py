@@ -421,7 +421,7 @@ class Search:
     ):
         self.targets, self.shown = tuple(targets), shown
         self._bank, self._learned, self._unit = list(bank), learned, unit
-        self._hidden = [_tuned(tone) for tone in hidden]
+        self._hidden = list(hidden)
         self.renders = renders or allowed(targets) + len(self._bank)
         notes, velocities = ({getattr(target, each) for target in targets} for each in ("note", "velocity"))
         self.faders = (*FADERS, "vcf_key") if len(notes) > 1 else FADERS
@@ -519,9 +519,11 @@ class Search:
         drawn = random_tones(self._seed * 1_000_000 + n for n in missing)
         mixed = [(tone, hold) for pair in zip_longest(factory_bank().tones, drawn) for tone in pair if tone]
         tried: dict[Tone, tuple[float]] = {}
+        hidden = {_sound(_tuned(tone)) for tone in self._hidden}
         for tone, length in [*told, *given, *mixed]:
-            if _tuned(tone) not in self._hidden:
-                tried.setdefault(_tuned(tone), (length,))
+            tuned = _tuned(tone)
+            if _sound(tuned) not in hidden:
+                tried.setdefault(tuned, (length,))
         tones = list(tried.items())[: min(max(count, len(told) + len(given)), self.renders)]
         batches = [tones[at : at + BATCH] for at in range(0, len(tones), BATCH)]
         self._together(lambda batch: self.evaluate(*zip(*batch, strict=True)), batches)
@@ -683,6 +685,11 @@ def _tuned(tone: Tone) -> Tone:
     values = sounding(np.array([list(tone.values().values())]))[0][0]
     plain = {"vca_level": LEVEL, **dict.fromkeys(KEYED, 0)}
     return tone.replace(**dict(zip(PARAMETERS, values.tolist(), strict=True)) | plain)
+
+
+def _sound(tone: Tone) -> tuple[int, ...]:
+    """What a tone is without its name."""
+    return tuple(tone.values().values())
 
 
 @cache
