@@ -25,6 +25,7 @@ async function showNames(select) {
 
 async function show(which) {
   const there = await (await asked(`/poles/${encodeURIComponent(which)}`)).json();
+  if ($("poles-name").value !== which) return; // another was chosen meanwhile
   [name, model, chosen] = [which, there, 0];
   poles = structuredClone({ real: there.real, pairs: there.pairs });
   $("poles-work").hidden = false;
