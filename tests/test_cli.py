@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import mido
@@ -9,6 +10,7 @@ import soundfile
 from commands import call
 
 from jxemu.app.cli import main
+from jxemu.kernel import source_hash
 from jxemu.link import load_log
 from jxemu.render.score import MidiFileError, load_midi
 
@@ -21,6 +23,10 @@ def render(tmp_path, *words, name="out.wav"):
     done = call("render", SONG, "--bank", BANK, "--tone", "sunday ep", "-o", out, "--seconds", "1", *words)
     assert done.returncode == 0, done.stderr
     return soundfile.info(out), soundfile.read(out)[0]
+
+
+def test_the_version_is_said_with_a_hash_of_the_kernels():
+    assert call("--version").stdout == f"jxemu {version('jxemu')}, kernels {source_hash()}\n"
 
 
 def test_a_song_and_a_bank_become_a_stereo_wav(tmp_path):

@@ -365,17 +365,17 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path):
 
     small, toml = tmp_path / "small", tmp_path / "t.toml"
     small.mkdir()
-    toml.write_text(TINY.format(items=3000, shard=1000))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", small], stderr=subprocess.DEVNULL)
+    toml.write_text(TINY.format(items=600, shard=200))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small], stderr=subprocess.DEVNULL)
     live.require(mounted.returncode == 0, "a small disk (only root can mount one)")
     try:
-        (small / "other").write_bytes(bytes(24_000_000))
+        (small / "other").write_bytes(bytes(4_800_000))
         result = call(*command(small / "a", toml)[1:])
         assert result.returncode == 2
         assert "the disk is full" in result.stderr
         assert "Traceback" not in result.stderr
         (small / "other").unlink()
-        subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
+        subprocess.run(["mount", "-o", "remount,size=20m", small], check=True)
         result = call(*command(small / "a", toml)[1:])
         assert result.returncode == 0, result.stderr
         assert dataset.check_files(dataset.open(small / "a")) == []

@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,7 @@ from jxemu.app.options import (
 from jxemu.app.play import devices, play
 from jxemu.app.sounds import chosen_sound, part_channels
 from jxemu.clock import CYCLES_PER_SECOND
+from jxemu.kernel import source_hash
 from jxemu.link import LogError, load_log, replay, save_log
 from jxemu.machine import MACHINES, Event, Machine
 from jxemu.patch.bank import find
@@ -71,8 +73,21 @@ app.command()(match)
 app.command()(capture)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"jxemu {version('jxemu')}, kernels {source_hash()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _about() -> None:
+def _about(
+    told: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="The version and a hash of what makes the sound."
+        ),
+    ] = False,
+) -> None:
     """A hardware-accurate Roland Super JX and JX-8P."""
 
 
