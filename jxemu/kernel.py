@@ -47,9 +47,9 @@ def source_hash() -> str:
 
 
 def _cache_folder() -> Path:
-    """`NUMBA_CACHE_DIR` if set, else the user's cache folder, else (read-only home) a temporary one."""
+    """In `NUMBA_CACHE_DIR` if set, else in the user's cache folder, else (read-only home) in a temporary one."""
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(chosen)
+        return Path(chosen) / source_hash()
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = base / "jxemu" / source_hash()
     try:

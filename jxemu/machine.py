@@ -154,6 +154,7 @@ class Machine:
         assigner.load_patch(DUAL, tone, lower, 0) if lower else assigner.load_tone(tone, 0)
         for event in events:
             assigner.handle(event, clock.cycles(event.at))
+        assigner.advance(1 << 62)  # the last hits of chase play
         return link.take(1 << 62)
 
     @staticmethod
@@ -288,23 +289,25 @@ def _soldered(*key: tuple) -> Engine:
     return Engine(*key)
 
 
-def JX8P(seed: int = 0, **options) -> Machine:  # noqa: N802 - the instrument's name
+def JX8P(seed: int | None = None, **options) -> Machine:  # noqa: N802 - the instrument's name
     """A JX-8P: one sound board, six voices. Options are those of `Machine`; unit: a measured one, or its file."""
     return _machine("jx8p", seed, options)
 
 
-def SuperJX(seed: int = 0, **options) -> Machine:  # noqa: N802
+def SuperJX(seed: int | None = None, **options) -> Machine:  # noqa: N802
     """A JX-10: two sound boards, twelve voices. Options are those of `Machine`."""
     return _machine("superjx", seed, options)
 
 
-def MKS70(seed: int = 0, **options) -> Machine:  # noqa: N802
+def MKS70(seed: int | None = None, **options) -> Machine:  # noqa: N802
     """An MKS-70: the JX-10 without keyboard. Options are those of `Machine`."""
     return _machine("mks70", seed, options)
 
 
-def _machine(kind: str, seed: int, options: dict) -> Machine:
-    circuit = replace(options.pop("circuit", Circuit()), seed=seed)
+def _machine(kind: str, seed: int | None, options: dict) -> Machine:
+    circuit = options.pop("circuit", None) or Circuit()
+    if seed is not None:
+        circuit = replace(circuit, seed=seed)
     if "unit" in options:
         circuit = replace(circuit, unit=Machine.circuit_of(options.pop("unit")).unit)
     return Machine(kind, circuit, **options)

@@ -132,3 +132,26 @@ def test_a_parameter_takes_effect_when_the_voice_s_next_pass_ends():
         changed = rows["at_cycles"][rows["vcf_cv"][:, voice] == 10 * 32][0]
         before = rows["at_cycles"][rows["at_cycles"] < 500_000][-1]
         assert 500_000 <= changed <= before + 10_000 + 3 * 60 * 3
+
+
+@pytest.mark.parametrize("before", [0, 60])
+def test_an_lfo_that_has_faded_in_stays_while_its_delay_moves(before):
+    machine = jxemu.Machine(pace="instant")
+    machine.load_tone(jxemu.Tone("T", lfo_delay=before))
+    machine.play(jxemu.Event(0.05, "note_on", (60, 100)))
+    machine.render(96_000)
+    machine.play(jxemu.Event(2.0, "parameter", ("lfo_delay", 127)))
+    machine.render(4800)
+    assert machine.engine.boards[0].firmware.lfo_fade == 256
+
+
+def test_the_longest_decay_of_a_measured_unit_ends():
+    unit = jxemu.Unit.of({"version": 1, "tables": {"decay": [65_535] * 128}})
+    machine = jxemu.Machine(circuit=jxemu.Circuit(unit=unit), pace="instant")
+    machine.load_tone(jxemu.Tone("T", env2_key=3, env2_s=127))
+    for at, kind in ((0.05, "note_on"), (0.3, "note_off")):
+        machine.play(jxemu.Event(at, kind, (24, 100)))
+    machine.render(24_000)
+    level = int(machine.engine.boards[0].firmware.env2.level[0])
+    machine.render(48_000)
+    assert int(machine.engine.boards[0].firmware.env2.level[0]) < level

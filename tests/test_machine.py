@@ -5,6 +5,7 @@ import pytest
 
 import jxemu
 from jxemu.render.offline import render_blocks
+from jxemu.soundboard import parts
 
 CHORD = [(48, 100), (55, 100), (60, 100), (64, 100), (67, 100), (72, 100)]
 
@@ -66,6 +67,50 @@ def test_another_seed_is_another_unit_and_always_the_same_one():
 def test_units_differ_as_their_tolerances_say():
     trims = [jxemu.Circuit(seed=s).errors(0, "cutoff_cents") for s in range(1, 200)]
     assert np.std(trims) == pytest.approx(10, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -1}, {"seed": 1 << 64}, {"temperature": float("nan")}, {"temperature": -273.15}]
+)
+def test_a_circuit_that_there_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)) if "seed" in wrong else "degrees C"):
+        jxemu.Circuit(**wrong)
+
+
+def test_a_circuit_keeps_its_seed_unless_another_is_given():
+    circuit = jxemu.Circuit(seed=5, temperature=30)
+    assert jxemu.JX8P(circuit=circuit).circuit == circuit
+    assert jxemu.SuperJX(circuit=circuit, seed=6).circuit == jxemu.Circuit(seed=6, temperature=30)
+    assert jxemu.MKS70(circuit=None).circuit == jxemu.Circuit()
+
+
+def test_an_oversampling_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="oversampling by 1 "):
+        jxemu.Machine(oversample=1)
+
+
+@pytest.mark.parametrize("value", [20, 60, 90, 115])
+def test_the_cutoff_that_is_looked_at_is_the_filter_s(value):
+    machine = jxemu.JX8P()
+    machine.load_tone(jxemu.Tone("T", vcf_freq=value))
+    machine.render(9600)
+    hertz = parts.value("VCF_BASE") * 2 ** (value * 128 / parts.value("VCF_COUNTS_PER_OCTAVE"))
+    assert machine.engine.look(0)["cutoff"] == pytest.approx([min(hertz, parts.value("VCF_TOP"))] * 6, rel=1e-3)
+
+
+@pytest.mark.parametrize(("freq", "resonance"), [(0, 0), (10, 0), (20, 100)])
+def test_a_first_note_begins_as_a_later_one_does(freq, resonance):
+    tone, soon = jxemu.Tone("DARK", vcf_freq=freq, vcf_res=resonance), 2400
+    first = jxemu.render(tone, [(60, 100, 0.0, 0.5)], 0.1)[:soon]
+    later = jxemu.render(tone, [(60, 100, 1.0, 0.5)], 1.1)[48_000:][:soon]
+    assert np.abs(first).max() < np.abs(later).max() + 1e-3
+
+
+def test_a_jump_up_in_pitch_makes_no_click():
+    tone = jxemu.Tone("SAW", vcf_freq=127)
+    sound = jxemu.render(tone, [(24, 100, 0.0, 0.4), (24, 1, 0.4, 0.01), (96, 100, 0.5, 0.4)], 0.9, machine="jx8p")
+    onset, steady = (np.abs(sound[round(at * 48_000) :][:4800]).max() for at in (0.5, 0.7))
+    assert onset < 2.2 * steady
 
 
 def test_heat_moves_the_cutoff():

@@ -63,6 +63,9 @@ def test_a_unit_survives_its_file(tmp_path):
         ("version = 1\n[parts]\nVCF_BASE = true", "parts.VCF_BASE"),
         ("version = 1\n[parts]\nQ_OPEN = 1e300", "100 times the nominal"),
         ("version = 1\n[parts]\nCHORUS_DELAY = [0.005, 0.002]", "larger than the one before"),
+        ("version = 1\n[parts]\nPULSE_DUTY = 25", "from 0.01 to 0.99"),
+        ("version = 1\n[parts]\nHPF_HZ = [5, 130, 250, 30000]", "to 15000"),
+        ("version = 1\n[parts]\nVCF_COUNTS_PER_OCTAVE = 100", "from 300"),
         ("version = 1\n[lower]\ncutoff_cents = [0, 0, 0, 0, 0, 1e9]", "at most 6000"),
         ("version = 1\n[parts]\nHPF_HZ = [5, 6]", "list of 4"),
         ("version = 1\n[parts]\nVOICE_CYCLES = 5", "VOICE_CYCLES"),
@@ -83,6 +86,12 @@ def test_a_file_that_describes_no_unit_is_refused_with_its_name_and_entry(tmp_pa
     assert "bad.toml" in str(error.value)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_chorus_that_does_not_fit_its_line_is_refused():
+    unit = Unit.of({"version": 1, "parts": {"CHORUS_DELAY": [0.002, 0.008]}})
+    with pytest.raises(ValueError, match=r"2 to 8 ms does not fit its line, .* at 96000 Hz"):
+        heard(unit=unit, sample_rate=96_000)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

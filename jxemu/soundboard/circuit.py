@@ -32,6 +32,9 @@ _FULL = 4095
 _RESONANCE_FULL = 127 << 5
 _ROOM = 25.0
 
+COLDEST, HOTTEST = -55, 125
+"""Degrees C that silicon is made for."""
+
 
 @dataclass(frozen=True)
 class Circuit:
@@ -43,7 +46,8 @@ class Circuit:
         reset by DCO1, SYNC2 = DCO1 reset by DCO2, XMOD = both).
     sync : "counter" restarts the 8253 counter with the ramp, "ramp" leaves it counting.
     unit : what was measured of it, in place of what is nominal or drawn by the seed.
-    Raises ValueError for a name that is not listed here.
+    Raises ValueError for a name that is not listed here, a seed that does not fit 64 bits, and a temperature that no
+    circuit is at.
     """
 
     seed: int = 0
@@ -57,6 +61,12 @@ class Circuit:
         for what, choices in (("resonance", RESONANCE), ("xmod", tuple(XMOD)), ("sync", SYNC)):
             if getattr(self, what) not in choices:
                 raise ValueError(f"{what} {getattr(self, what)!r} is not known; choose one of {choices}")
+        if not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed {self.seed} is not known; choose one from 0 to 2**64 - 1")
+        if not COLDEST <= self.temperature <= HOTTEST:
+            raise ValueError(
+                f"{self.temperature} degrees C is no temperature of a circuit; choose {COLDEST} to {HOTTEST}"
+            )
 
     def value(self, name: str) -> float | int | tuple:
         """A constant of the parts table, as this unit has it."""
@@ -108,6 +118,7 @@ def solder_voice(group, lane: int, circuit: Circuit, board: int, voice: int, sam
         group.slope_law[dco, lane] = _settled(gain / (value("DCO_CV_AT_1") * clock.UNITS_PER_CLOCK))
     noise = group.noise
     noise.key[lane] = zlib.crc32(f"{circuit.seed} {board} noise".encode())
+    noise.thermal_key[lane] = zlib.crc32(f"{circuit.seed} {board} {voice} thermal noise".encode())
     noise.pole[lane] = _settled(1 - math.exp(-2 * math.pi * circuit.value("NOISE_LOWPASS") / rate))
     noise.gain[lane] = _settled(circuit.value("NOISE_LEVEL") * math.sqrt(rate / 192_000))
     noise.thermal[lane] = _settled(circuit.value("THERMAL_NOISE"))
@@ -214,6 +225,12 @@ def solder_output(stage, lane: int, circuit: Circuit, board: int, sample_rate: i
     chorus.rate[lane] = slow
     chorus.wet[lane] = _settled(circuit.value("CHORUS_WET"))
     near = max(shortest * delay_error * sample_rate - filters, SHORTEST)
-    far = min(longest * delay_error * sample_rate - filters, LONGEST)
+    far = longest * delay_error * sample_rate - filters
+    if not near < far <= LONGEST:
+        ms = [f"{1000 * each * delay_error:g}" for each in (shortest, longest)]
+        most = 1000 * (LONGEST + filters) / sample_rate
+        raise ValueError(
+            f"a chorus of {' to '.join(ms)} ms does not fit its line, which holds {most:.3g} ms at {sample_rate} Hz"
+        )
     chorus.shortest[lane] = _settled(near)
     chorus.span[lane] = _settled(far - near)

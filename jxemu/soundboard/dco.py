@@ -17,9 +17,11 @@ ramp and its loss against 1/n at high harmonics are not modelled (question: ramp
 import numpy as np
 
 from jxemu.chips.i8253 import toggle_step
-from jxemu.kernel import fma, load, step, store, struct, to_float, where
+from jxemu.kernel import any_lane, fma, load, smaller, step, store, struct, to_float, where
+from jxemu.soundboard.parts import value
 
 NOISE, SQUARE, PULSE, SAW = range(4)
+RAIL = value("RAMP_RAIL")
 
 
 def dco_state(width: int) -> np.dtype:
@@ -77,6 +79,27 @@ def store_dco(dco, motion, pending):
 
 
 @step
+def _on_the_line(slope, elapsed, line):
+    """The wave `elapsed` units after the ramp's reset."""
+    return fma(slope, to_float(elapsed), line)
+
+
+@step
+def railed(wave):
+    """The wave as an integrator has it, which goes no farther than its rail.
+
+    It gets there after a jump up in pitch: the slope is the new one at once, the half period at the next toggle.
+    """
+    return smaller(wave, wave * 0.0 + RAIL)
+
+
+@step
+def rises_to_the_rail(motion, slope, units):
+    """Whether a ramp of any lane may be at its rail within `units` from now."""
+    return any_lane(_on_the_line(slope, motion[2] + units, motion[3]) > RAIL)
+
+
+@step
 def advance_step(motion, sample_units):
     """Let one sample pass; edges in it are still to be taken by `edge_step`."""
     remaining, high, elapsed, line = motion
@@ -93,7 +116,7 @@ def edge_step(motion, setting, limit):
     remaining, high, elapsed, line = motion
     slope, high_units, low_units, square, top = setting
     remaining, high, rising, falling, since = toggle_step(remaining, high, limit, high_units, low_units)
-    before = fma(slope, to_float(elapsed - since), line)
+    before = railed(_on_the_line(slope, elapsed - since, line))
     jump = where(rising, top - before, where(falling, -square, square * 0.0))
     line = where(rising, top, where(falling, line - square, line))
     elapsed = where(rising, since, elapsed)
@@ -110,7 +133,7 @@ def sync_step(motion, setting, synced, counter, since):
     slope, high_units, _, square, top = setting
     whole = synced & (counter > 0)
     after = where(whole | (high > 0), top, top - square)
-    jump = where(synced, after - line - slope * to_float(elapsed - since), line * 0.0)
+    jump = where(synced, after - railed(_on_the_line(slope, elapsed - since, line)), line * 0.0)
     remaining = where(whole, high_units - since, remaining)
     high = where(whole, 1, high)
     elapsed = where(synced, since, elapsed)
@@ -120,5 +143,5 @@ def sync_step(motion, setting, synced, counter, since):
 
 @step
 def wave_step(motion, slope):
-    """The selected wave at the sample, before its steps are band-limited."""
-    return fma(slope, to_float(motion[2]), motion[3])
+    """The selected wave at the sample, before its steps are band-limited and not yet `railed`."""
+    return _on_the_line(slope, motion[2], motion[3])

@@ -19,11 +19,15 @@ from jxemu.soundboard import circuit as soldering
 from jxemu.soundboard import decimator, state
 from jxemu.soundboard.circuit import Circuit
 from jxemu.soundboard.render import FAR_UNITS, render_block, trace_block
+from jxemu.soundboard.tables import DIVISOR
 
 LANE_WIDTHS = (8, 16, 32)
 ALL_VOICES = tuple(range(state.VOICES))
 _COMPILED: dict[int, Callable] = {}
 """The kernel by lane width."""
+
+REST = 60
+"""Key at which all voices stand before a first note."""
 
 WHOLE_BOARD = 8
 """Lanes that a board with more than one voice takes."""
@@ -51,6 +55,8 @@ class Engine:
     ):
         if width not in LANE_WIDTHS:
             raise ValueError(f"{width} lanes are not supported; choose one of {LANE_WIDTHS}")
+        if oversample not in clock.OVERSAMPLES:
+            raise ValueError(f"oversampling by {oversample} is not supported; choose one of {clock.OVERSAMPLES}")
         voices = voices or [ALL_VOICES] * len(roles)
         self.sample_rate, self.oversample, self._width = sample_rate, oversample, width
         self.frame = 0  # output frames rendered since power-on
@@ -67,10 +73,10 @@ class Engine:
         slots = _lane_slots(voices, self._single)
         self.groups = zeros(state.lanes(width), -(-len(slots) // width))
         self.stages = zeros(state.outputs(width), -(-len(roles) // width))
-        self.groups.board = self.stages.board = -1
+        self.groups.board = self.stages.board = self.groups.seen = -1
         for part in (self.groups.dco1, self.groups.dco2):
-            part.high_units = part.low_units = FAR_UNITS
-        self.groups.vcf.slope_in = self.groups.vcf.slope_b = 1.0
+            part.high_units = part.low_units = FAR_UNITS  # of lanes without a voice
+        self.groups.vcf.slope_in = self.groups.vcf.slope_b = self.groups.vcf.top = 1.0
         self._wire(slots, roles, circuits, width)
 
     def _wire(
@@ -166,7 +172,7 @@ class Engine:
             "env2": (firmware["env2"]["level"] / soldering.value("ENV_FULL")).tolist(),
             "gate": firmware["gate"].tolist(),
             "note": firmware["note"].tolist(),
-            "cutoff": [float(vcf["angle_end"][lane]) * hertz for vcf, lane in lanes],
+            "cutoff": [float(vcf["angle_end"][lane] * (1 + vcf["past"][lane])) * hertz for vcf, lane in lanes],
             "q1": [float(vcf["q1"][lane]) for vcf, lane in lanes],
             "q2": [float(vcf["q2"][lane]) for vcf, lane in lanes],
             "feedback": [float(vcf["feedback"][lane]) for vcf, lane in lanes],
@@ -238,9 +244,9 @@ def _power_on(board, role: int, circuit: Circuit, played: Sequence[int]) -> None
     for name, table in soldering.program_tables(circuit).items():
         firmware[name] = table
     firmware.calibration[:] = soldering.boot_calibration(circuit, board_place(role))
-    firmware.glide[:] = 60 << 8
-    firmware.note[:] = 60
-    board.latch.divisor[:] = 0xFFFF
+    firmware.glide[:] = REST << 8
+    firmware.note[:] = REST
+    board.latch.divisor[:] = DIVISOR[REST]  # counters that ran slower would keep the first note waiting for an edge
     board.latch.prescaler[:] = 15
     board.latch.dco2_clock = clock.UNITS_PER_CLOCK
     board.latch.board = board_place(role)

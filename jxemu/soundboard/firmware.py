@@ -29,6 +29,7 @@ DCO_LFO_SCALE = value("DCO_LFO_RANGE") * 256 * 65536 // (128 * 8192)
 DCO_ENV_SCALE = value("DCO_ENV_RANGE") * 256 * 65536 // 16384
 VCF_LFO_SCALE = round(value("VCF_LFO_OCTAVES") * value("VCF_COUNTS_PER_OCTAVE") * 65536 / (127 * 8191))
 TUNE_STEP = value("MASTER_TUNE_STEP")
+WHOLE = 1 << 24  # loops, more than any delay has
 DCO_CV_AT_1 = value("DCO_CV_AT_1")
 PITCH_TOP = (len(t.DIVISOR) - 2) * 256
 DAC_TOP = 4095
@@ -129,6 +130,8 @@ def lfo_tick(f):
         f.lfo_held -= 1
     elif f.lfo_fading < loops:
         f.lfo_fading += 1
+    if f.lfo_held == 0 and f.lfo_fading >= loops:
+        f.lfo_fading = WHOLE  # and stays so while DELAY moves
     f.lfo_fade = 0 if f.lfo_held > 0 else (256 * f.lfo_fading // loops if f.lfo_fading < loops else 256)
 
 
@@ -143,12 +146,12 @@ def envelope_tick(f, level, stage, gate, attack, decay, sustain, release, speed)
     elif stage == DECAY:
         floor = sustain << 7
         if level > floor:
-            keep = 65536 - min(65535, ((65536 - f.decay[decay]) * speed) >> 8)
+            keep = 65536 - max(1, min(65535, ((65536 - f.decay[decay]) * speed) >> 8))
             level = floor + (((level - floor) * keep) >> 16)
         else:
             level = floor
     elif stage == RELEASE:
-        keep = 65536 - min(65535, ((65536 - f.decay[release]) * speed) >> 8)
+        keep = 65536 - max(1, min(65535, ((65536 - f.decay[release]) * speed) >> 8))
         level = (level * keep) >> 16
         if level == 0:
             stage = IDLE

@@ -73,6 +73,7 @@ _ROWS = (
     Constant("CAP_TOLERANCE", 0.10, "", "B", "THESIS", "ramp capacitors, 10..20 %; one sigma is half of it"),
     # --- noise --------------------------------------------------------------------------------------
     Constant("NOISE_LOWPASS", 5300.0, "Hz", "D", "KR", "noise source", "noise-source"),
+    Constant("RAMP_RAIL", 2.0, "", "PLACEHOLDER", "OWN", "where a ramp of -1..1 stops when its slope is too steep", "ramp-shape"),
     Constant("NOISE_LEVEL", 3.0, "", "PLACEHOLDER", "KR", "white source beside a ramp of 1, at 192 kHz", "noise-source"),
     Constant("THERMAL_NOISE", 1e-7, "2 VT", "PLACEHOLDER", "OWN", "filter input, full band", "noise-floor"),
     # --- mixer --------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ from jxemu.soundboard.dco import (
     bandlimited_jump,
     edge_step,
     load_dco,
+    railed,
+    rises_to_the_rail,
     store_dco,
     sync_step,
     wave_step,
@@ -71,7 +73,6 @@ from jxemu.soundboard.vca import amplitude, vca_step
 from jxemu.soundboard.vcf import control_step, expect_step, load_vcf, settle_step, store_rule, store_vcf, vcf_step
 
 FAR_UNITS = 1 << 30
-THERMAL_KEY = 0x5BD1E995
 
 
 # --- the latch, as the analog half sees it -------------------------------------------------------
@@ -84,7 +85,7 @@ def _look_at_dco(dco, lane, count, code, clock_units, slope, duty, sample_units)
     low = low_clocks(count) * clock_units
     if code == PULSE:
         whole = high + low
-        high = int(whole * duty)
+        high = int(whole * float(duty))
         low = whole - high
     dco.high_units[lane] = max(high, sample_units)
     dco.low_units[lane] = max(low, sample_units)
@@ -172,7 +173,7 @@ def _follow(field_held, field_cv, hold):
 def hold_voltages(group, slice_index, hold, samples):
     """Move the held voltages on by one slice and lay the straight lines the samples follow."""
     noise = group.noise
-    store(noise.thermal_now, white(slice_index, load(noise.key) ^ THERMAL_KEY) * load(noise.thermal))
+    store(noise.thermal_now, white(slice_index, load(noise.thermal_key)) * load(noise.thermal))
     share = np.float32(1.0) / np.float32(samples)
 
     mixer = group.mixer
@@ -239,6 +240,8 @@ def _render_dcos(group, counter, first, count, sample_units):
     zero = level_1 * 0.0
     no_limit = motion_1[0] * 0
     never = no_limit - 1
+    steep_1 = rises_to_the_rail(motion_1, setting_1[0], count * sample_units)
+    steep_2 = rises_to_the_rail(motion_2, setting_2[0], count * sample_units)
 
     for n in range(count):
         motion_1 = advance_step(motion_1, sample_units)
@@ -263,8 +266,13 @@ def _render_dcos(group, counter, first, count, sample_units):
                     motion_1, jump_1 = sync_step(motion_1, setting_1, rising_2 & (synced_1 > 0), restart, since_2)
                     a0, a1, a2, a3 = bandlimited_jump((a0, a1, a2, a3), jump_1, age_2)
 
-        a2 = a2 + wave_step(motion_1, setting_1[0])
-        b2 = b2 + wave_step(motion_2, setting_2[0])
+        wave_1, wave_2 = wave_step(motion_1, setting_1[0]), wave_step(motion_2, setting_2[0])
+        if steep_1:
+            wave_1 = railed(wave_1)
+        if steep_2:
+            wave_2 = railed(wave_2)
+        a2 = a2 + wave_1
+        b2 = b2 + wave_2
         if hissing:
             low = noise_step(white(counter + n, key), low, pole)
             a2 = a2 + low * hiss_1

@@ -76,6 +76,10 @@ FARTHEST = 100.0
 """Times the nominal value above which no constant of a board is."""
 
 
+LIMITS = {"PULSE_DUTY": (0.01, 0.99), "HPF_HZ": (1e-12, 15_000.0), "VCF_COUNTS_PER_OCTAVE": (300.0, math.inf)}
+"""Least and greatest that the model's circuits run on, of constants where `FARTHEST` does not see to it."""
+
+
 RISING = ("HPF_HZ", "CHORUS_DELAY")
 """Constants whose numbers go from the least to the most."""
 
@@ -193,6 +197,9 @@ def _near(name: str, numbers: float | tuple[float, ...], nominal: float | tuple[
     for row, there in zip(rows, beside, strict=True):
         if row > FARTHEST * max(there, 1e-9):
             raise UnitError(f"{where}: {row:g} is more than {FARTHEST:g} times the nominal {there:g}")
+    least, most = LIMITS.get(name, (0.0, math.inf))
+    if rows.min() < least or rows.max() > most:
+        raise UnitError(f"{where}: must be from {least:g} to {most:g}")
     if name in RISING and not (np.diff(rows) > 0).all():
         raise UnitError(f"{where}: each number must be larger than the one before")
 
