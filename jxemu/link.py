@@ -42,6 +42,7 @@ class EmulatedLink:
         self._at: list[int] = []
         self._bytes = bytearray()
         self.log: list[tuple[int, int]] | None = None
+        self.late = 0  # cycles that bytes have had to wait for the line, at most
 
     def record(self) -> None:
         """Keep what arrives from now on, for `save_log`."""
@@ -50,6 +51,7 @@ class EmulatedLink:
     def send(self, data: Iterable[int], at: int) -> int:
         """Hand over bytes at cycle `at`; returns the cycle at which the last one has arrived."""
         data, begin = bytes(data), max(self._free_at, int(at))
+        self.late = max(self.late, begin - int(at))
         arrivals = [begin + self.spacing * n for n in range(1, len(data) + 1)]
         self._arrive(arrivals, data)
         return self._free_at
@@ -141,7 +143,7 @@ def load_log(path: str | Path) -> list[tuple[int, int]]:
     except UnicodeDecodeError:
         raise LogError(f"{path}: not a jxlog (not text)") from None
     words = lines[0].split() if lines else []
-    if " ".join(words[:3]) != HEADER or len(words) != 4 or not words[3].isdigit():
+    if " ".join(words[:3]) != HEADER or len(words) != 4 or not (words[3].isascii() and words[3].isdecimal()):
         raise LogError(f"{path}: line 1: not a jxlog; the first line must be '{HEADER} <cycles>'")
     spacing = int(words[3])
     arrivals: list[tuple[int, int]] = []
@@ -149,7 +151,8 @@ def load_log(path: str | Path) -> list[tuple[int, int]]:
         try:
             start, *data = line.split()
             run = [(int(start) + i * spacing, int(word, 16)) for i, word in enumerate(data)]
-            if not run or any(not 0 <= byte <= 255 for _, byte in run) or (arrivals and run[0][0] < arrivals[-1][0]):
+            before = arrivals[-1][0] if arrivals else 0
+            if not run or any(not 0 <= byte <= 255 for _, byte in run) or run[0][0] < before:
                 raise ValueError
         except ValueError:
             raise LogError(f"{path}: line {number}: expected '<cycle> <hex bytes>' in ascending order") from None

@@ -362,6 +362,32 @@ def test_programs_reach_internal_memory_cartridge_and_presets():
     assert memory.jx8p_tone(64) == Memory().internal.tone(0)
 
 
+def test_a_half_that_a_whole_mode_silences_keeps_its_own_tone():
+    bench = Bench(TWO, patch(key_mode="whole-a"))
+    bench.play("tone", jxemu.Tone("NEW"))
+    bench.play("setting", ("key_mode", "dual"))
+    assert [bench.assigner.tones[half].name for half in ("upper", "lower")] == ["NEW", "LOW"]
+
+
+def test_a_program_for_one_half_is_the_patch_s_tone():
+    bench = Bench(TWO, patch()).play("program", 1, part="upper")
+    assert (bench.assigner.tones["upper"].name, bench.assigner.patch.upper_tone) == ("LOW", 1)
+    bench.play("setting", ("upper_tone", 0))
+    assert bench.assigner.tones["upper"].name == "UP"
+
+
+def test_patches_of_a_cartridge_go_on_with_the_cartridge_s_tones():
+    cartridge = Bank([jxemu.Tone("C1"), jxemu.Tone("C2")], [jxemu.Patch("CP", **SETTINGS)])
+    bench = Bench(TWO, memory=Memory(BANK, cartridge)).play("program", 64)
+    bench.play("setting", ("upper_tone", 1))
+    assert [bench.assigner.tones[half].name for half in ("upper", "lower")] == ["C2", "C2"]
+
+
+def test_a_bank_without_patches_has_one_for_each_tone_and_no_more():
+    memory = Memory(Bank([jxemu.Tone("I")]), Bank([jxemu.Tone("C")]))
+    assert [patch and patch.name for patch in map(memory.patch, (0, 50, 64, 65))] == ["I", None, "C", None]
+
+
 def test_all_notes_off_releases_every_key():
     sent = bytes_of(("note_on", (60, 1)), ("note_on", (64, 1)), ("all_notes_off", None))
     assert sent.count(b"\xd0\x3c\x00") == sent.count(b"\xd1\x40\x00") == 1

@@ -148,7 +148,7 @@ def test_what_the_bank_does_not_have_is_said(tmp_path, song, bank):
     (("--part", "17=SAW"), "CHANNELS=NAME"), (("--part", "1=SAWW"), "near: SAW"), (("--patch", "BTH"), "near: BOTH"),
     (("--part", "1=SAW", "--upper-channel", "2"), "leave"), (("--part", "1-99999999999=SAW"), "CHANNELS=NAME"),
     (("--upper-channel", "1", "--lower-channel", "1"), "given twice"), (("--seconds", "inf"), "not a length"),
-    (("--set", "key_mod=dual"), "key_mode"), (("--tone", "\u00b2"), "no tone"), (("--cartridge", "none.rom"), "cannot read none.rom"),
+    (("--set", "key_mod=dual"), "key_mode"), (("--set", "self=1"), "no setting 'self'"), (("--tone", "\u00b2"), "no tone"), (("--cartridge", "none.rom"), "cannot read none.rom"),
 ])  # fmt: skip
 def test_bad_wishes_get_one_sentence(tmp_path, song, bank, words, sentence):
     result = call("render", song, "--bank", bank, "-o", tmp_path / "a.wav", *words)
@@ -162,6 +162,62 @@ def test_the_patch_chain_of_a_jx8p_file_is_played(tmp_path, song):
     words = ("--bank", tmp_path / "chain.syx", "--patch", "SQUARE", "--machine", "jx8p", "--jxlog", log)
     done("render", song, *words, "-o", tmp_path / "a.wav")
     assert len(notes_of(log)) == 4 and b"\x81\x20" in bytes(byte for _, byte in load_log(log))
+
+
+def test_a_chain_keeps_its_own_tone_when_something_else_is_set(tmp_path, song):
+    (tmp_path / "chain.syx").write_bytes(Bank(TONES, chains=[Chain(bank=2, tone=3)]).encode("jx8p")[0])
+    words = ("--bank", tmp_path / "chain.syx", "--patch", "1", "-o", tmp_path / "a.wav")
+    assert done("render", song, *words).stdout == done("render", song, *words, "--set", "volume=100").stdout
+
+
+def test_a_chain_whose_tone_is_nowhere_is_refused(tmp_path, song):
+    (tmp_path / "chain.syx").write_bytes(Bank(TONES, chains=[Chain(bank=1, tone=3)]).encode("jx8p")[0])
+    said = call("render", song, "--bank", tmp_path / "chain.syx", "--patch", "1", "-o", tmp_path / "a.wav")
+    assert (said.returncode, "plays tone 36, which the bank does not have" in said.stderr) == (2, True), said.stderr
+
+
+def song_of(path, *messages):
+    """A song of messages half a second after one another."""
+    file = mido.MidiFile(ticks_per_beat=480)
+    file.tracks.append(mido.MidiTrack(message.copy(time=480) for message in messages))
+    file.save(path)
+    return path
+
+
+@pytest.mark.parametrize(("words", "program", "said"), [
+    (("--tone", "SAW"), 70, "program change 71 is a preset of the JX-8P's ROM"),
+    (("--patch", "BOTH", "--upper-channel", "1"), 60, "program change 61 is a tone of the Super JX's ROM"),
+    (("--patch", "BOTH", "--upper-channel", "1"), 20, "the bank has nothing for program change 21"),
+    (("--patch", "BOTH"), 64, ""),
+])  # fmt: skip
+def test_what_stands_in_for_a_program_or_is_nowhere_is_said(tmp_path, bank, words, program, said):
+    cartridge = tmp_path / "cartridge.json"
+    cartridge.write_bytes(Bank([Tone("C")] * 5, [Patch("CP", upper_tone=4, lower_tone=3)]).encode("json")[0])
+    asked = song_of(tmp_path / "x.mid", mido.Message("program_change", program=program))
+    told = done("render", asked, "--bank", bank, "--cartridge", cartridge, *words, "-o", tmp_path / "a.wav").stderr
+    assert said in told if said else "program" not in told and "asks for" not in told
+
+
+def test_a_song_that_the_wire_cannot_carry_is_said(tmp_path):
+    bends = [mido.Message("pitchwheel", pitch=n % 8000, time=0) for n in range(0, 100_000, 128)]
+    full = song_of(tmp_path / "x.mid", mido.Message("note_on", note=60), mido.Message("note_off", note=60))
+    file = mido.MidiFile(full)
+    file.tracks[0][1:1] = bends
+    file.save(full)
+    assert "up to 1." in done("render", full, "-o", tmp_path / "a.wav").stderr
+    assert "the wire can carry" not in done("render", full, "-o", tmp_path / "a.wav", "--pace", "instant").stderr
+
+
+def test_a_log_and_a_sound_of_one_name_are_refused(tmp_path, song):
+    said = call("render", song, "-o", tmp_path / "a.wav", "--jxlog", tmp_path / "a.wav")
+    assert (said.returncode, "give it another name" in said.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("start", ["inf", "1e300", "5"])
+def test_a_start_beyond_the_log_is_refused(tmp_path, start):
+    (tmp_path / "a.jxlog").write_text("jxlog 1 spacing 320\n0 FA\n")
+    said = call("play-log", tmp_path / "a.jxlog", "-o", tmp_path / "a.wav", "--start", start)
+    assert (said.returncode, "beyond the end of" in said.stderr) == (2, True), said.stderr
 
 
 def test_a_log_that_cannot_be_written_is_said_before_the_song_is_rendered(tmp_path, song):

@@ -19,6 +19,13 @@ def test_bytes_wait_for_those_before_them():
     assert link.take(10_000)[0].tolist() == [320, 640, 960]
 
 
+def test_how_long_bytes_had_to_wait_is_known():
+    link = EmulatedLink()
+    link.send(b"123", 0)
+    link.send(b"4", 100)
+    assert link.late == 3 * 320 - 100
+
+
 def test_at_instant_pace_bytes_arrive_when_they_are_sent():
     link = EmulatedLink("instant")
     link.send(b"\xf4\x97\x10", 77)

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import difflib
 import gc
 import io
 import sys
@@ -54,8 +55,8 @@ from jxemu.link import LogError, load_log, replay, save_log
 from jxemu.machine import MACHINES, Event, Machine
 from jxemu.patch.bank import find
 from jxemu.patch.factory import factory_bank
-from jxemu.patch.memory import Memory
-from jxemu.patch.patch import Patch
+from jxemu.patch.memory import JX8P_PRESETS, Memory
+from jxemu.patch.patch import PATCH, Patch
 from jxemu.patch.tone import Tone
 from jxemu.protocol import LOWER, UPPER, Decoder
 from jxemu.render.offline import LEAD_IN, mixed, render_blocks
@@ -145,8 +146,8 @@ def render(
     if part and (tone or patch or channels):
         fail("--part says what plays on which channel: leave --tone, --patch and the channel options out")
     for each in parts if setting else []:
-        each.sound, each.tone = _changed(each.sound, setting, memory), None
-    kind = machine.value if machine else "superjx" if any(each.tone is None for each in parts) or setting else "jx8p"
+        each.sound, each.tone = _changed(each, setting, memory)
+    kind = machine.value if machine else "superjx" if any(each.tone is None for each in parts) else "jx8p"
     for each in parts:
         each.events = _events(song, each.channels)
         _warn(each, memory, kind)
@@ -160,6 +161,8 @@ def render(
             fail(str(error))
     logs = {each.name: beside(jxlog, each.name) if each.name else jxlog for each in parts if jxlog}
     for log in logs.values():
+        if log.absolute() == output.absolute():
+            fail(f"--jxlog {log} is where the sound goes; give it another name")
         can_write(log)
     length = seconds if seconds is not None else max((e.at for each in parts for e in each.events), default=0.0)
     blocks = zip_longest(*(render_blocks(each.machine, each.events, seconds) for each in parts))
@@ -167,25 +170,32 @@ def render(
     title = " + ".join(each.sound.name.strip() for each in parts)
     made = _write(output, names, (_joined(parts, block) for block in blocks), rate, sample_format, title, length)
     for each in parts:
+        _say_late(each)
         if each.name in logs:
             _write_log(each.machine, logs[each.name])
     typer.echo(f"{output}: {made / rate:.1f} s, {rate} Hz, {title}")
 
 
-def _changed(sound: Patch, texts: list[str], memory: Memory) -> Patch:
-    """The patch with what ``--set`` asks for; a tone may be given by its name."""
-    bank = memory.internal
+def _changed(part: _Part, texts: list[str], memory: Memory) -> tuple[Patch, Tone | None]:
+    """The patch with what ``--set`` asks for; a tone may be given by its name. A chain's own tone stays where none is."""
+    bank, sound = memory.internal, part.sound
+    tone = part.tone if not bank.patches and bank.chains else None
     for text in texts:
         name, _, value = text.partition("=")
         try:
+            if name not in PATCH:
+                near = difflib.get_close_matches(name, PATCH, 1)
+                fail(f"--set {text}: a patch has no setting {name!r}" + (f"; did you mean {near[0]}" if near else ""))
             if name.endswith("_tone"):
                 value = str(bank.tone_numbers[find(bank.tones, value, bank.tone_numbers)])
+            if name.endswith("_tone") or name == "key_mode":  # that of a chain plays on a single board, alone
+                tone = None
             sound = sound.replace(**{name: value})
         except (TypeError, ValueError) as error:
             fail(f"--set {text}: {error}")
         except KeyError as error:
             fail(f"--set {text}: {error.args[0]}")
-    return sound
+    return sound, tone
 
 
 def _finite(seconds: float | None) -> None:
@@ -229,21 +239,46 @@ def _events(song: Path, channels: dict[int, str] | None) -> list[Event]:
 
 def _warn(part: _Part, memory: Memory, kind: str) -> None:
     """Say which programs of the song are nowhere and which ROM tones are played by others."""
-    programs = sorted({event.data for event in part.events if event.kind == "program" and event.part == "control"})
     single = len(MACHINES[kind]) == 1
-    found = {program: (memory.jx8p_tone if single else memory.patch)(program) for program in programs}
-    if missing := [str(program + 1) for program, sound in found.items() if sound is None]:
-        say(f"the bank has nothing for program change {', '.join(missing)}: the sound before goes on")
-    patches = [sound for sound in found.values() if isinstance(sound, Patch)]
-    for number in [] if part.tone else memory.missing(part.sound):
+    asked = {(event.part, event.data) for event in part.events if event.kind == "program"}
+    patches = {n for where, n in asked if where == "control"} if not single else set()
+    tones = {n for where, n in asked if single or where != "control"}
+    nowhere = {n for n in patches if memory.patch(n) is None}
+    nowhere |= {n for n in tones if (memory.jx8p_tone if single else memory.tone)(n) is None}
+    if nowhere:
+        listed = ", ".join(str(n + 1) for n in sorted(nowhere))
+        say(f"the bank has nothing for program change {listed}: the sound before goes on")
+    own = not part.tone
+    for number in memory.missing(part.sound) if own else []:
         fail(f"patch {part.sound.name.strip()} asks for tone {number + 1}, which the bank does not have")
-    for sound in patches if part.tone else [part.sound, *patches]:
-        for number in memory.missing(sound):
+    found = [(part.sound, memory)] * own + [(memory.patch(n), memory.holder(n)) for n in sorted(patches - nowhere)]
+    for sound, holder in found:
+        for number in holder.missing(sound):
             said = f"patch {sound.name.strip()} asks for tone {number + 1}, which the bank does not have: "
             say(said + "the sound before goes on")
-        for number, tone in memory.stand_ins(sound).items():
+        for number, tone in holder.stand_ins(sound).items():
             said = f"patch {sound.name.strip()} uses tone {number + 1} of the Super JX's ROM, which no file holds: "
             say(said + f"factory tone {tone.name} stands in")
+    for number in sorted(tones - nowhere):
+        if single and number >= JX8P_PRESETS:
+            said = f"program change {number + 1} is a preset of the JX-8P's ROM, which no file holds: "
+            say(said + f"factory tone {memory.jx8p_tone(number).name} stands in")
+        elif not single and memory.internal.tone(number) is None:
+            said = f"program change {number + 1} is a tone of the Super JX's ROM, which no file holds: "
+            say(said + f"factory tone {memory.tone(number).name} stands in")
+
+
+LATE = 0.25
+"""Seconds that an event may wait for the line before it is said."""
+
+
+def _say_late(part: _Part) -> None:
+    """Say where more was played than the line between the boards can carry."""
+    late = part.machine.link.late / CYCLES_PER_SECOND
+    if late > LATE:
+        named = f"part {part.name}" if part.name else "the song"
+        say(f"{named} says more than the wire can carry: what is played comes up to {late:.1f} s late, as it would on "
+            "the instrument; --pace instant lets it come in time")  # fmt: skip
 
 
 def _stem(part: _Part, name: str) -> str:
@@ -320,6 +355,8 @@ def play_log(
     except OSError as error:
         fail(f"cannot read {log}: {error.strerror}")
     last = max((at for at, _ in arrivals), default=0) / CYCLES_PER_SECOND
+    if not start <= max(last, LEAD_IN):
+        fail(f"--start {start:g} is beyond the end of {log}, which is {last:.2f} s long")
     length = seconds if seconds is not None else max(0.0, last - start)
     blocks = render_blocks(instrument, [], seconds, lead_in=start, last=last)
     made = _write(output, instrument.outputs if stems else [], blocks, rate, sample_format, log.name, length)

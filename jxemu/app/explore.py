@@ -17,8 +17,8 @@ APART = 1_000_000
 """From the tones of one seed to those of the next."""
 
 File = Annotated[Path, typer.Argument(help="A bank.")]
-Count = Annotated[int, typer.Option("-n", "--count", min=1, help="How many tones.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same tones.")]
+Count = Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="How many tones.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same tones.")]
 Sections = Annotated[
     list[str] | None, typer.Option("--section", help=f"Only this section, repeat for more: {', '.join(SECTIONS)}.")
 ]
@@ -57,7 +57,9 @@ def morph_(
     last: Annotated[str, typer.Argument(help="Name or number of the last tone.")],
     output: Output,
     sections: Sections = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=2, help="How many tones, both ends with them.")] = 8,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=2, max=10_000, help="How many tones, both ends with them.")
+    ] = 8,
     to: To = None,
 ) -> None:
     """Tones on the way from one to another."""

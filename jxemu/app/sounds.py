@@ -25,7 +25,10 @@ def chosen_sound(memory: Memory, tone: str | None, patch: str | None) -> tuple[P
         if patch is not None:
             if not bank.patches and bank.chains:
                 chained = _chained(memory)
-                return chained[find([played for played, _ in chained], patch)]
+                place = find([played for played, _ in chained], patch)
+                if chained[place][1] is None:
+                    fail(f"patch {place + 1} plays tone {bank.chains[place].program + 1}, which the bank does not have")
+                return chained[place]
             if not bank.patches:
                 fail("the bank holds no patch; choose a tone")
             return bank.patches[find(bank.patches, patch, bank.patch_numbers)], None

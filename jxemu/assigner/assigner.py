@@ -441,7 +441,9 @@ class Assigner:
         else:
             tone = self.memory.tone(program)
             if tone is not None:
+                named = {f"{half}_tone": program for half in self.halves_of(part)}
                 self._on_tone(tone, at, part)
+                self.patch = self.patch.replace(**named)
 
     def _on_patch(self, data: Patch | tuple[Patch, Tone, Tone], at: int, part: str) -> None:
         if isinstance(data, Patch):
@@ -456,8 +458,12 @@ class Assigner:
 
     def _on_tone(self, data: Tone, at: int, part: str) -> None:
         """A tone for the whole instrument, or for one half of the patch."""
-        if len(self.halves) == 1:
+        if len(self.roles) == 1:
             self._alone(data, at)
+        elif len(self.halves) == 1:  # in a whole mode: the half that is silent keeps a tone that is another
+            number = self._of(self.halves[0], "tone")
+            both = (data if self._of(half, "tone") == number else self.tones[half] for half in HALVES)
+            self.load_patch(self.patch.replace(data.name), *both, at)
         elif part == "control":
             self.load_tone(data, at)
         else:
@@ -520,11 +526,11 @@ class Assigner:
 
     def _rearrange(self, patch: Patch, at: int) -> None:
         """Another key mode, assign mode or tone: held keys are lost, as on the real machine."""
-        tones = dict(self.tones)
+        tones, memory = dict(self.tones), self.memory.holder(self.program if len(self.roles) == 2 else 0)
         for half in HALVES:
             number = getattr(patch, f"{half}_tone")
             if number != getattr(self.patch, f"{half}_tone"):
-                tones[half] = self.memory.tone(number)
+                tones[half] = memory.tone(number)
                 if tones[half] is None:
                     raise ValueError(f"the bank has no tone {number + 1}, which the patch asks for")
         self.load_patch(patch, tones["upper"], tones["lower"], at)

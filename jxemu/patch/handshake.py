@@ -196,9 +196,6 @@ def answer(
         return []
     channel, patch = request[3] & 15, patch.unnumbered
     out = [sysex.program(number, "patch", channel), sysex.patch_apr(patch, channel)]
-    memories = {"whole-a": (patch.upper_tone,) * 2, "whole-b": (patch.lower_tone,) * 2}.get(
-        str(patch.plain()["key_mode"]), (patch.upper_tone, patch.lower_tone)
-    )
-    for half, tone, memory in zip(HALVES, tones, memories, strict=False):
+    for half, tone, memory in zip(HALVES, tones, (patch.upper_tone, patch.lower_tone), strict=False):
         out += [sysex.program(memory, "tone", channel, half), sysex.tone_apr(tone, half, channel)]
     return out

@@ -35,12 +35,13 @@ class Memory:
 
         A bank that holds no patches has one for each tone: whole, and otherwise plain.
         """
+        bank, number = self.internal, program
         if program >= PATCH_CARTRIDGE:
-            return self.cartridge.patch(program - PATCH_CARTRIDGE) if self.cartridge else None
-        if self.internal.patches:
-            return self.internal.patch(program)
-        tone = self.tone(program)
-        return None if tone is None else whole(tone, program)
+            bank, number = self.cartridge or Bank(), program - PATCH_CARTRIDGE
+        if bank.patches:
+            return bank.patch(number)
+        tone = bank.tone(number)
+        return None if tone is None else whole(tone, number)
 
     def holder(self, program: int) -> "Memory":
         """Where the tones of a patch are: those of a cartridge's patches on the cartridge."""
@@ -51,8 +52,15 @@ class Memory:
         return sorted({number for number in _numbers(patch) if self.tone(number) is None})
 
     def tones(self, patch: Patch, instead: Sequence[Tone] = (Tone(), Tone())) -> tuple[Tone, Tone]:
-        """Upper and lower tone of a patch; in whole modes the one tone twice. Those of `instead` where one is missing."""
-        upper, lower = (self.tone(number) or tone for number, tone in zip(_numbers(patch), instead, strict=True))
+        """Upper and lower tone of a patch, also the one that a whole mode silences.
+
+        Where that one is missing it is the one that sounds, and where this is missing one of `instead`.
+        """
+        own, sounding = (patch.upper_tone, patch.lower_tone), _numbers(patch)
+        upper, lower = (
+            self.tone(number) or self.tone(heard) or tone
+            for number, heard, tone in zip(own, sounding, instead, strict=True)
+        )
         return upper, lower
 
     def stand_ins(self, patch: Patch) -> dict[int, Tone]:

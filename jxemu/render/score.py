@@ -1,6 +1,8 @@
 """Scores: lists of events, from notes or from a standard MIDI file."""
 
 import io
+import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +33,13 @@ def from_notes(notes: Iterable[Note]) -> list[Event]:
     for note in notes:
         try:
             number, velocity, start, duration = note
-            fits = 0 <= number <= 127 and 1 <= velocity <= 127 and start >= 0 and duration > 0
+            fits = (
+                0 <= number <= 127
+                and 1 <= velocity <= 127
+                and start >= 0
+                and duration > 0
+                and math.isfinite(start + duration)
+            )
         except (TypeError, ValueError):
             fits = False
         if not fits:
@@ -42,25 +50,37 @@ def from_notes(notes: Iterable[Note]) -> list[Event]:
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """Events by time; at one instant releases before everything else, then as given.
+    """Events by time; at one instant releases first, then the others as given.
 
-    The release of a key that is struck in the same instant stays behind the stroke.
+    A release waits for the pedal where that is given before it, and for the stroke of a key that was not down.
     """
-    given = list(events)
-    struck: dict[tuple[float, str, int], int] = {}
+    found, down = [], set()
+    for _, given in itertools.groupby(sorted(events, key=lambda event: event.at), lambda event: event.at):
+        for event in _instant(list(given), down):
+            if event.kind == "note_on":
+                down.add(_key_of(event))
+            elif event.kind == "note_off":
+                down.discard(_key_of(event))
+            elif event.kind == "all_notes_off":
+                down.clear()
+            found.append(event)
+    return found
+
+
+def _instant(given: list[Event], down: set[tuple[str, int]]) -> list[Event]:
+    """The events of one instant in the order in which they are played; `down` are the keys down before it."""
+    releases: dict[tuple[str, int], int] = {}  # the first release of each key that is down
+    pedal = next((place for place, event in enumerate(given) if event.kind == "hold"), len(given))
     for place, event in enumerate(given):
-        if event.kind == "note_on":
-            struck.setdefault((event.at, event.part, event.data[0]), place)
+        if event.kind == "note_off" and _key_of(event) in down:
+            releases.setdefault(_key_of(event), place)
+    struck = {_key_of(event) for event in given if event.kind == "note_on"}
+    first = sorted(place for key, place in releases.items() if place < pedal or key in struck)
+    return [given[place] for place in first] + [each for n, each in enumerate(given) if n not in first]
 
-    def first(place: int) -> bool:
-        event = given[place]
-        if event.kind != "note_off":
-            return False
-        key = event.data[0] if isinstance(event.data, tuple) else event.data
-        return struck.get((event.at, event.part, key), place) >= place
 
-    order = sorted(range(len(given)), key=lambda place: (given[place].at, not first(place), place))
-    return [given[place] for place in order]
+def _key_of(event: Event) -> tuple[str, int]:
+    return event.part, event.data[0] if isinstance(event.data, tuple) else event.data
 
 
 def load_midi(path: str | Path, parts: Mapping[int, str] | None = None) -> list[Event]:
@@ -102,4 +122,4 @@ def _messages(data: bytes, name: str | Path) -> "list[mido.Message]":
     try:
         return list(mido.MidiFile(file=io.BytesIO(data)))
     except Exception as error:  # mido lets through whatever a wrong byte leads to
-        raise MidiFileError(f"{name}: damaged MIDI file ({error or 'it breaks off'})") from error
+        raise MidiFileError(f"{name}: damaged MIDI file ({str(error) or 'it breaks off'})") from error

@@ -1,0 +1,44 @@
+"""The order in which the events of one instant are played."""
+
+import pytest
+
+from jxemu.machine import Event
+from jxemu.render.score import from_notes, in_order
+
+
+def on(at, key=60):
+    return Event(at, "note_on", (key, 100))
+
+
+def off(at, key=60):
+    return Event(at, "note_off", key)
+
+
+PEDAL = Event(1.0, "hold", 127)
+
+
+@pytest.mark.parametrize(
+    ("given", "played"),
+    [
+        ([on(0), on(1), off(1), off(2)], [on(0), off(1), on(1), off(2)]),  # of two tracks
+        ([on(0, 40), on(1), off(1), off(1, 40)], [on(0, 40), off(1, 40), on(1), off(1)]),  # a note of no length
+        ([on(0), off(1), on(1), off(1)], [on(0), off(1), on(1), off(1)]),
+        ([on(0), PEDAL, off(1)], [on(0), PEDAL, off(1)]),
+        ([on(0), off(1), PEDAL], [on(0), off(1), PEDAL]),
+        ([on(0), PEDAL, on(1), off(1)], [on(0), off(1), PEDAL, on(1)]),
+        ([off(1), on(0)], [on(0), off(1)]),
+    ],
+)
+def test_a_release_goes_first_unless_a_pedal_or_its_own_stroke_was_before_it(given, played):
+    assert in_order(given) == played
+
+
+def test_notes_end_before_the_next_of_their_key_begins_however_they_are_listed():
+    notes = [(60, 100, 1.0, 1.0), (60, 90, 0.0, 1.0)]
+    assert from_notes(notes) == from_notes(notes[::-1])
+    assert [event.kind for event in from_notes(notes)] == ["note_on", "note_off", "note_on", "note_off"]
+
+
+def test_a_note_without_an_end_is_refused():
+    with pytest.raises(ValueError, match="inf"):
+        from_notes([(60, 100, 0.0, float("inf"))])
