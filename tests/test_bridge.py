@@ -1,6 +1,9 @@
 """The bridge against boards in other processes, behind real serial device files, and against the rig's side in virtual time."""
 
 import contextlib
+import errno
+import os
+import struct
 import subprocess
 import sys
 import time
@@ -241,6 +244,34 @@ def test_sending_to_a_stuck_port_never_waits():
 def test_a_port_that_is_not_there_is_named():
     with pytest.raises(BoardError, match="cannot open /dev/nothing at 31250 baud"):
         open_port("/dev/nothing", 31250)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a driver made of a rate")
+def test_an_adapter_that_takes_another_rate_is_refused(monkeypatch):
+    ours, theirs = os.openpty()
+    name = os.ttyname(theirs)
+    open_port(name, 31250).close()
+    settings = struct.pack("4I20B2I", *[0] * 24, 38400, 38400)
+    monkeypatch.setattr("jxemu.bridge.serial_link.fcntl.ioctl", lambda *_: settings)
+    with pytest.raises(BoardError, match=f"{name} runs at 38400 baud in place of 31250"):
+        open_port(name, 31250)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_port_that_one_may_not_open_says_which_group_may(monkeypatch):
+    def denied(*_):
+        raise serial.SerialException(errno.EACCES, "denied")
+
+    monkeypatch.setattr("serial.Serial.open", denied)
+    with pytest.raises(BoardError, match=r"Permission denied; .* usermod -aG dialout"):
+        open_port("/dev/ttyUSB7", 31250)
+
+
+def test_a_recording_without_sound_holds_no_bursts():
+    from jxemu.bridge.capture import bursts
+
+    assert bursts(np.zeros(0, np.float32), 48_000) == []
 
 
 # --- a rig in virtual time ---

@@ -490,8 +490,25 @@ def test_a_converters_rounding_counts_as_noise_where_silence_has_none(calibrate,
     about = json.loads((tmp_path / "sequence.json").read_text())
     rounded = np.round(sound * 2**15) / 2**15
     step = 2.0**-15 / np.sqrt(12)
-    assert steps.noise_of(rounded, rate, about) == pytest.approx(step / np.sqrt(2), rel=0.6)  # the mean of two channels
-    assert steps.noise_of(sound, rate, about) < 0.1 * step
+    place = steps.Place.of(sound.mean(1), rate, about)
+    heard = steps.noise_of(rounded.mean(1), place, about)
+    assert heard == pytest.approx(step / np.sqrt(2), rel=0.6)  # the mean of two channels
+    assert steps.noise_of(sound.mean(1), place, about) < 0.1 * step
+
+
+def test_sound_that_was_lost_is_told_from_a_clock_that_runs_fast(steps):
+    assert steps.Place(48_000, 0.0, 0.0, 1 + 100e-6).doubt(600.0) == ""
+    assert "100 ms shorter" in steps.Place(48_000, 0.0, 0.0, 1 - 0.1 / 100).doubt(100.0)
+
+
+def test_a_low_rate_shows_no_mirror_images(calibrate, steps, tmp_path):
+    run(calibrate, "generate", "-o", tmp_path, "--step", "tilt")
+    run(calibrate, "render", tmp_path, "-o", tmp_path / "a.wav")
+    sound, rate = soundfile.read(tmp_path / "a.wav")
+    about = json.loads((tmp_path / "sequence.json").read_text())
+    whole = steps.analysed(sound, rate, about)["tilt"]
+    low = steps.analysed(signal.resample_poly(sound, 1, 3), rate // 3, about)["tilt"]
+    assert [row.measured for row in low] == pytest.approx([row.measured for row in whole], abs=0.2)
 
 
 # --- what goes wrong -----------------------------------------------------------------------------

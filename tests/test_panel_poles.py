@@ -129,7 +129,9 @@ def test_the_last_of_two_chosen_sounds_is_shown_though_the_first_is_answered_lat
     held = []
     page.route("**/poles/slow", lambda route: held.append(route))
     page.route("**/poles/quick", lambda route: route.fulfill(json=poles | {"pairs": poles["pairs"][:1]}))
-    page.evaluate("for (const name of ['slow', 'quick']) document.getElementById('poles-name').append(new Option(name))")
+    page.evaluate(
+        "for (const name of ['slow', 'quick']) document.getElementById('poles-name').append(new Option(name))"
+    )
     page.select_option("#poles-name", "slow")
     page.select_option("#poles-name", "quick")
     page.wait_for_function("document.getElementById('poles-as').value === 'quick moved'")

@@ -33,6 +33,7 @@ from calibration.steps import (
     STEP_OF,
     STEPS,
     VERSION,
+    Place,
     Row,
     analysed,
     length,
@@ -109,6 +110,8 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _part(output: Path) -> Path:
     """Another name for a file until it is whole. Ends the command, before its work, if nothing can be written there."""
+    if output.is_dir():
+        _fail(f"cannot write {output}: it is a folder")
     part = output.with_name(f".{output.name}.part")
     with _writing(output):
         part.touch()
@@ -158,10 +161,13 @@ def _tables(kit: Path, recording: Path) -> tuple[dict, dict[str, list[Row]], flo
             raise ValueError("there is no sound in it")
         for doubt in _doubts(sound, rate):
             typer.echo(f"{recording}: {doubt}", err=True)
+        place = Place.of(sound.mean(1), rate, about)
+        if doubt := place.doubt(about["markers"][1] - about["markers"][0]):
+            typer.echo(f"{recording}: {doubt}", err=True)
         with Progress(transient=True) as bar:
             task = bar.add_task("measuring", total=len(about["shots"]))
-            tables = analysed(sound, rate, about, None, lambda done, of: bar.update(task, completed=done))
-            return about, tables, noise_of(sound, rate, about)
+            tables = analysed(sound, rate, about, None, lambda done, of: bar.update(task, completed=done), place)
+            return about, tables, noise_of(sound.mean(1), place, about)
     except soundfile.SoundFileError:
         _fail(f"cannot read {recording}: it is no sound file, or a damaged one")
     except ValueError as error:
@@ -248,10 +254,13 @@ def fit(
 ) -> None:
     """Find the unit that sounds as the recording does; --unit takes it everywhere."""
     part = _part(output)
+    try:
+        before = Unit.load(known) if known else None
+    except UnitError as error:
+        _fail(str(error))
     about, tables, noise = _tables(kit, recording)
     shots = [(row["step"], row["number"]) for row in about["shots"]]
     try:
-        before = Unit.load(known) if known else None
         with Progress(transient=True) as bar:
             task = bar.add_task("fitting", total=None)
             found = fitting.fitted(

@@ -187,6 +187,7 @@ class Heard:
 def heard(take: "Take", started: float) -> Heard:
     """What is heard of a note whose last byte arrived at `started` seconds."""
     sound = take.sound.mean(1)
+    sound = sound - sound.mean()  # what a rig's bias is off by is no sound
     begin = round(started * take.rate)
     part = sound[begin + take.rate // 20 : begin + take.rate // 4]
     level = 20 * np.log10(np.sqrt(np.square(part, dtype=float).mean()) + 1e-7)
@@ -214,7 +215,7 @@ def probe(
     with bench(port, card, channels, rate, tune_up) as made:
         typer.echo(_about(made))
         quiet = made.perform([], 0.3)
-        noise = 20 * np.log10(np.sqrt(np.square(quiet.sound, dtype=float).mean()) + 1e-7)
+        noise = 20 * np.log10(quiet.sound.std(0, dtype=float).max() + 1e-7)
         typer.echo(f"noise: {noise:.1f} dB of full scale")
         answered = 0
         for name, select in (("lower", protocol.SELECT_LOWER), ("upper", protocol.SELECT_UPPER)):
@@ -307,7 +308,7 @@ def audible(parameter: str) -> Tone:
 
 def _centre(take: "Take", begin: float) -> float:
     part = take.sound.mean(1)[round((begin + 0.05) * take.rate) : round((begin + 0.35) * take.rate)]
-    power = np.square(np.abs(np.fft.rfft(part * np.hanning(len(part)))))
+    power = np.square(np.abs(np.fft.rfft((part - part.mean()) * np.hanning(len(part)))))
     return float((power * np.fft.rfftfreq(len(part), 1 / take.rate)).sum() / max(power.sum(), 1e-20))
 
 

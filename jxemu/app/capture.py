@@ -63,6 +63,8 @@ TAIL = 2.0
 SETTLE = 0.05
 """Seconds between a tone and its first note: five loops of the board's program."""
 
+FLAC_CHANNELS = 8
+
 QUIET_DB, LOUD_DB = -30.0, -3.0
 """Between these the loudest chord should peak."""
 
@@ -99,6 +101,10 @@ def capture(
     spec = _spec(source, items, files) if log is None else None
     if log is not None and (output.suffix.lower() not in (".wav", ".flac") or not output.resolve().parent.is_dir()):
         fail(f"cannot write {output}: the name must end in .wav or .flac, in a folder that is there")
+    if log is not None and output.suffix.lower() == ".flac" and (channels or 0) - 1 > FLAC_CHANNELS:
+        fail(
+            f"cannot write {output}: FLAC holds {FLAC_CHANNELS} channels, and {channels - 1} are recorded; choose .wav"
+        )
     if spec and output.is_file():
         fail(f"cannot write {output}: it is a file, and a dataset needs a folder")
     if log is not None and output.is_dir():
@@ -202,12 +208,12 @@ def _performed(made: "Patient", wire: Sequence[tuple[int, int]], seconds: float)
 def _levels(made: "Patient") -> dict[str, float]:
     """Play the loudest chord and nothing, and say whether the input's gain is right. Ends the command if it clips."""
     chord = b"".join(protocol.voice_on(voice, 36 + 5 * voice, VELOCITY) for voice in range(protocol.VOICES))
-    loud = whole_tone(protocol.SELECT_BOTH, PROBE)
+    loud = whole_tone(protocol.SELECT_BOTH, PROBE.replace(chorus="2"))
     end = [(1.0, protocol.silence())]
     take = _performed(made, arrivals([(0.0, loud), (0.0, chord), *end]), 1.1)
     noise = _performed(made, [], 0.5)
     peak = 20 * np.log10(max(float(np.abs(take.sound).max(initial=0)), 1e-7))
-    floor = 10 * np.log10(max(float(np.square(noise.sound, dtype=float).mean()), 1e-14))
+    floor = 20 * np.log10(max(float(noise.sound.std(0, dtype=float).max()), 1e-7))
     say(f"the loudest chord peaks at {peak:.1f} dB, noise is at {floor:.1f} dB of full scale")
     if peak > LOUD_DB:
         fail(f"the input is too loud: turn it down by {peak - 2 * LOUD_DB:.0f} dB or more and start again")

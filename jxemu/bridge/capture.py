@@ -381,7 +381,7 @@ class CardBench:
 
     def perform(self, wire: Sequence[tuple[int, int]], seconds: float) -> Take:
         """Play and hear, between two bursts. Raises OSError for a lost port, CaptureError where no bursts are found."""
-        fine = FINE / (self.rate * seconds)
+        fine = FINE / (self.rate * max(seconds, 0.001))
         if self._left > 0 and self._clocks.stretch[1] > fine:
             self._say(f"listening to the sound card's clock, for up to {self._left:.0f} s")
         while self._left > 0 and self._clocks.stretch[1] > fine:
@@ -479,6 +479,8 @@ def burst_wave(rate: float) -> np.ndarray:
 def bursts(track: np.ndarray, rate: float) -> list[float]:
     """Where bursts begin in a recording of the wire, in samples, in order. Either polarity of the cable will do."""
     wave = burst_wave(rate)
+    if len(track) < len(wave):
+        return []
     high = signal.butter(2, 300, "high", fs=rate, output="sos")
     score = np.abs(signal.correlate(signal.sosfilt(high, track), signal.sosfilt(high, wave), "valid"))
     found, floor = [], FAINT * np.median(score)

@@ -34,6 +34,8 @@ class CardRecorder:
 
     def __init__(self, name: str | None = None, rate: int = 48_000, channels: int = 2):
         self._sd = _sounddevice()
+        self._sd._terminate()  # look for cards anew: this one may have been plugged in again
+        self._sd._initialize()
         self.rate, self.channels = rate, channels
         self.origin = self.holes = 0
         self._parts: list[np.ndarray] = []

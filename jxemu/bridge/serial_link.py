@@ -8,7 +8,11 @@ Limits: Linux and macOS; on Windows nothing of this was tried. Not every adapter
 """
 
 import contextlib
+import errno
+import fcntl
 import os
+import struct
+import sys
 import termios
 import threading
 import time
@@ -72,11 +76,39 @@ def open_port(name: str, baud: int) -> serial.SerialBase:
         with contextlib.suppress(AttributeError):
             port.exclusive = True  # two programs on one wire would mix their bytes
         port.open()
-        return port
     except (OSError, ValueError, termios.error) as error:
         known = ", ".join(device for device, _ in ports()) or "none"
         reason = _reason(error)
+        if getattr(error, "errno", None) == errno.EACCES:
+            reason += (
+                "; on Linux a member of the port's group may, mostly: sudo usermod -aG dialout $USER, and log in anew"
+            )
         raise BoardError(f"cannot open {name} at {baud} baud ({reason}); ports that are there: {known}") from None
+    taken = _baud_of(port)
+    if taken and abs(taken - baud) > NEAR * baud:
+        port.close()
+        raise BoardError(
+            f"{name} runs at {taken} baud in place of {baud}: its driver cannot do that rate; use another adapter"
+        )
+    return port
+
+
+NEAR = 0.02
+"""Share of a rate by which a port may miss it: a byte's last bit is then still read whole."""
+
+_TCGETS2, _TERMIOS2 = 0x802C542A, struct.Struct("4I20B2I")
+"""Linux: the settings of a terminal with its speeds as numbers, which a driver writes back as it takes them."""
+
+
+def _baud_of(port: serial.SerialBase) -> int | None:
+    """The rate at which a port really runs; None where the system does not tell."""
+    if sys.platform != "linux" or not isinstance(getattr(port, "fd", None), int):
+        return None
+    try:
+        told = fcntl.ioctl(port.fd, _TCGETS2, bytes(_TERMIOS2.size))
+    except OSError:
+        return None
+    return _TERMIOS2.unpack(told)[-1] or None
 
 
 def _reason(error: Exception) -> str:

@@ -347,7 +347,8 @@ def _round(
             state = state.moved(unknown, np.clip(move, -limit, limit))
             if (np.abs(move) > limit).any():
                 held.append(unknown.name)
-            sure[unknown.name] = bool((np.abs(state.numbers[unknown.place, unknown.name]) > SURE * spread).any())
+            told = np.abs(state.numbers[unknown.place, unknown.name]) > SURE * spread
+            sure[unknown.name] = bool((told & (spread > 0)).any())  # 0: nothing was heard of it
     return state, sure, held
 
 
@@ -451,10 +452,13 @@ def _time(tables: dict[str, list[Row]], made: dict[str, list[Row]], column: str,
     left = apart - line[0] - line[1] * values / 127
     scatter = float(np.sqrt(np.average(left**2, weights=1 / errors**2)))
     chi = float(np.sqrt(np.mean((left / errors) ** 2)))
-    if scatter > LAW_SCATTER and chi > SURE:
+    straight = (np.abs(line) <= SURE * np.maximum(spread, 1e-9)).all() or np.abs([line[0], line.sum()]).max() < LAW_SAME
+    if table in state.tables and straight and chi <= SURE:
+        return f"{column}: as in the table that was measured"
+    if table in state.tables or (scatter > LAW_SCATTER and chi > SURE):  # a law's ends do nothing beside a table
         state.tables[table] = _bent(table, state, values, apart)
         return f"{column}: the times follow no law of two ends (they scatter by {100 * scatter:.1f} %); the table is measured"
-    if (np.abs(line) <= SURE * np.maximum(spread, 1e-9)).all() or np.abs([line[0], line.sum()]).max() < LAW_SAME:
+    if straight:
         return f"{column}: as in the parts table, within {100 * max(scatter, float(spread.max())):.2f} %"
     for end, by in ((first, line[0]), (last, line.sum())):
         key = "parts", end

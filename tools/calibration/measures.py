@@ -28,6 +28,9 @@ PARTIALS = 160
 HIGHEST = 9_000.0
 """Hz: partials above are left out, where converters differ."""
 
+BELOW = 0.45
+"""Of a rate: what lies above is not told from its mirror image."""
+
 PARTIAL_DB = 0.02
 """What a partial's level is known to at best."""
 
@@ -83,8 +86,11 @@ def fundamental(part: np.ndarray, rate: float, expected: float) -> float:
 
 
 def partials(parts: np.ndarray, rate: float, hertz: float, most: int = PARTIALS) -> np.ndarray:
-    """Complex amplitudes of the multiples of a frequency in each part [shape=(parts, count)], up to `HIGHEST`."""
-    count = max(2, min(most, int(HIGHEST / hertz)))
+    """Complex amplitudes of the multiples of a frequency in each part [shape=(parts, count)], up to `HIGHEST`.
+
+    And up to where the rate's own filters begin: beyond half the rate there are only mirror images of what is below.
+    """
+    count = max(2, min(most, int(min(HIGHEST, BELOW * rate) / hertz)))
     window = np.hanning(parts.shape[1])
     turn = np.exp(-2j * np.pi * hertz / rate)
     return 2 * signal.czt(parts * window, count, turn, 1 / turn) / window.sum()
@@ -531,7 +537,7 @@ def noise_corner(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise) -> 
     found = []
     for piece in steady(sound, rate, shot):
         hertz, power = signal.welch(piece, rate, nperseg=1024)
-        heard = (hertz > 200) & (hertz < HIGHEST)
+        heard = (hertz > 200) & (hertz < min(HIGHEST, BELOW * rate))
         seen = 10 * np.log10(np.maximum(power[heard] - 2 * noise.heard**2 / rate, 1e-18))
 
         def off(p: np.ndarray, at: np.ndarray = hertz[heard], seen: np.ndarray = seen) -> np.ndarray:
@@ -593,7 +599,7 @@ def chorus(sound: np.ndarray, rate: float, shot: "Shot", noise: Noise, off: np.n
     """
     rate = rate / COMB_SLOWER
     hertz = note_hz(shot.note)  # the delayed sound wanders in pitch
-    numbers = np.arange(1, max(2, int(COMB_HIGHEST / hertz)) + 1)
+    numbers = np.arange(1, max(2, int(min(COMB_HIGHEST, BELOW * rate) / hertz)) + 1)
     power, direct = (
         np.array([course(part, rate, hertz, n)[30:-30:COMB_STEP] for n in numbers]) ** 2
         for part in (
@@ -633,6 +639,10 @@ MARK, MARKER_SECONDS, CLEAR = 0.03, 0.85, 0.6
 """How long each of them is, how long they are all, and how alike (of 1) a recording must be to count as one."""
 
 MOST_DRIFT = 1e-3
+"""Of a sequence's length: how much longer or shorter a recording may be to count as one of it."""
+
+CRYSTALS = 300e-6
+"""How far two clocks may be apart, of their rate. What is more is sound that was lost."""
 
 
 def quiet(sound: np.ndarray, rate: int, begin: float) -> float:

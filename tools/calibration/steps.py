@@ -550,11 +550,8 @@ def length(wire: Sequence[tuple[int, int]]) -> float:
 # --- what a recording says -----------------------------------------------------------------------
 
 
-def noise_of(sound: np.ndarray, rate: int, about: dict) -> float:
-    """RMS of the noise in a recording [shape=(n, channels)] of a sequence. Raises ValueError where it is none."""
-    middle = sound.mean(1)
-    place = Place.of(middle, rate, about)
-    return _noise(middle, place, about)
+CLOSE = 0.005
+"""Seconds to which a marker is found."""
 
 
 @dataclass(frozen=True)
@@ -577,6 +574,16 @@ class Place:
         first, last = measures.markers(middle, rate, two - one)
         return cls(rate, first, one, (last - first) / (two - one))
 
+    def doubt(self, apart: float) -> str:
+        """What speaks against its times, nothing if they are those of two clocks. apart : seconds between the markers."""
+        if abs(self.stretch - 1) <= measures.CRYSTALS + CLOSE / apart:
+            return ""
+        how = "longer" if self.stretch > 1 else "shorter"
+        return (
+            f"it is {1000 * abs(self.stretch - 1) * apart:.0f} ms {how} than the sequence, more than two clocks differ by: "
+            "sound was lost or doubled in it, and times and pitches after that are wrong; record it again"
+        )
+
     def part(self, sound: np.ndarray, begin: float, end: float) -> np.ndarray:
         """What is heard between two seconds of the wire."""
         at = [round((self.first + (second - self.one) * self.stretch) * self.rate) for second in (begin, end)]
@@ -587,8 +594,11 @@ NOISE_SHOTS = 8
 """Tones that noise is looked for in."""
 
 
-def _noise(middle: np.ndarray, place: Place, about: dict) -> float:
-    """RMS of the noise: of the quiet before the first marker, or that between the partials of some filtered tones, if it is more."""
+def noise_of(middle: np.ndarray, place: Place, about: dict) -> float:
+    """RMS of the noise in a recording [shape=(n,)] of a sequence.
+
+    That of the quiet before the first marker, or that between the partials of some filtered tones, if it is more.
+    """
     tones = [row for row in about["shots"] if STEPS[row["step"]].measure == measures.response]
     found = []
     for row in tones[:: max(1, len(tones) // NOISE_SHOTS)]:
@@ -604,16 +614,18 @@ def analysed(
     about: dict,
     known: float | None = None,
     shown: Callable[[int, int], None] = lambda done, of: None,
+    place: Place | None = None,
 ) -> dict[str, list[Row]]:
     """Tables, by the names of the steps' columns, of a recording [shape=(n,) or (n, channels)] of a sequence.
 
     known : RMS of the noise that levels are trusted by (default: its own, `noise_of`).  shown : told how many of the shots
-    are done.  Raises ValueError where it is no recording of the sequence.
+    are done.  place : where the sequence lies in it, if that was looked for.  Raises ValueError where it is no recording
+    of the sequence.
     """
     sound = sound[:, None] if sound.ndim == 1 else sound
     middle = sound.mean(1)
-    place = Place.of(middle, rate, about)
-    heard = _noise(middle, place, about)
+    place = place or Place.of(middle, rate, about)
+    heard = noise_of(middle, place, about)
     tables: dict[str, list[Row]] = {}
     flat: dict[str, np.ndarray] = {}
     for done, row in enumerate(about["shots"]):
@@ -635,5 +647,8 @@ def analysed(
         shown(done + 1, len(about["shots"]))
     for column, rows in tables.items():
         if STEP_OF[column].relative:
-            tables[column] = [Row(row.value, row.measured - rows[-1].measured, row.error) for row in rows]
+            *others, last = rows
+            tables[column] = [
+                Row(row.value, row.measured - last.measured, float(np.hypot(row.error, last.error))) for row in others
+            ] + [Row(last.value, last.measured - last.measured, last.error)]
     return tables

@@ -2,7 +2,7 @@
  *
  *   RXD0, TXD0 (14, 15)   the host, 1 Mbaud, through a USB adapter
  *   TXD1 (17)             the board's RX, 31250 baud, 5 V
- *   ADC0, ADC1 (40, 39)   what the board plays, AC coupled and biased to half of AVCC; or ADC1 the wire, through a divider
+ *   ADC0, ADC1 (40, 39)   what the board plays, AC coupled and biased to half of AVCC
  *
  * It feeds no clock. A byte for the board begins up to 100 us after its time; those that follow it have no gaps. Timer 1
  * counts half microseconds; timer 0 takes a sample every 100 us, the inputs by turns, so that each is heard 5000 times a

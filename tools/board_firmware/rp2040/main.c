@@ -4,7 +4,7 @@
  *   GP4 (pin 6)    the board's RX, 31250 baud, through a level shifter to 5 V
  *   GP21 (pin 27)  8 MHz, through a level shifter, where the board's own crystal is taken out
  *   GP26 (pin 31)  what the board plays, AC coupled, biased to 1.65 V, 3.3 V peak to peak at most
- *   GP27 (pin 32)  the same, the other channel; or the wire, through a divider
+ *   GP27 (pin 32)  the same, the other channel
  *
  * All clocks are 48 MHz of the USB's own, so that converters, wire and the board's 8 MHz never drift apart. Each input is
  * heard 48000 times a second at 12 bits. Every 20 us an interrupt empties the converter and looks for a byte that is due.
