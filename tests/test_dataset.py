@@ -84,6 +84,16 @@ def test_many_small_shards_are_rendered_to_the_end(tmp_path):
     assert len(list((tmp_path / "many/shards").glob("*.h5"))) == 40
 
 
+def test_a_set_that_another_version_of_the_model_began_is_not_gone_on_with(tmp_path, monkeypatch):
+    path = tmp_path / "begun"
+    dataset.create(path, spec())
+    dataset.write_shard(path, 0)
+    monkeypatch.setattr(engine, "source_hash", lambda: "other")
+    with pytest.raises(dataset.DatasetError, match=r"begun with another version of the model .*, these are other"):
+        run(path, spec())
+    assert len(list((path / "shards").glob("*.h5"))) == 1
+
+
 def test_a_finished_set_is_left_alone(tmp_path, whole):
     before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
     assert run(whole, spec()) == []

@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jxemu.app.files import console, fail, say
+from jxemu.kernel import source_hash
 from jxemu.render.presets import PRESETS
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Datasets of sounds: render, check, export.")
@@ -133,6 +134,10 @@ def check(
         from jxemu.render import dataset
     try:
         found = dataset.open(folder)
+        others = set() if found.folder.captured else found.folder.kernels(range(found.spec.shards)) - {source_hash()}
+        if others:
+            say(f"{folder} was rendered by another version of the model (kernels {', '.join(sorted(others))}, these are "
+                f"{source_hash()}): items may well differ, and its files still be whole")  # fmt: skip
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("files", total=found.spec.shards)
             wrong = dataset.check_files(found, lambda done: bar.update(task, completed=done))

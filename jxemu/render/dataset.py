@@ -23,7 +23,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,7 @@ import h5py
 import numpy as np
 import xxhash
 
+from jxemu.kernel import source_hash
 from jxemu.patch.tone import Tone
 from jxemu.render import sounds
 from jxemu.render.items import Draw, Items, Plan, caption
@@ -127,6 +128,10 @@ class Folder:
             return row if self.shard(number).stat().st_size == row["bytes"] else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def kernels(self, numbers: Iterable[int]) -> set[str]:
+        """Hashes of the kernels that rendered shards, those of before they were noted as "unknown"."""
+        return {record.get("kernels", "unknown") for number in numbers if (record := self.whole(number))}
 
 
 def create(path: Path, spec: Spec) -> Folder:
@@ -250,7 +255,7 @@ def write_shard(
             record = _fill(file, items, indices, tick, source)
         with part.open("rb+") as written:
             os.fsync(written.fileno())
-        record |= {"shard": number, "bytes": part.stat().st_size, "xxh3": digest_of(part)}
+        record |= {"shard": number, "bytes": part.stat().st_size, "xxh3": digest_of(part), "kernels": source_hash()}
         part.replace(folder.shard(number))
         write_whole(folder.shard(number, ".json"), (json.dumps(record, indent=1) + "\n").encode())
     except (OSError, RuntimeError, SourceError) as error:

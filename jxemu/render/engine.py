@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 
+from jxemu.kernel import source_hash
 from jxemu.render import sounds
 from jxemu.render.card import write_card
 from jxemu.render.dataset import (
@@ -86,6 +87,7 @@ def run(
         wanted = _look(folder, spec, progress, say)
         if wanted or not finished(folder):
             started = time.time()
+            _same_kernels(folder, set(range(spec.shards)) - set(wanted) if wanted else set())
             (path / "manifest.json").unlink(missing_ok=True)
             _room(path, spec, wanted)
             if wanted:
@@ -128,6 +130,15 @@ def _look(folder: Folder, spec: Spec, progress: Progress, say: Say) -> list[int]
     progress.checking = False
     progress.shown(progress)
     return wanted
+
+
+def _same_kernels(folder: Folder, done: set[int]) -> None:
+    """Refuse to go on with what another version of the model began: half of the sounds would be another instrument's."""
+    if others := sorted(folder.kernels(done) - {source_hash()}):
+        raise DatasetError(
+            f"{folder.path} was begun with another version of the model (kernels {', '.join(others)}, these are "
+            f"{source_hash()}): what is missing would sound otherwise; choose another folder, or go on with that version"
+        )
 
 
 def _room(path: Path, spec: Spec, wanted: list[int]) -> None:
