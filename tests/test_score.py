@@ -3,7 +3,7 @@
 import pytest
 
 from jxemu.machine import Event
-from jxemu.render.score import from_notes, in_order
+from jxemu.render.score import from_notes, in_order, load_midi
 
 
 def on(at, key=60):
@@ -37,6 +37,22 @@ def test_notes_end_before_the_next_of_their_key_begins_however_they_are_listed()
     notes = [(60, 100, 1.0, 1.0), (60, 90, 0.0, 1.0)]
     assert from_notes(notes) == from_notes(notes[::-1])
     assert [event.kind for event in from_notes(notes)] == ["note_on", "note_off", "note_on", "note_off"]
+
+
+def chunk(kind, body):
+    return kind + len(body).to_bytes(4) + body
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"\0\xff\x59\2\x08\0", b"\0\xff\x58\2\4\2", b"\0\xff\x54\1\x60", b"\x81\0\xff\x59\1\0"]
+)
+def test_a_song_is_read_though_a_signature_in_it_is_damaged(tmp_path, wrong):
+    head = chunk(b"MThd", b"\0\1\0\1\0\x60")
+    notes = b"\x60\x90\x3c\x64" + wrong + b"\x60\x3c\0"  # running status goes on behind it
+    (tmp_path / "a.mid").write_bytes(head + chunk(b"XYZW", b"123") + chunk(b"MTrk", notes + b"\0\xff\x2f\0"))
+    on, off = load_midi(tmp_path / "a.mid")
+    assert (on.kind, on.at, off.kind) == ("note_on", 0.5, "note_off")
+    assert off.at == pytest.approx(1.0 if wrong[0] == 0 else 1.0 + 128 / 192)
 
 
 def test_a_note_without_an_end_is_refused():

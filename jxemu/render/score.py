@@ -122,4 +122,67 @@ def _messages(data: bytes, name: str | Path) -> "list[mido.Message]":
     try:
         return list(mido.MidiFile(file=io.BytesIO(data)))
     except Exception as error:  # mido lets through whatever a wrong byte leads to
-        raise MidiFileError(f"{name}: damaged MIDI file ({str(error) or 'it breaks off'})") from error
+        try:
+            return list(mido.MidiFile(file=io.BytesIO(_played_alone(data))))
+        except Exception:
+            raise MidiFileError(f"{name}: damaged MIDI file ({str(error) or 'it breaks off'})") from error
+
+
+_TEMPO, _END = 0x51, 0x2F
+_DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
+
+
+def _played_alone(data: bytes) -> bytes:
+    """A MIDI file's bytes without what is only told: signatures, texts, foreign chunks, one wrong byte in which would
+    keep the whole song from being read. Raises IndexError for one that breaks off.
+    """
+    made, at = bytearray(), 0
+    while at + 8 <= len(data):
+        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8])
+        body = data[at + 8 : at + 8 + size]
+        if len(body) < size:
+            raise IndexError
+        if kind == b"MTrk":
+            body = _track_alone(body)
+        if kind in (MIDI_FILE, b"MTrk"):
+            made += kind + len(body).to_bytes(4) + body
+        at += 8 + size
+    return bytes(made)
+
+
+def _track_alone(body: bytes) -> bytes:
+    made, at, waited, status = bytearray(), 0, 0, 0
+    while at < len(body):
+        delta, at = _length(body, at)
+        waited += delta
+        begin = at
+        if body[at] >= 0x80:
+            at += 1
+            status = body[begin] if body[begin] < 0xF0 else status
+        if body[begin] >= 0xF0:  # meta events and sysex say how long they are
+            at += body[begin] == 0xFF
+            size, at = _length(body, at)
+            at += size
+        else:
+            at += _DATA_BYTES[status & 0xF0]
+        if body[begin] == 0xFF and body[begin + 1] not in (_TEMPO, _END):
+            continue
+        running = bytes((status,)) if body[begin] < 0x80 else b""  # its status may have been on what is left out
+        made += _as_length(waited) + running + body[begin:at]
+        waited = 0
+    return bytes(made)
+
+
+def _length(body: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends."""
+    number = 0
+    while True:
+        byte, at = body[at], at + 1
+        number = number << 7 | byte & 0x7F
+        if byte < 0x80:
+            return number, at
+
+
+def _as_length(number: int) -> bytes:
+    rest = b"" if number < 0x80 else bytes(byte | 0x80 for byte in _as_length(number >> 7))
+    return rest + bytes((number & 0x7F,))
