@@ -257,7 +257,7 @@ def test_the_command_takes_several_recordings_of_a_tone(tmp_path, monkeypatch):
     asked = ("match", "0.wav", "1.wav", "2.wav", "-o", "horn.syx", "--renders", 160)
     result = call(*asked, *(each for velocity in (40, 40, 120) for each in ("--velocity", velocity)))
     assert result.returncode == 0, result.stderr
-    assert "2.wav: 0.64 s, note 69" in result.stderr
+    assert "2.wav: 0.80 s, note 69" in result.stderr
     assert "key follow is searched, dynamics too" in result.stderr
     assert "note 45 held" in result.stdout
     assert load_bank(tmp_path / "horn.syx")[0].name == "HORN"

@@ -55,7 +55,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ear(toy):
-    return models.train("ear", toy, toy.parent / "ear", Schedule(60, 32, 3e-3, 0.02))
+    return models.train("ear", toy, toy.parent / "ear", Schedule(40, 16, 2e-3, 0.02))
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,9 @@ def test_a_precision_that_gives_garbage_is_found():
 def test_a_network_learns_tones_from_their_sounds(toy, ear):
     learned = table(toy, "train", models.HEARD)
     error = np.square(ear.guess(learned.x, learned.keys).mean - learned.p.numpy()).mean()
-    assert error < 0.9 * learned.p.numpy().var(0).mean()
+    assert error < 0.95 * learned.p.numpy().var(0).mean()  # of the epoch that is best on thirteen others
+    losses = [epoch["loss"] for epoch in ear.card["curve"]]
+    assert losses[-1] < 0.75 * losses[10]
 
 
 def test_a_stored_model_gives_the_guesses_of_the_trained_one(toy, ear):
@@ -312,7 +314,7 @@ def test_a_card_tells_data_seed_curve_and_table(toy, ear):
     card = json.loads((toy.parent / "ear/card.json").read_text())
     assert card["data"]["spec"] == json.loads((toy / "manifest.json").read_text())["spec_sha256"]
     assert card["schedule"]["seed"] == 1
-    assert len(card["curve"]) == 60
+    assert len(card["curve"]) == 40
     assert set(card["table"]) == {"all", *card["names"]}
     assert (toy.parent / "ear/curve.png").stat().st_size > 5000
 
