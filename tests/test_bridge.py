@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jxemu
-from jxemu.app.board import PARAMETERS, audible
+from jxemu.app.board import PARAMETERS, audible, heard
 from jxemu.bridge import frames
 from jxemu.bridge.frames import Ack, Audio, FrameReader, Welcome
 from jxemu.bridge.rig import Rig
@@ -266,6 +266,16 @@ def test_a_port_that_one_may_not_open_says_which_group_may(monkeypatch):
     monkeypatch.setattr("serial.Serial.open", denied)
     with pytest.raises(BoardError, match=r"Permission denied; .* usermod -aG dialout"):
         open_port("/dev/ttyUSB7", 31250)
+
+
+def test_what_a_rig_s_bias_is_off_by_is_no_sound():
+    from jxemu.bridge.capture import Take
+
+    t = np.arange(24_000)[:, None] / 48_000
+    tone = np.where(t < 0.1, 0.0, 0.01 * np.sin(2 * np.pi * 220 * t)) * np.ones(2)
+    plain, biased = (heard(Take(tone + offset, 48_000, 0.0, []), 0.1) for offset in (0.0, 0.02))
+    assert biased.level == pytest.approx(plain.level, abs=0.2)
+    assert (biased.hertz, biased.delay) == pytest.approx((plain.hertz, plain.delay), abs=0.2)
 
 
 def test_a_recording_without_sound_holds_no_bursts():

@@ -45,7 +45,7 @@ _ROWS = (
     Constant("BEND_12", 12, "semitones", "C", "CRAIG", "bend range at value 70..7F (later boards)"),
     Constant("DCO_LFO_RANGE", 4, "semitones", "PLACEHOLDER", "THESIS", "each way at full depth", "mod-depths"),
     Constant("DCO_ENV_RANGE", 48, "semitones", "PLACEHOLDER", "THESIS", "at full depth", "mod-depths"),
-    Constant("GLIDE_FAST", 4096, "1/256 semitone", "PLACEHOLDER", "J106", "portamento a loop, value 1", "portamento"),
+    Constant("GLIDE_FAST", 4096, "1/256 semitone", "PLACEHOLDER", "J106", "portamento a loop, where the law begins: value 0", "portamento"),
     Constant("GLIDE_SLOW", 4, "1/256 semitone", "PLACEHOLDER", "J106", "portamento a loop, value 127", "portamento"),
     Constant("DCO_CV_AT_1", 1 << 21, "DAC * count", "D", "J106", "ramp CV: 32 at count 65536, doubling an octave"),
     # --- LFO ----------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ _ROWS = (
     Constant("DYNAMICS_3", (0.05, 0.057, 0.084, 0.123, 0.176, 0.248, 0.335, 0.454, 0.60, 0.785, 1.0),
              "", "B", "OM8P", "curve 3"),
     # --- converters ---------------------------------------------------------------------------------
-    Constant("DAC_BITS", 12, "bit", "B", "MAME-S", "eight data and four address bits"),
+    Constant("DAC_BITS", 12, "bit", "C", "MAME-S", "eight data and four address bits"),
     Constant("HOLD_TIME", 0.001, "s", "PLACEHOLDER", "SYNTHELECTRO", "sample-and-hold time constant", "hold-time"),
     # --- DCO ----------------------------------------------------------------------------------------
     Constant("PULSE_DUTY", 0.25, "", "D", "BOO", "the fixed pulse", "pulse-duty"),
