@@ -6,6 +6,7 @@ import pytest
 import jxemu
 from jxemu.render.offline import render_blocks
 from jxemu.soundboard import parts
+from jxemu.soundboard.engine import Engine
 
 CHORD = [(48, 100), (55, 100), (60, 100), (64, 100), (67, 100), (72, 100)]
 
@@ -82,6 +83,12 @@ def test_a_circuit_keeps_its_seed_unless_another_is_given():
     assert jxemu.JX8P(circuit=circuit).circuit == circuit
     assert jxemu.SuperJX(circuit=circuit, seed=6).circuit == jxemu.Circuit(seed=6, temperature=30)
     assert jxemu.MKS70(circuit=None).circuit == jxemu.Circuit()
+
+
+def test_boards_that_are_wired_otherwise_share_no_engine():
+    circuits = jxemu.Circuit(xmod="schematic"), jxemu.Circuit(xmod="thesis")
+    with pytest.raises(ValueError, match="one xmod and one unit"):
+        Engine((1, 2), circuits)
 
 
 def test_an_oversampling_that_there_is_not_is_refused():

@@ -40,7 +40,7 @@ class Engine:
     circuits : one a board.  voices : the voices of each board that are ever played (default all).
     width : lanes of a group, 8, 16 or 32.  silent_rest : whether the other voices are never
         started, so that their passes can be left out.
-    Raises ValueError for a rate, factor or width that is not supported.
+    Raises ValueError for a rate, factor or width that is not supported, and for circuits of several readings or units.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class Engine:
             raise ValueError(f"{width} lanes are not supported; choose one of {LANE_WIDTHS}")
         if oversample not in clock.OVERSAMPLES:
             raise ValueError(f"oversampling by {oversample} is not supported; choose one of {clock.OVERSAMPLES}")
+        if len({(circuit.xmod, circuit.unit) for circuit in circuits}) > 1:  # groups of lanes share what follows from them
+            raise ValueError("boards of one engine have one xmod and one unit; seeds may differ")
         voices = voices or [ALL_VOICES] * len(roles)
         self.sample_rate, self.oversample, self._width = sample_rate, oversample, width
         self.frame = 0  # output frames rendered since power-on
