@@ -646,9 +646,8 @@ def analysed(
             tables.setdefault(column, []).append(Row(shot.value, float(measured), float(error)))
         shown(done + 1, len(about["shots"]))
     for column, rows in tables.items():
-        if STEP_OF[column].relative:
-            *others, last = rows
-            tables[column] = [
-                Row(row.value, row.measured - last.measured, float(np.hypot(row.error, last.error))) for row in others
-            ] + [Row(last.value, last.measured - last.measured, last.error)]
+        if STEP_OF[
+            column
+        ].relative:  # without the last row's own error: in all rows, it would make the fit doubt what they tell apart
+            tables[column] = [Row(row.value, row.measured - rows[-1].measured, row.error) for row in rows]
     return tables
