@@ -57,7 +57,7 @@ class Engine:
             raise ValueError(f"{width} lanes are not supported; choose one of {LANE_WIDTHS}")
         if oversample not in clock.OVERSAMPLES:
             raise ValueError(f"oversampling by {oversample} is not supported; choose one of {clock.OVERSAMPLES}")
-        if len({(circuit.xmod, circuit.unit) for circuit in circuits}) > 1:  # groups of lanes share what follows from them
+        if len({(circuit.xmod, circuit.unit) for circuit in circuits}) > 1:  # lanes of a group share what they make
             raise ValueError("boards of one engine have one xmod and one unit; seeds may differ")
         voices = voices or [ALL_VOICES] * len(roles)
         self.sample_rate, self.oversample, self._width = sample_rate, oversample, width
