@@ -385,6 +385,33 @@ def test_the_arpeggiator_follows_a_midi_clock(bench):
     assert held(bench) == []
 
 
+def test_the_arpeggiator_goes_on_a_step_after_a_clock_that_stops(bench):
+    bench.player.arpeggiate(mode="up", division="1/8", latch=True)
+    bench.midi(on(60), mido.Message("start"))
+    clock(bench, 2, 120)
+    bench.midi(mido.Message("stop"))
+    bench.run(1.0)
+    apart = np.diff(starts(bench, 0))
+    assert apart[1:].min() > 0.24
+    assert apart[1:].max() < 0.55
+
+
+def test_of_two_clocks_the_one_that_started_first_is_followed(bench):
+    other = Source("other")
+    bench.midi(mido.Message("start"))
+    bench.player.midi(other, b"\xfa")
+    for _ in range(96):
+        bench.midi(mido.Message("clock"))
+        bench.run(0.0125)
+        bench.player.midi(other, b"\xf8")
+        bench.run(0.0125)
+    assert bench.player.clock.tempo == pytest.approx(100, rel=0.15)
+    bench.midi(mido.Message("stop"))
+    assert not bench.player.clock.running
+    bench.player.midi(other, b"\xfb")
+    assert bench.player.clock.running
+
+
 def test_latched_keys_go_on_until_the_next_ones(bench):
     bench.player.arpeggiate(mode="up", latch=True, tempo=240)
     bench.midi(on(60))

@@ -99,7 +99,9 @@ class Arpeggiator:
     def due(self, until: int) -> list[Note]:
         """What ends, and by its own clock begins, up to frame `until`, in time order."""
         notes: list[Note] = []
-        if self._at is not None and self._at < until - self.sample_rate:  # it stood still: do not catch up
+        if self.clocked:  # should the MIDI clock stop, its own goes on a step later
+            self._at = until + self._length
+        elif self._at is not None and self._at < until - self.sample_rate:  # it stood still: do not catch up
             self._at = float(until)
         while self.keys and not self.clocked and self._at is not None and self._at <= until:
             notes += self._begin(round(self._at), self._length)

@@ -363,10 +363,14 @@ def scaled(control: Control, value: int) -> int:
 
 
 class Clock:
-    """A MIDI clock as it comes in: whether it runs, its place and its tempo."""
+    """A MIDI clock as it comes in: whether it runs, its place and its tempo.
+
+    Of several ports that send one, that which runs is followed, until it stops.
+    """
 
     def __init__(self, sample_rate: int):
         self.sample_rate = sample_rate
+        self.port = ""
         self.running = False
         self.ticks = 0
         self._times: deque[int] = deque(maxlen=TICKS_PER_BEAT + 1)
@@ -375,8 +379,13 @@ class Clock:
         """Whether a running clock has stopped ticking for a second."""
         return self.running and bool(self._times) and frame - self._times[-1] > self.sample_rate
 
-    def take(self, kind: str, frame: int) -> bool:
-        """Take a real-time message that came at a frame; True if it is a tick of a running clock."""
+    def take(self, kind: str, frame: int, port: str) -> bool:
+        """Take a real-time message that came at a frame from a port; True if it is a tick of a running clock."""
+        if port != self.port:
+            if self.running:
+                return False
+            self.port = port
+            self._times.clear()
         if kind in ("start", "continue"):
             self.running, self.ticks = True, 0 if kind == "start" else self.ticks
         elif kind == "stop":

@@ -432,7 +432,7 @@ class Player:
         if message.type == "active_sensing":
             return
         if message.type in ("clock", "start", "stop", "continue"):
-            self._tick(message.type, frame)
+            self._tick(message.type, frame, port)
             return
         self.monitor.append((frame / self.machine.sample_rate, port, message))
         self.monitored += 1
@@ -500,8 +500,8 @@ class Player:
         elif isinstance(self.driver, Jack) and not self.shared.send(message):
             self.say(f"MIDI OUT is full: a message of {len(message)} bytes was left out")
 
-    def _tick(self, kind: str, frame: int) -> None:
-        if self.clock.take(kind, frame):
+    def _tick(self, kind: str, frame: int, port: str) -> None:
+        if self.clock.take(kind, frame, port):
             self.arpeggiator.clocked = True
             if self.clock.tempo:
                 self.arpeggiator.tempo = min(max(self.clock.tempo, 20.0), 300.0)
@@ -556,7 +556,7 @@ class Player:
             self._read_wire()
             self._read_midi_out()
             if self.clock.silent_too_long(done):
-                self._tick("stop", done)
+                self._tick("stop", done, self.clock.port)
             for source in self._sources:
                 if source.silent_too_long(done / self.machine.sample_rate):
                     self.say(f"{source.name}: active sensing has stopped; its keys are let go")
