@@ -55,6 +55,29 @@ def test_a_song_is_read_though_a_signature_in_it_is_damaged(tmp_path, wrong):
     assert off.at == pytest.approx(1.0 if wrong[0] == 0 else 1.0 + 128 / 192)
 
 
+@pytest.mark.parametrize("between", [b"\x10", b"\0\xff\1\1a\x10"])
+def test_sysex_in_packets_is_one_message(tmp_path, between):
+    head = chunk(b"MThd", b"\0\0\0\1\0\x60")
+    packets = b"\0\xf0\3\x41\x36\0" + between + b"\xf7\2\1\2\x10\xf7\2\3\xf7\0\xf7\1\xf8"
+    (tmp_path / "a.mid").write_bytes(head + chunk(b"MTrk", packets + b"\x40\x90\x3c\x64\0\xff\x2f\0"))
+    sysex, note = load_midi(tmp_path / "a.mid")
+    assert sysex.data == bytes.fromhex("f0 41 36 00 01 02 03 f7")
+    assert note.at == 0.5
+
+
+@pytest.mark.parametrize("end", [b"", b"\0\x90\x3c\x64\0\xf7\1\xf8"])
+def test_sysex_that_nothing_ends_is_read_as_it_stands(tmp_path, end):
+    head = chunk(b"MThd", b"\0\0\0\1\0\x60")
+    (tmp_path / "a.mid").write_bytes(head + chunk(b"MTrk", b"\0\xf0\2\x41\x36" + end + b"\0\xff\x2f\0"))
+    assert load_midi(tmp_path / "a.mid")[0].data == bytes.fromhex("f0 41 36 f7")
+
+
+def test_what_lies_behind_the_last_track_is_passed_over(tmp_path):
+    song = chunk(b"MThd", b"\0\0\0\1\0\x60") + chunk(b"MTrk", b"\0\x90\x3c\x64\0\xff\x2f\0")
+    (tmp_path / "a.mid").write_bytes(song + b"MTrk\xff\xff\xff\xff")
+    assert [event.kind for event in load_midi(tmp_path / "a.mid")] == ["note_on"]
+
+
 def test_a_note_without_an_end_is_refused():
     with pytest.raises(ValueError, match="inf"):
         from_notes([(60, 100, 0.0, float("inf"))])

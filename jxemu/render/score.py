@@ -120,24 +120,25 @@ def _messages(data: bytes, name: str | Path) -> "list[mido.Message]":
         counted = "SMPTE frames" if division else "no ticks at all"
         raise MidiFileError(f"{name}: a MIDI file that counts time in {counted}; save it with ticks a quarter note")
     try:
-        return list(mido.MidiFile(file=io.BytesIO(data)))
+        return list(mido.MidiFile(file=io.BytesIO(_played_alone(data))))
+    except IndexError:
+        raise MidiFileError(f"{name}: damaged MIDI file (it breaks off)") from None
     except Exception as error:  # mido lets through whatever a wrong byte leads to
-        try:
-            return list(mido.MidiFile(file=io.BytesIO(_played_alone(data))))
-        except Exception:
-            raise MidiFileError(f"{name}: damaged MIDI file ({str(error) or 'it breaks off'})") from error
+        raise MidiFileError(f"{name}: damaged MIDI file ({str(error) or 'it breaks off'})") from error
 
 
 _TEMPO, _END = 0x51, 0x2F
+_SYSEX, _PACKET = 0xF0, 0xF7
 _DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 
 
 def _played_alone(data: bytes) -> bytes:
     """A MIDI file's bytes without what is only told: signatures, texts, foreign chunks, one wrong byte in which would
-    keep the whole song from being read. Raises IndexError for one that breaks off.
+    keep the whole song from being read; sysex that comes in packets is one message. Raises IndexError for one that
+    breaks off.
     """
-    made, at = bytearray(), 0
-    while at + 8 <= len(data):
+    made, at, left = bytearray(), 0, 1 + int.from_bytes(data[10:12])  # chunks: the header and its tracks
+    while left and at + 8 <= len(data):
         kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8])
         body = data[at + 8 : at + 8 + size]
         if len(body) < size:
@@ -146,12 +147,14 @@ def _played_alone(data: bytes) -> bytes:
             body = _track_alone(body)
         if kind in (MIDI_FILE, b"MTrk"):
             made += kind + len(body).to_bytes(4) + body
+            left -= 1
         at += 8 + size
     return bytes(made)
 
 
 def _track_alone(body: bytes) -> bytes:
-    made, at, waited, status = bytearray(), 0, 0, 0
+    events: list[tuple[int, bytes, bytearray | None]] = []  # ticks before it, its bytes, and those of sysex behind them
+    at, waited, status, open_sysex = 0, 0, 0, None
     while at < len(body):
         delta, at = _length(body, at)
         waited += delta
@@ -161,16 +164,32 @@ def _track_alone(body: bytes) -> bytes:
             status = body[begin] if body[begin] < 0xF0 else status
         if body[begin] >= 0xF0:  # meta events and sysex say how long they are
             at += body[begin] == 0xFF
-            size, at = _length(body, at)
-            at += size
+            size, inside = _length(body, at)
+            at = inside + size
+            if at > len(body):
+                raise IndexError
         else:
             at += _DATA_BYTES[status & 0xF0]
-        if body[begin] == 0xFF and body[begin + 1] not in (_TEMPO, _END):
+        told, sysex = body[begin:at], None
+        if body[begin] == _PACKET:  # goes on with a sysex that has begun; else it is bytes for a cable
+            if open_sysex is not None:
+                open_sysex += body[inside:at]
+                open_sysex = None if open_sysex[-1:] == b"\xf7" else open_sysex
             continue
+        if body[begin] == _SYSEX:
+            told, sysex = told[:1], bytearray(body[inside:at])
+            open_sysex = None if sysex[-1:] == b"\xf7" else sysex
+        elif body[begin] == 0xFF and body[begin + 1] not in (_TEMPO, _END):
+            continue
+        elif body[begin] < _SYSEX:
+            open_sysex = None
         running = bytes((status,)) if body[begin] < 0x80 else b""  # its status may have been on what is left out
-        made += _as_length(waited) + running + body[begin:at]
+        events.append((waited, running + told, sysex))
         waited = 0
-    return bytes(made)
+    return b"".join(
+        _as_length(delta) + told + (b"" if sysex is None else _as_length(len(sysex)) + sysex)
+        for delta, told, sysex in events
+    )
 
 
 def _length(body: bytes, at: int) -> tuple[int, int]:
