@@ -412,6 +412,13 @@ def test_of_two_clocks_the_one_that_started_first_is_followed(bench):
     assert bench.player.clock.running
 
 
+def test_a_port_that_starts_and_never_ticks_lets_another_lead(bench):
+    bench.midi(mido.Message("start"))
+    bench.run(1.2)
+    bench.player.midi(Source("other"), b"\xfa\xf8")
+    assert bench.player.clock.port == "other"
+
+
 def test_latched_keys_go_on_until_the_next_ones(bench):
     bench.player.arpeggiate(mode="up", latch=True, tempo=240)
     bench.midi(on(60))

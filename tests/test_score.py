@@ -72,6 +72,13 @@ def test_sysex_that_nothing_ends_is_read_as_it_stands(tmp_path, end):
     assert load_midi(tmp_path / "a.mid")[0].data == bytes.fromhex("f0 41 36 f7")
 
 
+@pytest.mark.parametrize("stray", [b"\xf8", b"\xf2\1\2", b"\xfe"])
+def test_a_clock_in_a_song_is_passed_over(tmp_path, stray):
+    song = b"\0\x90\x3c\x64\x10" + stray + b"\x50\x3c\0\0\xff\x2f\0"
+    (tmp_path / "a.mid").write_bytes(chunk(b"MThd", b"\0\0\0\1\0\x60") + chunk(b"MTrk", song))
+    assert [event.at for event in load_midi(tmp_path / "a.mid")] == [0.0, 0.5]
+
+
 def test_what_lies_behind_the_last_track_is_passed_over(tmp_path):
     song = chunk(b"MThd", b"\0\0\0\1\0\x60") + chunk(b"MTrk", b"\0\x90\x3c\x64\0\xff\x2f\0")
     (tmp_path / "a.mid").write_bytes(song + b"MTrk\xff\xff\xff\xff")

@@ -365,7 +365,7 @@ def scaled(control: Control, value: int) -> int:
 class Clock:
     """A MIDI clock as it comes in: whether it runs, its place and its tempo.
 
-    Of several ports that send one, that which runs is followed, until it stops.
+    Of several ports that send one, that which runs is followed, until it stops or does not tick for a second.
     """
 
     def __init__(self, sample_rate: int):
@@ -373,11 +373,12 @@ class Clock:
         self.port = ""
         self.running = False
         self.ticks = 0
+        self._begun = 0
         self._times: deque[int] = deque(maxlen=TICKS_PER_BEAT + 1)
 
     def silent_too_long(self, frame: int) -> bool:
-        """Whether a running clock has stopped ticking for a second."""
-        return self.running and bool(self._times) and frame - self._times[-1] > self.sample_rate
+        """Whether a running clock has not ticked for a second."""
+        return self.running and frame - max(self._begun, *self._times, 0) > self.sample_rate
 
     def take(self, kind: str, frame: int, port: str) -> bool:
         """Take a real-time message that came at a frame from a port; True if it is a tick of a running clock."""
@@ -387,7 +388,7 @@ class Clock:
             self.port = port
             self._times.clear()
         if kind in ("start", "continue"):
-            self.running, self.ticks = True, 0 if kind == "start" else self.ticks
+            self.running, self.ticks, self._begun = True, 0 if kind == "start" else self.ticks, frame
         elif kind == "stop":
             self.running = False
         elif kind == "clock":

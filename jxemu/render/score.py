@@ -129,7 +129,7 @@ def _messages(data: bytes, name: str | Path) -> "list[mido.Message]":
 
 _TEMPO, _END = 0x51, 0x2F
 _SYSEX, _PACKET = 0xF0, 0xF7
-_DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
+_DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2, 0xF1: 1, 0xF2: 2, 0xF3: 1}
 
 
 def _played_alone(data: bytes) -> bytes:
@@ -162,6 +162,9 @@ def _track_alone(body: bytes) -> bytes:
         if body[at] >= 0x80:
             at += 1
             status = body[begin] if body[begin] < 0xF0 else status
+        if 0xF0 < body[begin] < 0xFF and body[begin] != _PACKET:  # a clock and its kind, which no file should have
+            at += _DATA_BYTES.get(body[begin], 0)
+            continue
         if body[begin] >= 0xF0:  # meta events and sysex say how long they are
             at += body[begin] == 0xFF
             size, inside = _length(body, at)
