@@ -37,7 +37,7 @@ FLOWS = {FLOW: Velocity, "flow-tokens": TokenVelocity}
 
 SCHEDULES = {
     **dict.fromkeys(THESIS_NETWORKS, Schedule(10, 32, 1e-3, 0.0)),
-    EAR: Schedule(20, 256, 1.5e-3, 0.02),
+    EAR: Schedule(7, 64, 8e-4, 0.02),
     **dict.fromkeys(FLOWS, Schedule(60, 512, 1e-3, 0.0)),
 }
 """By network, where nothing else is asked for."""
