@@ -500,6 +500,20 @@ class Boards:
         self.cuts += 1
         return True
 
+    def start(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_what_real_boards_were_told_at_the_end_is_in_the_log():
+    boards = Boards()
+    with Player(jxemu.Machine("jx8p", memory=Memory()), Silent(), boards=boards) as player:
+        test_bridge.until(lambda: player.shared.word("frame") and not player.shared.waiting)
+    assert silence() in boards.sent
+    assert player._log_bytes.endswith(boards.sent)
+
 
 def test_real_boards_rest_while_the_server_freewheels_and_are_told_everything_afterwards():
     boards = Boards()

@@ -390,11 +390,16 @@ class Shared:
         """Bytes for the wire with the cycles at which they arrive, ascending; returns how many found room."""
         return ring_put(*self._wire, np.asarray(at, np.int64), np.asarray(data, np.uint8))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something was `put` that has not arrived."""
+        ends = self._wire[0]
+        return bool(ends[HEAD] > ends[TAIL])
+
     def discard(self) -> bool:
         """Throw away what was `put` and has not arrived; True if there was something."""
-        ends = self._wire[0]
-        waiting = bool(ends[HEAD] > ends[TAIL])
-        self.words[DISCARD] = ends[HEAD]
+        waiting = self.waiting
+        self.words[DISCARD] = self._wire[0][HEAD]
         return waiting
 
     def _take(self, ring: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

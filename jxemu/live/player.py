@@ -169,11 +169,21 @@ class Player:
         if self.boards:  # when nobody plays any more: nothing is to sound on
             self.panic()
             self.boards.close()
+            self._let_arrive()
         self.driver.stop()
         self._read_wire()
         for port in (self.inputs, self.output):
             if port:
                 port.close()
+
+    def _let_arrive(self, patience: float = 1.0) -> None:
+        """Wait until the emulation has been told all that real boards were, so that the log has it too.
+
+        A sound card that stands still is waited for no longer than `patience`, in seconds.
+        """
+        end = time.monotonic() + patience
+        while self.shared.waiting and time.monotonic() < end:
+            time.sleep(0.002)
 
     def __enter__(self) -> "Player":
         self.start()
