@@ -17,7 +17,7 @@ from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import GUIDANCE, STEPS, TokenVelocity, Velocity
 from jxemu.ml.kept import earlier
 from jxemu.ml.metrics import swapped
-from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local
+from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local, Pace
 from jxemu.ml.recordings import Recorder
 from jxemu.ml.retrieval import Index
 from jxemu.ml.searches import Searches
@@ -195,6 +195,25 @@ def test_an_ear_hears_each_take_beside_those_of_its_note_and_of_its_velocity():
     assert beside == [[-2, 2, 6, -6], [-6, 2, 6, -2]]
     x, keys = torch.rand(3, 4, 52, 96), torch.rand(3, 4, 2)
     assert ear(x, keys).shape == (3, 10)
+
+
+def test_pace_tells_which_take_runs_faster_before_and_after_the_key_is_let_go():
+    time = torch.arange(85.0)
+
+    def take(decay, release):
+        levels = torch.where(time < 60, (-time / decay).exp(), -(-(time - 60) / release).exp())
+        return levels[:, None].expand(85, 96)
+
+    held, let_go = Pace(2, 85, 96, 60, 8).compared(torch.stack([take(8, 2), take(4, 4)])[None])
+    faster = [Pace.STEP ** (part[0, 0, -1].argmax() - Pace.SHIFTS) for part in (held, let_go)]
+    assert faster == pytest.approx([1 / 2, 2], rel=0.25)
+
+
+@pytest.mark.parametrize(("hold", "frames"), [(1.4, 59), (0.001, None), (2.0, None), ({"low": 0.5, "high": 1.0}, None)])
+def test_an_ear_knows_when_keys_are_let_go_where_that_is_the_same_for_all(hold, frames):
+    keys = read_spec("jx-keys-20k")
+    performance = keys.performance.model_dump() | {"hold": hold}
+    assert models.held(keys.model_validate(keys.model_dump() | {"performance": performance})) == frames
 
 
 def test_an_ear_hears_the_same_interval_at_any_key():

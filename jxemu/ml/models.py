@@ -157,7 +157,7 @@ def build(card: dict[str, Any], width: int) -> nn.Module:
     shape = tuple(card["shape"])
     if card["network"] in THESIS_NETWORKS:
         return Thesis(THESIS_NETWORKS[card["network"]](shape[1:], width))
-    return Ear(shape, card["features"][0][0], width, card["relative"])
+    return Ear(shape, card["features"][0][0], width, card["relative"], card.get("held"))
 
 
 def features_of(network: str) -> tuple[str, ...]:
@@ -199,6 +199,7 @@ def train(
         "version": VERSION, "network": network, "names": list(whole["train"].names), "shape": list(whole["train"].shape),
         "features": [list(FEATURES[name].shape(spec.frames)) for name in features_of(network)],
         "relative": ear.card["relative"] if ear else relative, "take": take, "limit": limit,
+        "held": ear.card.get("held") if ear else held(spec) if network == EAR and whole["train"].shape[0] > 1 else None,
         "data": {"name": spec.name, "spec": spec.digest, "items": len(whole["train"])},
         "schedule": asdict(schedule), "torch": torch.__version__, "ear": ear.digest if ear else None,
     }  # fmt: skip
@@ -221,6 +222,13 @@ def train(
     write(made, folder)
     checkpoint.unlink(missing_ok=True)
     return made
+
+
+def held(spec: Spec) -> int | None:
+    """Frames of `mel` until a dataset's keys are let go; None where that varies, or where they are held throughout."""
+    hold, frames = spec.performance.hold, FEATURES["mel"].shape(spec.frames)[0]
+    until = 0 if isinstance(hold, Range) else round(hold / spec.seconds * frames)
+    return until if 0 < until < frames else None
 
 
 def _train_regressor(card: dict, whole: dict[str, Table], schedule: Schedule, checkpoint: Path, shown: Shown):

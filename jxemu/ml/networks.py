@@ -6,6 +6,7 @@ All take (items, takes, frames, bands) as datasets store it, and `keys` (items, 
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -152,16 +153,27 @@ class Ear(nn.Module):
     that is what two processor cores do fastest. Slow modulation is given beside as the magnitude spectrum over time of
     a few wide bands. Fine levels are heard from two octaves below the key upwards, so that an interval looks the same
     at any key. Of several takes each is also heard beside the others of its note, and beside the others of its velocity,
-    in both of its spectra: what velocity and key follow do is small, and lies in these differences alone.
+    in both of its spectra: what velocity and key follow do is small, and lies in these differences alone. How much
+    faster one take runs than another is given beside, see `Pace`.
     """
 
     WIDE = 12
     BELOW = 2 * FINE_PER_OCTAVE
+    PACE = 256
 
-    def __init__(self, shape: tuple[int, int, int], frames: int, width: int, relative: bool = False, size: int = 512):
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        frames: int,
+        width: int,
+        relative: bool = False,
+        held: int | None = None,
+        size: int = 512,
+    ):
         """Shape : takes, rows, bands.  frames : how many rows are those of `mel`; the others are those of `fine`.
 
         relative : hear levels against the loudest, since a recording's level tells nothing.
+        held : frames until the keys of several takes are let go; None where that differs.
         """
         super().__init__()
         takes, rows, bands = shape
@@ -183,7 +195,12 @@ class Ear(nn.Module):
         for _ in range(4):
             shrunk = (shrunk + 1) // 2
         self.modulation = nn.Linear(self.WIDE * self.lines(frames), 192)
-        self.joined = nn.Linear((224 * shrunk + 192 + 256 + 2) * takes, size)
+        joined = (224 * shrunk + 192 + 256 + 2) * takes
+        self.pace = None
+        if takes > 1:
+            self.pace = Pace(takes, frames, bands, held, self.PACE)
+            joined += self.PACE
+        self.joined = nn.Linear(joined, size)
         self.deeper = nn.ModuleList([_Residual(size) for _ in range(2)])
         self.last = nn.Linear(size, width)
 
@@ -211,6 +228,8 @@ class Ear(nn.Module):
         fine = self._from_key(x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS), played[:, 0])
         pitch = self.pitch(torch.cat([fine, *self._from_others(fine, keys)], 1))
         joined = torch.cat([found, swing, pitch, played], 1).reshape(items, -1)
+        if self.pace:
+            joined = torch.cat([joined, self.pace(levels.unflatten(0, (items, takes)))], 1)
         joined = functional.gelu(self.joined(functional.dropout(joined, 0.2, self.training)))
         for block in self.deeper:
             joined = block(joined)
@@ -242,6 +261,65 @@ class Ear(nn.Module):
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
         """Outputs (items, width)."""
         return self.last(self.embed(x, keys))
+
+
+class Pace(nn.Module):
+    """How much faster one take runs than another: what an envelope's key follow does.
+
+    Over the logarithm of time, from where the note begins and from where it ends, a faster envelope is the same curve
+    farther to the left. So each two takes are compared at several shifts, by the slopes of curves through their levels:
+    the spectrum's first cosines over pitch, and wide bands.
+    """
+
+    COSINES = 6
+    STEP, SHIFTS = 1.17, 10
+    """From one point in time to the next, as a factor, half a frame from where it begins; the farthest shift, in these steps."""
+
+    LEAST = 0.02
+    """Square of 20 dB, of slopes that are as good as none."""
+
+    def __init__(self, takes: int, frames: int, bands: int, held: int | None, size: int):
+        """Held : frames until the note ends; None: compare from where it begins alone."""
+        super().__init__()
+        angles = math.pi / bands * (torch.arange(bands) + 0.5)
+        cosines = torch.cos(torch.arange(self.COSINES)[:, None] * angles) / math.sqrt(bands)
+        wide = bands // Ear.WIDE
+        curves = torch.cat([cosines, torch.eye(Ear.WIDE).repeat_interleave(wide, 1) / math.sqrt(wide)])
+        self.register_buffer("curves", curves, persistent=False)
+        self.register_buffer("pairs", torch.triu_indices(takes, takes, 1), persistent=False)
+        ends = (0, frames) if held is None else (0, held, frames)
+        self.parts = len(ends) - 1
+        for n, (begin, end) in enumerate(pairwise(ends)):
+            self.register_buffer(f"slopes{n}", self._slopes(frames, begin, end), persistent=False)
+        shifts = 2 * self.SHIFTS + 1
+        self.told = nn.Linear(self.pairs.shape[1] * len(curves) * self.parts * shifts, size)
+
+    def _slopes(self, frames: int, begin: int, end: int) -> Tensor:
+        """What levels (..., frames) are multiplied with to give how they rise from point to point (..., points)."""
+        count = 1 + math.ceil(math.log(2 * (end - begin)) / math.log(self.STEP))
+        places = (begin - 0.5 + 0.5 * self.STEP ** torch.arange(count)).clamp(0, end - 1)
+        between = (1 - (places - torch.arange(frames)[:, None]).abs()).clamp_min(0)  # on the line from frame to frame
+        return between.diff(dim=1)
+
+    def compared(self, levels: Tensor) -> list[Tensor]:
+        """How alike each two takes are (items, pairs, curves, shifts), from the note's begin and from its end.
+
+        levels : (items, takes, frames, bands) in 20 dB. Alike at a shift of n: the first take runs faster by `STEP` to the n.
+        """
+        found = []
+        with torch.autocast(levels.device.type, enabled=False):  # differences of large sums
+            curves = self.curves @ levels.float().transpose(2, 3)
+            for n in range(self.parts):
+                slopes = curves @ getattr(self, f"slopes{n}")
+                slopes = slopes / (slopes.square().sum(3, keepdim=True) + self.LEAST).sqrt()
+                moved = functional.pad(slopes, (self.SHIFTS, self.SHIFTS)).unfold(3, slopes.shape[3], 1)
+                alike = torch.einsum("nick,njcsk->nijcs", slopes, moved)
+                found.append(alike[:, self.pairs[0], self.pairs[1]])
+        return found
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """What is told (items, size) of levels (items, takes, frames, bands) in 20 dB."""
+        return functional.gelu(self.told(torch.cat([part.flatten(1) for part in self.compared(levels)], 1)))
 
 
 class _Residual(nn.Module):

@@ -136,7 +136,7 @@ def fit(
     steps = schedule.epochs * max(len(data) // batch, 1)
     network.to(device)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(min(AVERAGE, 1 - SHORT_RUN / (steps + 100))))
-    optimiser = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=schedule.decay)
+    optimiser = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=schedule.decay, fused=True)
     rise = max(1, round(WARM_UP * steps))
     course = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda n: (n + 1) / rise if n < rise else 0.5 + 0.5 * math.cos(math.pi * (n - rise) / (steps - rise + 1))
