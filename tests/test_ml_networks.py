@@ -17,7 +17,7 @@ from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import GUIDANCE, STEPS, TokenVelocity, Velocity
 from jxemu.ml.kept import earlier
 from jxemu.ml.metrics import swapped
-from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local, Pace
+from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local, Pace, alike
 from jxemu.ml.recordings import Recorder
 from jxemu.ml.retrieval import Index
 from jxemu.ml.searches import Searches
@@ -207,6 +207,14 @@ def test_pace_tells_which_take_runs_faster_before_and_after_the_key_is_let_go():
     held, let_go = Pace(2, 85, 96, 60, 8).compared(torch.stack([take(8, 2), take(4, 4)])[None])
     faster = [Pace.STEP ** (part[0, 0, -1].argmax() - Pace.SHIFTS) for part in (held, let_go)]
     assert faster == pytest.approx([1 / 2, 2], rel=0.25)
+
+
+def test_takes_are_compared_at_shifts_either_way():
+    first = torch.zeros(1, 1, 64)
+    first[..., 20], first[..., 30] = 1.0, -2.0
+    found = alike(torch.stack([first, first.roll(5, 2), first.roll(-7, 2)], 1), 16)
+    assert (found[0, :, 0].argmax(1) - 16).tolist() == [5, -7, -12]
+    assert found.amax(3).flatten().tolist() == pytest.approx([1, 1, 1], abs=0.01)
 
 
 @pytest.mark.parametrize(("hold", "frames"), [(1.4, 59), (0.001, None), (2.0, None), ({"low": 0.5, "high": 1.0}, None)])

@@ -154,12 +154,12 @@ class Ear(nn.Module):
     a few wide bands. Fine levels are heard from two octaves below the key upwards, so that an interval looks the same
     at any key. Of several takes each is also heard beside the others of its note, and beside the others of its velocity,
     in both of its spectra: what velocity and key follow do is small, and lies in these differences alone. How much
-    faster one take runs than another is given beside, see `Pace`.
+    faster one take runs than another is given beside, and how much higher it sounds: `Pace`, `Bend`.
     """
 
     WIDE = 12
     BELOW = 2 * FINE_PER_OCTAVE
-    PACE = 256
+    COMPARED = 256
 
     def __init__(
         self,
@@ -196,10 +196,11 @@ class Ear(nn.Module):
             shrunk = (shrunk + 1) // 2
         self.modulation = nn.Linear(self.WIDE * self.lines(frames), 192)
         joined = (224 * shrunk + 192 + 256 + 2) * takes
-        self.pace = None
-        if takes > 1:
-            self.pace = Pace(takes, frames, bands, held, self.PACE)
-            joined += self.PACE
+        self.several = takes > 1
+        if self.several:
+            self.pace = Pace(takes, frames, bands, held, self.COMPARED)
+            self.bend = Bend(takes, (rows - frames) * bands // FINE_BANDS, self.COMPARED)
+            joined += 2 * self.COMPARED
         self.joined = nn.Linear(joined, size)
         self.deeper = nn.ModuleList([_Residual(size) for _ in range(2)])
         self.last = nn.Linear(size, width)
@@ -228,8 +229,9 @@ class Ear(nn.Module):
         fine = self._from_key(x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS), played[:, 0])
         pitch = self.pitch(torch.cat([fine, *self._from_others(fine, keys)], 1))
         joined = torch.cat([found, swing, pitch, played], 1).reshape(items, -1)
-        if self.pace:
-            joined = torch.cat([joined, self.pace(levels.unflatten(0, (items, takes)))], 1)
+        if self.several:
+            apart = self.pace(levels.unflatten(0, (items, takes))), self.bend(fine.unflatten(0, (items, takes)))
+            joined = torch.cat([joined, *apart], 1)
         joined = functional.gelu(self.joined(functional.dropout(joined, 0.2, self.training)))
         for block in self.deeper:
             joined = block(joined)
@@ -275,9 +277,6 @@ class Pace(nn.Module):
     STEP, SHIFTS = 1.17, 10
     """From one point in time to the next, as a factor, half a frame from where it begins; the farthest shift, in these steps."""
 
-    LEAST = 0.02
-    """Square of 20 dB, of slopes that are as good as none."""
-
     def __init__(self, takes: int, frames: int, bands: int, held: int | None, size: int):
         """Held : frames until the note ends; None: compare from where it begins alone."""
         super().__init__()
@@ -286,13 +285,11 @@ class Pace(nn.Module):
         wide = bands // Ear.WIDE
         curves = torch.cat([cosines, torch.eye(Ear.WIDE).repeat_interleave(wide, 1) / math.sqrt(wide)])
         self.register_buffer("curves", curves, persistent=False)
-        self.register_buffer("pairs", torch.triu_indices(takes, takes, 1), persistent=False)
         ends = (0, frames) if held is None else (0, held, frames)
         self.parts = len(ends) - 1
         for n, (begin, end) in enumerate(pairwise(ends)):
             self.register_buffer(f"slopes{n}", self._slopes(frames, begin, end), persistent=False)
-        shifts = 2 * self.SHIFTS + 1
-        self.told = nn.Linear(self.pairs.shape[1] * len(curves) * self.parts * shifts, size)
+        self.told = nn.Linear(math.comb(takes, 2) * len(curves) * self.parts * (2 * self.SHIFTS + 1), size)
 
     def _slopes(self, frames: int, begin: int, end: int) -> Tensor:
         """What levels (..., frames) are multiplied with to give how they rise from point to point (..., points)."""
@@ -302,24 +299,51 @@ class Pace(nn.Module):
         return between.diff(dim=1)
 
     def compared(self, levels: Tensor) -> list[Tensor]:
-        """How alike each two takes are (items, pairs, curves, shifts), from the note's begin and from its end.
+        """How `alike` takes are, from the note's begin and from its end. At a shift of n, the first runs faster by `STEP` to the n.
 
-        levels : (items, takes, frames, bands) in 20 dB. Alike at a shift of n: the first take runs faster by `STEP` to the n.
+        levels : (items, takes, frames, bands) in 20 dB.
         """
-        found = []
         with torch.autocast(levels.device.type, enabled=False):  # differences of large sums
             curves = self.curves @ levels.float().transpose(2, 3)
-            for n in range(self.parts):
-                slopes = curves @ getattr(self, f"slopes{n}")
-                slopes = slopes / (slopes.square().sum(3, keepdim=True) + self.LEAST).sqrt()
-                moved = functional.pad(slopes, (self.SHIFTS, self.SHIFTS)).unfold(3, slopes.shape[3], 1)
-                alike = torch.einsum("nick,njcsk->nijcs", slopes, moved)
-                found.append(alike[:, self.pairs[0], self.pairs[1]])
-        return found
+            return [alike(curves @ getattr(self, f"slopes{n}"), self.SHIFTS) for n in range(self.parts)]
 
     def forward(self, levels: Tensor) -> Tensor:
         """What is told (items, size) of levels (items, takes, frames, bands) in 20 dB."""
         return functional.gelu(self.told(torch.cat([part.flatten(1) for part in self.compared(levels)], 1)))
+
+
+class Bend(nn.Module):
+    """How much higher one take sounds than another, from its key and by window: what the DCOs' dynamics do."""
+
+    SHIFTS = 48
+    """The farthest, in fine bands."""
+
+    def __init__(self, takes: int, windows: int, size: int):
+        super().__init__()
+        self.told = nn.Linear(math.comb(takes, 2) * windows * (2 * self.SHIFTS + 1), size)
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """What is told (items, size) of levels from the key (items, takes, windows, fine bands) in 20 dB."""
+        with torch.autocast(fine.device.type, enabled=False):
+            found = alike(fine.float().diff(dim=3), self.SHIFTS)
+        return functional.gelu(self.told(found.flatten(1)))
+
+
+AS_GOOD_AS_NONE = 0.02
+"""Square of 20 dB, of slopes."""
+
+
+def alike(slopes: Tensor, shifts: int) -> Tensor:
+    """How alike each two takes are, their slopes (items, takes, curves, points) as long as 1, at so many shifts either way.
+
+    (items, pairs, curves, shifts): at a shift of n, the second take is as the first one, n points later.
+    """
+    slopes = slopes / (slopes.square().sum(3, keepdim=True) + AS_GOOD_AS_NONE).sqrt()
+    first, second = torch.triu_indices(slopes.shape[1], slopes.shape[1], 1, device=slopes.device)
+    points = slopes.shape[3] + shifts
+    lines = torch.fft.rfft(slopes, points)
+    found = torch.fft.irfft(lines[:, first].conj() * lines[:, second], points)
+    return torch.cat([found[..., -shifts:], found[..., : shifts + 1]], 3)
 
 
 class _Residual(nn.Module):
