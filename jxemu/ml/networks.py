@@ -160,6 +160,7 @@ class Ear(nn.Module):
     WIDE = 12
     BELOW = 2 * FINE_PER_OCTAVE
     COMPARED = 256
+    """Numbers that `Pace` and `Bend` tell each."""
 
     def __init__(
         self,
