@@ -1,5 +1,10 @@
 import shutil
+import signal
 import subprocess
+import sys
+import threading
+import time
+import weakref
 from importlib.metadata import version
 from pathlib import Path
 
@@ -176,6 +181,23 @@ def test_a_command_that_is_stopped_says_so(monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("jxemu.app.cli.load_midi", stop)
+    monkeypatch.setattr("sys.argv", ["jxemu", "render", str(SONG), "-o", "out.wav"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert "jxemu: stopped" in capsys.readouterr().err
+
+
+def test_a_ctrl_c_that_comes_within_a_callback_stops_a_command_all_the_same(monkeypatch, capsys):
+    def stop(*_):
+        part = threading.Event()
+        kept = weakref.ref(part, lambda _: signal.raise_signal(signal.SIGINT))
+        del part
+        time.sleep(60)
+        assert kept() is None
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("jxemu.app.cli.load_midi", stop)
     monkeypatch.setattr("sys.argv", ["jxemu", "render", str(SONG), "-o", "out.wav"])
     with pytest.raises(SystemExit) as end:

@@ -1,12 +1,16 @@
 """The command line: ``jxemu play``, ``devices``, ``render``, ``play-log``, ``sysex``, ``explore``, ``dataset``, ``match``, ``ml``."""
 
+import _thread
 import atexit
 import contextlib
 import difflib
 import gc
 import io
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import zip_longest
@@ -400,6 +404,22 @@ _STOPPED = 130
 """What typer makes of Ctrl-C, without a word."""
 
 
+def _stopping(before: Callable[["sys.UnraisableHookArgs"], object]) -> Callable[["sys.UnraisableHookArgs"], object]:
+    """The hook `before`, but for a Ctrl-C: one that comes within a weakref's callback or a `__del__` Python swallows."""
+
+    def again() -> None:
+        time.sleep(0.01)  # until the callback is over, in which it would be swallowed again
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def hook(ignored: "sys.UnraisableHookArgs") -> None:
+        if ignored.exc_type is KeyboardInterrupt:
+            _thread.start_new_thread(again, ())  # `threading` takes locks, which a callback may have come between
+        else:
+            before(ignored)
+
+    return hook
+
+
 def main() -> None:
     """Entry point; ends with exit code 2 and one sentence on bad input, with 130 and a word when it is stopped."""
     # At its end Python looks for garbage among all that was imported, which the process's end frees anyway:
@@ -407,6 +427,7 @@ def main() -> None:
     atexit.register(gc.freeze)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what the terminal's encoding does not
         sys.stdout.reconfigure(errors="backslashreplace")
+    sys.unraisablehook = _stopping(sys.unraisablehook)
     try:
         app()
     except SystemExit as end:
