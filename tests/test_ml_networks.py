@@ -17,7 +17,7 @@ from jxemu.ml.data import HOLD, Table, table
 from jxemu.ml.flow import GUIDANCE, STEPS, TokenVelocity, Velocity
 from jxemu.ml.kept import earlier
 from jxemu.ml.metrics import swapped
-from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local, Pace, alike
+from jxemu.ml.networks import THESIS_NETWORKS, Ear, Level, Local, Pace, alike, lines
 from jxemu.ml.recordings import Recorder
 from jxemu.ml.retrieval import Index
 from jxemu.ml.searches import Searches
@@ -233,6 +233,19 @@ def test_an_ear_hears_the_same_interval_at_any_key():
     assert torch.equal(ear._from_key(levels, note / 127), ear._from_key(higher, (note + 7) / 127))
 
 
+def test_lines_tell_a_pattern_wherever_it_lies():
+    place = torch.arange(200.0)
+
+    def pattern(every, begin):
+        return 0.3 * torch.cos(2 * torch.pi * (place - begin) / every) + 2.0
+
+    there, moved, wider = (lines(pattern(*each)) for each in ((8.0, 0.0), (8.0, 3.0), (10.0, 0.0)))
+    assert there.shape == (100,)
+    assert torch.allclose(there, moved, atol=0.01)
+    assert (there.argmax(), wider.argmax()) == (200 / 8 - 1, 200 / 10 - 1)
+    assert lines(torch.full((3, 64), 2.0)).abs().max() < 1e-5
+
+
 def test_a_recording_is_heard_with_noise_and_colour_in_both_of_its_spectra():
     torch.manual_seed(0)
     x = torch.full((8, 1, 52, 96), -100.0)
@@ -323,6 +336,19 @@ def test_the_best_epoch_s_weights_are_kept_also_where_a_training_was_stopped(tmp
         trained("stopped.pt", [3.0, 1.0])
     again, _ = trained("stopped.pt", [2.0])
     assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+def test_a_network_does_not_go_on_from_the_checkpoint_of_another(tmp_path):
+    eight = Table((), torch.zeros(8, 1, 1, 1), torch.zeros(8, 1, 2), torch.zeros(8, 0), np.zeros((8, 44), np.uint8))
+
+    def trained(network):
+        def loss(network, places):
+            return network(places[:, None] / 8.0).square().mean()
+
+        return train.fit(network, eight, loss, lambda _: {"error": 1.0}, Schedule(1, 4), tmp_path / "c.pt", "the same")
+
+    assert trained(nn.Linear(1, 1)) == trained(nn.Linear(1, 1))
+    assert len(trained(nn.Linear(1, 2))) == 1
 
 
 def test_an_error_is_told_of_the_tones_in_which_its_parameter_does_something(toy):

@@ -150,14 +150,17 @@ class Ear(nn.Module):
     """Log-mel and fine levels of one or several takes, and the keys that were played, in; an embedding, and outputs of a `Space`.
 
     Convolutions run over one axis only, time of the mel levels and pitch of the fine ones, with the other as channels:
-    that is what two processor cores do fastest. Slow modulation is given beside as the magnitude spectrum over time of
-    a few wide bands. Fine levels are heard from two octaves below the key upwards, so that an interval looks the same
-    at any key. Of several takes each is also heard beside the others of its note, and beside the others of its velocity,
-    in both of its spectra: what velocity and key follow do is small, and lies in these differences alone. How much
-    faster one take runs than another is given beside, and how much higher it sounds: `Pace`, `Bend`.
+    that is what two processor cores do fastest. Magnitude spectra of levels (`lines`) stand beside, which tell a pattern
+    wherever it lies: over time, of a few wide bands, for slow modulation; over pitch, of each frame and each fine window,
+    for waves and intervals. Fine levels are heard from two octaves below the key upwards, so that an interval looks the
+    same at any key. Of several takes each is also heard beside the others of its note, and beside the others of its
+    velocity, in both of its spectra: what velocity and key follow do is small, and lies in these differences alone. How
+    much faster one take runs than another is given beside, and how much higher it sounds: `Pace`, `Bend`.
     """
 
-    WIDE = 12
+    WIDE, PIECES = 12, 3
+    """Bands whose modulation is heard; pieces, each of half the length, in which it is."""
+
     BELOW = 2 * FINE_PER_OCTAVE
     COMPARED = 256
     """Numbers that `Pace` and `Bend` tell each."""
@@ -181,13 +184,14 @@ class Ear(nn.Module):
         self.frames, self.relative = frames, relative
         heard = 3 if takes > 1 else 1  # itself, beside its note's others, beside its velocity's
         self.stack = nn.Sequential(
-            nn.Conv1d(bands * heard + 2, 128, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv1d(bands * heard + bands // 2 + 2, 128, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(128, 192, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(192, 224, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(224, 224, 3, stride=2, padding=1), nn.GELU(), nn.Flatten(),
         )  # fmt: skip
+        windows = (rows - frames) * bands // FINE_BANDS
         self.pitch = nn.Sequential(
-            nn.Conv1d((rows - frames) * bands // FINE_BANDS * heard, 64, 9, stride=2, padding=4), nn.GELU(),
+            nn.Conv1d(windows * heard, 64, 9, stride=2, padding=4), nn.GELU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.GELU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.GELU(), nn.Flatten(),
             nn.Linear(FINE_BANDS // 8 * 64, 256), nn.GELU(),
@@ -195,21 +199,17 @@ class Ear(nn.Module):
         shrunk = frames
         for _ in range(4):
             shrunk = (shrunk + 1) // 2
-        self.modulation = nn.Linear(self.WIDE * self.lines(frames), 192)
-        joined = (224 * shrunk + 192 + 256 + 2) * takes
+        self.swing = nn.Linear(self.WIDE * self.PIECES * (frames // 4), 256)
+        self.ripple = nn.Linear(windows * FINE_BANDS // 2, 256)
+        joined = (224 * shrunk + 3 * 256 + 2) * takes
         self.several = takes > 1
         if self.several:
             self.pace = Pace(takes, frames, bands, held, self.COMPARED)
-            self.bend = Bend(takes, (rows - frames) * bands // FINE_BANDS, self.COMPARED)
+            self.bend = Bend(takes, windows, self.COMPARED)
             joined += 2 * self.COMPARED
         self.joined = nn.Linear(joined, size)
         self.deeper = nn.ModuleList([_Residual(size) for _ in range(2)])
         self.last = nn.Linear(size, width)
-
-    @staticmethod
-    def lines(frames: int) -> int:
-        """Lines of the modulation spectrum that are looked at."""
-        return min(frames // 2, 80)
 
     def embed(self, x: Tensor, keys: Tensor) -> Tensor:
         """What was heard (items, size)."""
@@ -219,17 +219,16 @@ class Ear(nn.Module):
         x = x.clamp(QUIETEST_DB, 20.0) / 20.0 + 3.0
         levels = x[:, :, : self.frames].flatten(0, 1)
         played = keys.reshape(items * takes, 2)
-        beside = [part.transpose(1, 2) for part in self._from_others(levels, keys)]
-        found = self.stack(
-            torch.cat([levels.transpose(1, 2), played[:, :, None].expand(-1, -1, self.frames), *beside], 1)
-        )
-        wide = levels.unflatten(2, (self.WIDE, bands // self.WIDE)).mean(3)
-        wide = (wide - wide.mean(1, keepdim=True)) * torch.hann_window(self.frames, device=x.device)[:, None]
-        swing = torch.fft.rfft(wide, dim=1).abs()[:, 1 : 1 + self.lines(self.frames)]
-        swing = functional.gelu(self.modulation(torch.log1p(swing).flatten(1)))
+        pressed = played[:, None].expand(-1, self.frames, -1)
+        heard = torch.cat([levels, lines(levels), *self._from_others(levels, keys), pressed], 2)
+        found = self.stack(heard.transpose(1, 2))
+        wide = levels.unflatten(2, (self.WIDE, bands // self.WIDE)).mean(3).transpose(1, 2)
+        pieces = wide.unfold(2, self.frames // 2, self.frames // 4)[:, :, : self.PIECES]
         fine = self._from_key(x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS), played[:, 0])
         pitch = self.pitch(torch.cat([fine, *self._from_others(fine, keys)], 1))
-        joined = torch.cat([found, swing, pitch, played], 1).reshape(items, -1)
+        swing = functional.gelu(self.swing(lines(pieces).flatten(1)))
+        ripple = functional.gelu(self.ripple(lines(fine).flatten(1)))
+        joined = torch.cat([found, swing, pitch, ripple, played], 1).reshape(items, -1)
         if self.several:
             apart = self.pace(levels.unflatten(0, (items, takes))), self.bend(fine.unflatten(0, (items, takes)))
             joined = torch.cat([joined, *apart], 1)
@@ -264,6 +263,13 @@ class Ear(nn.Module):
     def forward(self, x: Tensor, keys: Tensor) -> Tensor:
         """Outputs (items, width)."""
         return self.last(self.embed(x, keys))
+
+
+def lines(levels: Tensor) -> Tensor:
+    """The magnitude spectrum of levels (..., n), without what is the same in all, on a logarithmic scale (..., n // 2)."""
+    window = torch.hann_window(levels.shape[-1], device=levels.device)
+    apart = (levels - levels.mean(-1, keepdim=True)) * window
+    return torch.log1p(torch.fft.rfft(apart).abs()[..., 1:])
 
 
 class Pace(nn.Module):

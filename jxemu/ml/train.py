@@ -125,7 +125,8 @@ def fit(
     """Train `network` in place; it ends with its averaged weights, those of the last epoch or of the best one.
 
     loss : of the network and places in the table, a mean.  check : figures of a network on the validation split.
-    checkpoint : file to go on from, if it is there and of the same `recipe`: all that the training depends on, as text.
+    checkpoint : file to go on from, if it is there and of such a network and the same `recipe`: all else that the training
+    depends on, as text.
     mended : done to the network after each epoch.  ends : whether a curve is long enough, before all epochs are done.
     best : what of an epoch is least where its weights are to be kept; default: the last one's are.
     device : that `loss` and `check` work on.
@@ -142,7 +143,7 @@ def fit(
         optimiser, lambda n: (n + 1) / rise if n < rise else 0.5 + 0.5 * math.cos(math.pi * (n - rise) / (steps - rise + 1))
     )  # fmt: skip
     curve: list[Epoch] = []
-    recipe = f"{CHECKPOINT} {recipe}"
+    recipe = f"{CHECKPOINT} { {name: list(part.shape) for name, part in network.state_dict().items()} } {recipe}"
     parts = {"network": network, "mean": mean, "optimiser": optimiser, "course": course}
     found: dict[str, Tensor] | None = None  # the best epoch's weights
     if checkpoint.exists():
