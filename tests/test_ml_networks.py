@@ -27,7 +27,7 @@ from jxemu.ml.weights import as_heard
 from jxemu.patch.factory import factory_bank
 from jxemu.patch.tone import Tone
 from jxemu.render import dataset, engine
-from jxemu.render.features import FINE_BANDS
+from jxemu.render.features import FEATURES, FINE_BANDS
 from jxemu.render.items import sounding, values_of
 from jxemu.render.spec import NAMES, THESIS, TOPS, read_spec
 
@@ -256,6 +256,18 @@ def test_a_recording_is_heard_with_noise_and_colour_in_both_of_its_spectra():
     for part in (heard[:, :, :40, 20:], heard[:, :, 40:, 20:]):
         assert part.min() > -125
         assert -110 < part.mean() < -50
+
+
+@pytest.mark.parametrize("feature", models.HEARD)
+def test_the_noise_of_recordings_is_heard_as_uneven_as_real_noise_is(feature):
+    torch.manual_seed(0)
+    noise = np.random.default_rng(0).normal(size=120 * models.RECORDED_RATE).astype(np.float32)
+    real = torch.from_numpy(FEATURES[feature].of(noise, models.RECORDED_RATE).astype(np.float32))
+    lines = models.independent(feature)
+    made = models.uneven(torch.Size((len(real), len(lines))), lines)
+    apart = [each.std(0).unflatten(0, (-1, 12)).mean(1) for each in (real, made)]
+    assert (apart[0] / apart[1] - 1).abs().max() < 0.3
+    assert apart[0].max() > 3 * apart[0].min()
 
 
 def test_a_precision_that_gives_garbage_is_found():

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +27,26 @@ from jxemu.ml.networks import THESIS_NETWORKS, Ear, Thesis
 from jxemu.ml.space import Space, heard_in, ordered, weights_of
 from jxemu.ml.train import DEVICE, Schedule, Shown, fit, half, write_model
 from jxemu.render import dataset
-from jxemu.render.features import FEATURES, FINE_BANDS, FINE_LOWEST, FINE_PER_OCTAVE, MEL_LOWEST, stacked
+from jxemu.render.features import (
+    FEATURES,
+    FINE_BANDS,
+    FINE_LOWEST,
+    FINE_PER_OCTAVE,
+    MEL_LOWEST,
+    MEL_WINDOW,
+    MELS,
+    fine_bands,
+    mel_bands,
+    stacked,
+)
 from jxemu.render.spec import Range, Spec
 
 VERSION = 1
 EAR, FLOW = "ear", "flow"
 HEARD = ("mel", "fine")
 """What an `Ear` hears."""
+RECORDED_RATE = 44_100
+"""Of recordings, in Hz, as `match` gives them to an ear."""
 FLOWS = {FLOW: Velocity, "flow-tokens": TokenVelocity}
 
 SCHEDULES = {
@@ -316,12 +330,40 @@ def recorded(x: Tensor, frames: int) -> Tensor:
     knots = 1.5 * torch.randn(items, 1, 5, device=x.device)
     colour = nn.functional.interpolate(knots, bands, mode="linear", align_corners=True)[:, :, None]
     noise = top - 50 - 50 * torch.rand_like(top)
-    mel = _louder(mel + colour, noise + 0.1 * torch.arange(bands, device=x.device))
+    even = noise + 0.1 * torch.arange(bands, device=x.device)
+    mel = _louder(mel + colour, even + uneven(mel.shape, independent("mel").to(x.device)))
     octaves = torch.arange(FINE_BANDS, device=x.device) / FINE_PER_OCTAVE
     fine = fine.reshape(items, takes, -1, FINE_BANDS)
     # in a window of eight times the length a tone stands 9 dB higher; bands widen from 230 Hz up, 3 dB an octave
-    fine = _louder(fine + _by_pitch(colour, octaves), noise - 9 + 3 * (octaves - 3.5).clamp_min(0))
+    even = noise - 9 + 3 * (octaves - 3.5).clamp_min(0)
+    fine = _louder(fine + _by_pitch(colour, octaves), even + uneven(fine.shape, independent("fine").to(x.device)))
     return torch.cat([mel, fine.reshape(items, takes, -1, bands)], 2)
+
+
+_ALIKE = (2 / 3) ** 2, (1 / 6) ** 2
+"""How the power of noise in one line of a Hann window's spectrum goes with that of the next and of the one after it."""
+
+
+@cache
+def independent(feature: str) -> Tensor:
+    """How many independent lines of a noise's spectrum each band of `mel` or `fine` comes to."""
+    rate = RECORDED_RATE
+    bands = mel_bands(rate, MEL_WINDOW, MELS, MEL_LOWEST) if feature == "mel" else fine_bands(rate)
+    weights = torch.from_numpy(bands.toarray())
+    spread = weights.square().sum(1)
+    for n, alike in enumerate(_ALIKE, 1):
+        spread += 2 * alike * (weights[:, n:] * weights[:, :-n]).sum(1)
+    return weights.sum(1).square() / spread
+
+
+def uneven(shape: torch.Size, lines: Tensor) -> Tensor:
+    """How far noise stands from its level in bands (..., bands) of so many independent lines each, in dB, at random.
+
+    Its power is a gamma variate, here by Wilson and Hilferty: the cube of a normal one. To hear spectra of levels, an ear
+    must know it: one that had learned with even noise had R2 0.323 with such and 0.253 with real noise.
+    """
+    root = 1 - 1 / (9 * lines) + torch.randn(shape, device=lines.device) / (3 * lines.sqrt())
+    return 30 * root.clamp_min(0.1).log10()
 
 
 def _louder(levels: Tensor, others: Tensor) -> Tensor:
@@ -330,7 +372,7 @@ def _louder(levels: Tensor, others: Tensor) -> Tensor:
 
 def _by_pitch(colour: Tensor, octaves: Tensor) -> Tensor:
     """What mel bands (..., bands) have, at fine bands so many octaves above the lowest."""
-    low, top = (math.log10(1 + hertz / 700) for hertz in (MEL_LOWEST, 22_050))  # networks hear 44.1 kHz
+    low, top = (math.log10(1 + hertz / 700) for hertz in (MEL_LOWEST, RECORDED_RATE / 2))
     places = (torch.log10(1 + FINE_LOWEST * 2**octaves / 700) - low) / (top - low) * (colour.shape[-1] - 1)
     return colour[..., places.round().long().clamp(0, colour.shape[-1] - 1)]
 
