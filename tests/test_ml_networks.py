@@ -233,6 +233,12 @@ def test_an_ear_hears_the_same_interval_at_any_key():
     assert torch.equal(ear._from_key(levels, note / 127), ear._from_key(higher, (note + 7) / 127))
 
 
+def test_an_ear_hears_items_as_short_as_they_may_be():
+    frames, windows = (FEATURES[name].shape(4096)[0] for name in models.HEARD)
+    ear = Ear((1, frames + windows * FINE_BANDS // 96, 96), frames, 10).eval()
+    assert ear(torch.randn(2, 1, frames + windows * FINE_BANDS // 96, 96), torch.rand(2, 1, 2)).shape == (2, 10)
+
+
 def test_lines_tell_a_pattern_wherever_it_lies():
     place = torch.arange(200.0)
 

@@ -159,7 +159,7 @@ class Ear(nn.Module):
     """
 
     WIDE, PIECES = 12, 3
-    """Bands whose modulation is heard; pieces, each of half the length, in which it is."""
+    """Bands whose modulation is heard; pieces, each of half the length, a quarter of it apart, in which it is."""
 
     BELOW = 2 * FINE_PER_OCTAVE
     COMPARED = 256
@@ -199,7 +199,8 @@ class Ear(nn.Module):
         shrunk = frames
         for _ in range(4):
             shrunk = (shrunk + 1) // 2
-        self.swing = nn.Linear(self.WIDE * self.PIECES * (frames // 4), 256)
+        self.piece = max(2, frames // 2)
+        self.swing = nn.Linear(self.WIDE * self.PIECES * (self.piece // 2), 256)
         self.ripple = nn.Linear(windows * FINE_BANDS // 2, 256)
         joined = (224 * shrunk + 3 * 256 + 2) * takes
         self.several = takes > 1
@@ -223,7 +224,8 @@ class Ear(nn.Module):
         heard = torch.cat([levels, lines(levels), *self._from_others(levels, keys), pressed], 2)
         found = self.stack(heard.transpose(1, 2))
         wide = levels.unflatten(2, (self.WIDE, bands // self.WIDE)).mean(3).transpose(1, 2)
-        pieces = wide.unfold(2, self.frames // 2, self.frames // 4)[:, :, : self.PIECES]
+        begins = [n * (self.frames // 4) for n in range(self.PIECES)]
+        pieces = torch.stack([wide[:, :, begin : begin + self.piece] for begin in begins], 2)
         fine = self._from_key(x[:, :, self.frames :].reshape(items * takes, -1, FINE_BANDS), played[:, 0])
         pitch = self.pitch(torch.cat([fine, *self._from_others(fine, keys)], 1))
         swing = functional.gelu(self.swing(lines(pieces).flatten(1)))
