@@ -177,16 +177,20 @@ def test_a_file_that_cannot_be_played_as_midi_is_named(tmp_path, data, why):
         load_midi(tmp_path / "x.mid")
 
 
-def test_a_command_that_is_stopped_says_so(monkeypatch, capsys):
-    def stop(*_):
-        raise KeyboardInterrupt
-
+def ends_as_stopped(monkeypatch, capsys, stop):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # which `main` changes
     monkeypatch.setattr("jxemu.app.cli.load_midi", stop)
     monkeypatch.setattr("sys.argv", ["jxemu", "render", str(SONG), "-o", "out.wav"])
     with pytest.raises(SystemExit) as end:
         main()
-    assert end.value.code == 130
-    assert "jxemu: stopped" in capsys.readouterr().err
+    return end.value.code == 130 and "jxemu: stopped" in capsys.readouterr().err
+
+
+def test_a_command_that_is_stopped_says_so(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    assert ends_as_stopped(monkeypatch, capsys, stop)
 
 
 def test_a_ctrl_c_that_comes_within_a_callback_stops_a_command_all_the_same(monkeypatch, capsys):
@@ -197,13 +201,7 @@ def test_a_ctrl_c_that_comes_within_a_callback_stops_a_command_all_the_same(monk
         time.sleep(60)
         assert kept() is None
 
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    monkeypatch.setattr("jxemu.app.cli.load_midi", stop)
-    monkeypatch.setattr("sys.argv", ["jxemu", "render", str(SONG), "-o", "out.wav"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 130
-    assert "jxemu: stopped" in capsys.readouterr().err
+    assert ends_as_stopped(monkeypatch, capsys, stop)
 
 
 def test_help_names_every_option():
