@@ -272,7 +272,10 @@ def test_the_noise_of_recordings_is_heard_as_uneven_as_real_noise_is(feature):
     lines = models.independent(feature)
     made = models.uneven(torch.Size((len(real), len(lines))), lines)
     apart = [each.std(0).unflatten(0, (-1, 12)).mean(1) for each in (real, made)]
-    assert (apart[0] / apart[1] - 1).abs().max() < 0.3
+    assert (
+        apart[0] / apart[1] - 1
+    ).abs().max() < 0.3  # at one or two lines the cube swings too far; at many, below 0.05
+    assert abs(apart[0][-1] / apart[1][-1] - 1) < 0.05
     assert apart[0].max() > 3 * apart[0].min()
 
 

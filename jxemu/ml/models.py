@@ -359,8 +359,9 @@ def independent(feature: str) -> Tensor:
 def uneven(shape: torch.Size, lines: Tensor) -> Tensor:
     """How far noise stands from its level in bands (..., bands) of so many independent lines each, in dB, at random.
 
-    Its power is a gamma variate, here by Wilson and Hilferty: the cube of a normal one. To hear spectra of levels, an ear
-    must know it: one that had learned with even noise had R2 0.323 with such and 0.253 with real noise.
+    Its power is a gamma variate, here by Wilson and Hilferty: the cube of a normal one, which swings up to a third too
+    far (in dB) where a band is but one or two lines. To hear spectra of levels, an ear must know it: one that had learned
+    with even noise had R2 0.323 with such and 0.253 with real noise.
     """
     root = 1 - 1 / (9 * lines) + torch.randn(shape, device=lines.device) / (3 * lines.sqrt())
     return 30 * root.clamp_min(0.1).log10()
